@@ -1,0 +1,88 @@
+"""What a decoder must know of a table: which bytes are which column.
+
+Invariant: a shape holds framing facts only (lengths, multi-cell or not), no names of types and no configuration. A
+column's `index` never changes while the table id lives: stored row states refer to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+VARIABLE_LENGTH = -1
+
+
+class ColumnShape:
+    """One static or regular column, dropped ones included.
+
+    `fixed_length` is the length of a simple cell's value in bytes, or -1 when the length is written before the
+    value. `multi_cell` columns hold one cell for each element. `dropped_at` is the drop time in microseconds of a
+    column that was dropped (and perhaps added again): cells at or below it belong to the past and are not shown.
+    """
+
+    __slots__ = ("counter", "dropped", "dropped_at", "fixed_length", "index", "multi_cell", "name", "static")
+
+    def __init__(
+        self,
+        name: bytes,
+        index: int,
+        *,
+        fixed_length: int = VARIABLE_LENGTH,
+        multi_cell: bool = False,
+        static: bool = False,
+        counter: bool = False,
+        dropped: bool = False,
+        dropped_at: int = -(1 << 63),
+    ) -> None:
+        self.name: bytes = name
+        self.index: int = index
+        self.fixed_length: int = fixed_length
+        self.multi_cell: bool = multi_cell
+        self.static: bool = static
+        self.counter: bool = counter
+        self.dropped: bool = dropped
+        self.dropped_at: int = dropped_at
+
+
+class TableShape:
+    """One table id.
+
+    `clustering_lengths` holds for each clustering column the fixed length of its values or -1. `replicated` tells
+    whether decoded updates of the table are wanted; shapes of other tables serve only to step over their bytes.
+    """
+
+    __slots__ = (
+        "clustering_lengths",
+        "columns",
+        "id",
+        "keyspace",
+        "name",
+        "regulars",
+        "replicated",
+        "statics",
+    )
+
+    def __init__(
+        self,
+        table_id: bytes,
+        keyspace: str,
+        name: str,
+        clustering_lengths: Iterable[int],
+        columns: Iterable[ColumnShape],
+        *,
+        replicated: bool = True,
+    ) -> None:
+        self.id: bytes = table_id
+        self.keyspace: str = keyspace
+        self.name: str = name
+        self.clustering_lengths: list[int] = list(clustering_lengths)
+        self.columns: dict[bytes, ColumnShape] = {}
+        self.statics: list[ColumnShape] = []
+        self.regulars: list[ColumnShape] = []
+        for column in columns:
+            self.columns[column.name] = column
+            if not column.dropped:
+                (self.statics if column.static else self.regulars).append(column)
+        self.replicated: bool = replicated
+
+    def __repr__(self) -> str:
+        return f"TableShape({self.keyspace}.{self.name}, {self.id.hex()})"
