@@ -1,0 +1,1 @@
+"""The only door between capture and load: chunks of raw mutations with their place in the source."""

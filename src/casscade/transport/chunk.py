@@ -1,0 +1,49 @@
+"""What passes the door: chunks of raw mutations of one source, in its order.
+
+Invariant: a chunk's `end` covers everything of its source up to that position, whether it was forwarded or left out
+(tables that are not replicated); once `end` is durable downstream, the source may forget what lies before it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from casscade.core.position import Position
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotProgress:
+    """How far a snapshot task has come when the rows of its chunk are durable.
+
+    `token` is the last token whose partition is complete in this and earlier chunks of the task (the task resumes
+    behind it), `rows` the rows read since the previous chunk of the task, `done` tells that the range is finished.
+    """
+
+    task_id: int
+    token: int
+    rows: int
+    done: bool
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Raw mutations, one after another as they lie in their source.
+
+    - `source`: who wrote them: a commit log (`<host id>`) or a snapshot task (`snapshot`).
+    - `version`: the commit-log version whose encoding the mutations have (6, 7 or 8).
+    - `mutations`: the serialized mutations. `offsets`: for each the offset in segment `end.segment` that, with the
+      source, makes its event id. Both lists have the same length, possibly 0: then the chunk only moves the position.
+    - `end`: the position behind the chunk.
+    - `captured_at`: Unix time in seconds when the chunk was read.
+    - `size`: bytes of the mutations plus a constant for each, as the queue counts them.
+    - `progress`: set for chunks of a snapshot; their `end` is not a position in a commit log and is ignored.
+    """
+
+    source: str
+    version: int
+    end: Position
+    captured_at: float
+    mutations: list[bytes] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+    size: int = 0
+    progress: SnapshotProgress | None = None
