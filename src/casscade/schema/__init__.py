@@ -1,0 +1,1 @@
+"""What is known of Cassandra's tables: reading them, mapping them to PostgreSQL, and the DDL that follows."""
