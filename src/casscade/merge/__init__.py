@@ -1,0 +1,1 @@
+"""Folding a batch and merging it with stored state, by Cassandra's rules. Pure."""
