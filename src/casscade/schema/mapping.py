@@ -1,0 +1,262 @@
+"""What a Cassandra table becomes in PostgreSQL: types, columns, the table of its statics and the view over both.
+
+Invariant: the mapping is a pure function of the table and the configuration; the same input gives the same names and
+types on every instance and after every restart.
+
+A table becomes the relation of its rows (key columns, regular columns). With static columns there is also
+`<table>_static` (partition key, static columns) and the view `<table>_with_static`. Both relations end with the three
+columns of `META_COLUMNS`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from casscade.core.errors import ConfigurationError
+from casscade.cql.types import CqlType
+from casscade.schema.model import Column, Table
+from casscade.schema.names import column_identifier, quote_identifier, relation_identifier
+
+COLUMNS_MAX: Final = 1600
+"""PostgreSQL's `MaxHeapAttributeNumber`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PgType:
+    """A PostgreSQL type by the name that `format_type` prints.
+
+    `native` tells that Cassandra's bytes of a value are PostgreSQL's binary format of it, unchanged. It says nothing
+    of empty values (zero bytes, which Cassandra allows for every type), which only text and bytea know.
+    """
+
+    name: str
+    native: bool
+
+
+_TYPES: Final = {
+    "ascii": PgType("text", native=True),
+    "bigint": PgType("bigint", native=True),
+    "blob": PgType("bytea", native=True),
+    "boolean": PgType("boolean", native=True),
+    "counter": PgType("bigint", native=False),
+    "custom": PgType("bytea", native=True),
+    "date": PgType("date", native=False),
+    "decimal": PgType("numeric", native=False),
+    "double": PgType("double precision", native=True),
+    "duration": PgType("interval", native=False),
+    "float": PgType("real", native=True),
+    "inet": PgType("inet", native=False),
+    "int": PgType("integer", native=True),
+    "smallint": PgType("smallint", native=True),
+    "text": PgType("text", native=True),
+    "time": PgType("time without time zone", native=False),
+    "timestamp": PgType("timestamp with time zone", native=False),
+    "timeuuid": PgType("uuid", native=True),
+    "tinyint": PgType("smallint", native=False),
+    "uuid": PgType("uuid", native=True),
+    "varint": PgType("numeric", native=False),
+}
+_JSONB: Final = PgType("jsonb", native=False)
+_REAL_ARRAY: Final = PgType("real[]", native=False)
+_COMPOSED: Final = frozenset({"list", "set", "map", "tuple", "udt", "vector"})
+
+
+def map_column(type_: CqlType) -> PgType:
+    """The PostgreSQL type for a CQL type.
+
+    Collections, tuples, UDTs and vectors of anything but float become jsonb, custom types bytea. Raises
+    `ConfigurationError` with code `type_unsupported` for `empty`, which has no values.
+    """
+    if type_.name == "vector" and type_.args[0].name == "float":
+        return _REAL_ARRAY
+    if type_.name in _COMPOSED:
+        return _JSONB
+    mapped = _TYPES.get(type_.name)
+    if mapped is None:
+        raise ConfigurationError(
+            "type_unsupported",
+            f"the CQL type {type_.cql()} has no counterpart in PostgreSQL",
+            now="nothing was started",
+            hint="exclude the column: columns: {exclude: [name]}",
+        )
+    return mapped
+
+
+@dataclass(frozen=True, slots=True)
+class MetaColumn:
+    """A column that Casscade adds to a relation: its type as `format_type` prints it."""
+
+    name: str
+    pg_type: str
+    nullable: bool
+
+
+WRITE_TIME_COLUMN: Final = "_cdc_ts"
+STATE_COLUMN: Final = "_cdc_state"
+EXPIRY_COLUMN: Final = "_cdc_expires_at"
+META_COLUMNS: Final = (
+    MetaColumn(WRITE_TIME_COLUMN, "bigint", nullable=False),
+    MetaColumn(STATE_COLUMN, "bytea", nullable=True),
+    MetaColumn(EXPIRY_COLUMN, "timestamp with time zone", nullable=True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetColumn:
+    """A column of a relation: its name in PostgreSQL, its type, where it comes from, whether it is in the key."""
+
+    name: str
+    pg_type: PgType
+    column: Column
+    key: bool
+
+    @property
+    def collation(self) -> str:
+        """`C` for text in a key, so that order and equality are those of the bytes, as in Cassandra; else empty."""
+        return "C" if self.key and self.pg_type.name == "text" else ""
+
+    def definition(self) -> str:
+        """The column in `CREATE TABLE`."""
+        text = f"{quote_identifier(self.name)} {self.pg_type.name}"
+        if self.collation:
+            text += f" COLLATE {quote_identifier(self.collation)}"
+        return f"{text} NOT NULL" if self.key else text
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A table in PostgreSQL: key columns first (they are its primary key), then the others by their Cassandra name."""
+
+    schema: str
+    name: str
+    columns: tuple[TargetColumn, ...]
+    static: bool
+
+    @property
+    def key_columns(self) -> tuple[TargetColumn, ...]:
+        """Partition key and clustering columns; for statics the partition key alone."""
+        return tuple(column for column in self.columns if column.key)
+
+    @property
+    def value_columns(self) -> tuple[TargetColumn, ...]:
+        """The columns that are not in the key."""
+        return tuple(column for column in self.columns if not column.key)
+
+    @property
+    def full_name(self) -> str:
+        """`schema.name`, for messages."""
+        return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The PostgreSQL side of one Cassandra table.
+
+    `rows` is the relation of its rows, `statics` that of its static columns (None without any left), `view_name` the
+    view over both in the same schema (empty without statics). `excluded` columns are not copied.
+    """
+
+    table: Table
+    rows: Relation
+    statics: Relation | None
+    view_name: str
+    excluded: tuple[Column, ...]
+
+    @property
+    def relations(self) -> tuple[Relation, ...]:
+        """The relations that rows are written to."""
+        return (self.rows,) if self.statics is None else (self.rows, self.statics)
+
+    @property
+    def relation_names(self) -> tuple[str, ...]:
+        """Every name that the target takes in its schema."""
+        names = tuple(relation.name for relation in self.relations)
+        return (*names, self.view_name) if self.view_name else names
+
+
+def build_target(table: Table, *, schema: str = "", name: str = "", exclude: Collection[str] = ()) -> Target:
+    """Map one table; `schema` is the keyspace's name and `name` the table's unless they are given.
+
+    Raises `ConfigurationError`: `column_unknown`, `column_in_key` for exclusions; `name_collision`, `name_impossible`,
+    `columns_too_many`, `type_unsupported`.
+    """
+    _check_exclusions(table, exclude)
+    schema = relation_identifier(schema or table.keyspace)
+    base = name or table.name
+    partition = [_target_column(column, key=True) for column in table.partition_key]
+    clustering = [_target_column(column, key=True) for column in table.clustering]
+    regulars = [_target_column(column, key=False) for column in table.regulars if column.name not in exclude]
+    statics = [_target_column(column, key=False) for column in table.statics if column.name not in exclude]
+    static_relation = None
+    view_name = ""
+    if statics:
+        static_name = relation_identifier(f"{base}_static")
+        static_relation = Relation(schema, static_name, (*partition, *statics), static=True)
+        view_name = relation_identifier(f"{base}_with_static")
+    rows = Relation(schema, relation_identifier(base), (*partition, *clustering, *regulars), static=False)
+    excluded = tuple(column for column in (*table.statics, *table.regulars) if column.name in exclude)
+    _check_names(table, [*partition, *clustering, *statics, *regulars])
+    return Target(table, rows, static_relation, view_name, excluded)
+
+
+def check_targets(targets: Iterable[Target]) -> None:
+    """Refuse two targets that take the same name in one schema (`ConfigurationError`, code `name_collision`)."""
+    owners: dict[tuple[str, str], str] = {}
+    for target in targets:
+        for name in target.relation_names:
+            owner = owners.setdefault((target.rows.schema, name), target.table.full_name)
+            if owner != target.table.full_name:
+                raise ConfigurationError(
+                    "name_collision",
+                    f"{owner} and {target.table.full_name} would both become {target.rows.schema}.{name}",
+                    now="nothing was started",
+                    hint="give one of them another target in the configuration: target: schema.table",
+                )
+
+
+def _target_column(column: Column, *, key: bool) -> TargetColumn:
+    return TargetColumn(column_identifier(column.name), map_column(column.type), column, key)
+
+
+def _check_exclusions(table: Table, exclude: Collection[str]) -> None:
+    living = {column.name for column in table.columns if not column.dropped}
+    keys = {column.name for column in (*table.partition_key, *table.clustering)}
+    for name in sorted(exclude):
+        if name not in living:
+            near = difflib.get_close_matches(name, sorted(living), n=1)
+            raise ConfigurationError(
+                "column_unknown",
+                f"{table.full_name} has no column {name!r} to exclude",
+                now="nothing was started",
+                hint=f"did you mean {near[0]!r}?" if near else f"its columns are {', '.join(sorted(living))}",
+            )
+        if name in keys:
+            raise ConfigurationError(
+                "column_in_key",
+                f"{name!r} is in the primary key of {table.full_name} and can't be excluded",
+                now="nothing was started",
+                hint="take it out of columns: exclude:",
+            )
+
+
+def _check_names(table: Table, columns: list[TargetColumn]) -> None:
+    sources: dict[str, str] = {meta.name: "a column of Casscade's own" for meta in META_COLUMNS}
+    for column in columns:
+        source = sources.setdefault(column.name, repr(column.column.name))
+        if source != repr(column.column.name):
+            raise ConfigurationError(
+                "name_collision",
+                f"column {column.column.name!r} of {table.full_name} would have the same name as {source}",
+                now="nothing was started",
+                hint=f"exclude it: columns: {{exclude: [{column.column.name!r}]}}",
+            )
+    if len(columns) + len(META_COLUMNS) > COLUMNS_MAX:
+        raise ConfigurationError(
+            "columns_too_many",
+            f"{table.full_name} has {len(columns)} columns; PostgreSQL allows {COLUMNS_MAX} in all",
+            now="nothing was started",
+            hint="exclude columns that are not needed: columns: {exclude: [...]}",
+        )
