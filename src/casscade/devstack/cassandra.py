@@ -110,7 +110,7 @@ class CassandraNode:
         )
 
     def _write_files(self, jars: list[Path]) -> Path:
-        for name in ("conf", "logs", "tmp", "data", "commitlog", "cdc_raw", "hints", "saved_caches"):
+        for name in ("conf", "logs", "scratch", "data", "commitlog", "cdc_raw", "hints", "saved_caches"):
             places.make_directory(self.directory / name)
         conf = self.directory / "conf"
         jamm = next(jar for jar in jars if jar.name.startswith("jamm-"))

@@ -93,6 +93,8 @@ def cassandra_yaml(settings: CassandraSettings, directory: Path) -> str:
         "cdc_raw_directory": str(directory / "cdc_raw"),
         "hints_directory": str(directory / "hints"),
         "saved_caches_directory": str(directory / "saved_caches"),
+        # A dropped table of a throwaway node needs no copy; taking one costs 0.3 s.
+        "auto_snapshot": False,
         "cdc_enabled": settings.cdc,
         "cdc_total_space": settings.cdc_total_space,
         "disk_failure_policy": "stop",
@@ -147,7 +149,7 @@ def jvm_arguments(settings: CassandraSettings, directory: Path, jars: Sequence[P
         f"-Dlogback.configurationFile={directory}/conf/logback.xml",
         f"-Dcassandra.storagedir={directory}",
         f"-Dcassandra.logdir={directory}/logs",
-        f"-Djava.io.tmpdir={directory}/tmp",
+        f"-Djava.io.tmpdir={directory}/scratch",
         "-Dcassandra.jmx.local.port=0",
         "-Dcassandra-foreground=yes",
         "-Dio.netty.transport.noNative=true",

@@ -11,6 +11,7 @@ import pwd
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,20 @@ POLL_S: Final = 0.05
 # A process that got SIGKILL and stays longer hangs in the kernel; waiting more does not help.
 KILL_WAIT_S: Final = 10.0
 LOG_TAIL_BYTES: Final = 64 * 1024
+
+# Children of this process that still have to be reaped: servers, or their guards. One for each start, until it ends.
+_started: list[subprocess.Popen[bytes]] = []
+_started_lock = threading.Lock()
+
+
+def _remember(popen: subprocess.Popen[bytes]) -> None:
+    with _started_lock:
+        _started.append(popen)
+
+
+def _reap() -> None:
+    with _started_lock:
+        _started[:] = [popen for popen in _started if popen.poll() is None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +80,6 @@ class ServerProcess:
         self.name = name
         self.pid_file = directory / f"{name}.pid"
         self.log_file = directory / f"{name}.log"
-        self._popen: subprocess.Popen[bytes] | None = None
 
     def start(
         self,
@@ -82,24 +96,24 @@ class ServerProcess:
         `user` the server drops to that user.
         """
         self.log_file.write_bytes(b"")
-        uid, gid = (-1, -1) if user is None else (user.pw_uid, user.pw_gid)
         if owner is None:
             with self.log_file.open("ab") as log:
-                self._popen = subprocess.Popen(
+                popen = subprocess.Popen(
                     argv,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     cwd="/",
                     env=dict(environment),
-                    user=None if user is None else uid,
-                    group=None if user is None else gid,
+                    user=None if user is None else user.pw_uid,
+                    group=None if user is None else user.pw_gid,
                     extra_groups=None if user is None else [],
                     start_new_session=True,
                 )
-            pid = self._popen.pid
+            _remember(popen)
+            pid = popen.pid
         else:
-            pid = self._start_guarded(argv, environment, owner, owner_end_signal, uid, gid)
+            pid = self._start_guarded(argv, environment, user, owner, owner_end_signal)
         birth = birth_of(pid)
         self.pid_file.write_text(f"{pid} {birth}\n", encoding="ascii")
         return pid
@@ -108,11 +122,11 @@ class ServerProcess:
         self,
         argv: Sequence[str],
         environment: Mapping[str, str],
+        user: pwd.struct_passwd | None,
         owner: int,
         owner_end_signal: signal.Signals,
-        uid: int,
-        gid: int,
     ) -> int:
+        uid, gid = (-1, -1) if user is None else (user.pw_uid, user.pw_gid)
         head = [sys.executable, "-I", "-S", str(Path(guard.__file__).resolve())]
         numbers = [str(number) for number in (owner, int(owner_end_signal), uid, gid)]
         with self.log_file.open("ab") as log:
@@ -124,7 +138,7 @@ class ServerProcess:
                 env=dict(environment),
                 start_new_session=True,
             )
-        self._popen = popen
+        _remember(popen)
         assert popen.stdout is not None
         with popen.stdout as pipe:
             line = pipe.readline()
@@ -139,8 +153,7 @@ class ServerProcess:
             number, _, birth = self.pid_file.read_text(encoding="ascii").strip().partition(" ")
         except FileNotFoundError:
             return None
-        if self._popen is not None:
-            self._popen.poll()  # reap it, so that it does not stay as a zombie
+        _reap()
         if number.isdigit() and birth and birth_of(int(number)) == birth:
             return int(number)
         self.pid_file.unlink(missing_ok=True)

@@ -1,0 +1,128 @@
+"""`casscade dev`: the native local stack for work by hand.
+
+Invariant: a ConfigurationError ends the command with one block of text on the standard error and status 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from casscade.core.errors import CasscadeError, ConfigurationError
+from casscade.devstack.processes import ServiceStatus
+from casscade.devstack.stack import Stack
+
+_directory = click.option(
+    "--directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="CASSCADE_DEV_HOME",
+    help="Where the stack keeps its data (default: the user's state directory).",
+)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except CasscadeError as error:
+        click.echo(error.explain(), err=True)
+        raise SystemExit(2 if isinstance(error, ConfigurationError) else 1) from error
+
+
+def _stack(directory: Path | None, cassandra_port: int | None = None, postgres_port: int | None = None) -> Stack:
+    return Stack(
+        directory.absolute() if directory is not None else None,
+        cassandra_port=cassandra_port,
+        postgres_port=postgres_port,
+        progress=click.echo,
+    )
+
+
+@click.group()
+def dev() -> None:
+    """Run a local Cassandra and PostgreSQL, without containers.
+
+    Both are downloaded once (pinned by SHA-256) into the cache directory. They listen on 127.0.0.1 only.
+
+    \b
+    Example:
+      casscade dev up
+      casscade dev status
+      casscade dev down
+    """
+
+
+@dev.command()
+@_directory
+@click.option("--cassandra-port", type=click.IntRange(1, 65535), help="Default: 9042, or a free one.")
+@click.option("--postgres-port", type=click.IntRange(1, 65535), help="Default: 5432, or a free one.")
+def up(directory: Path | None, cassandra_port: int | None, postgres_port: int | None) -> None:
+    """Start the stack and wait until it answers; what runs already stays as it is.
+
+    \b
+    Example:
+      casscade dev up --postgres-port 15432
+    """
+    with _told():
+        stack = _stack(directory, cassandra_port, postgres_port)
+        stack.up()
+        click.echo(f"CQL:           {stack.cassandra.address}:{stack.cassandra.port}")
+        click.echo(f"PostgreSQL:    {stack.postgres.dsn()}")
+        click.echo(f"CDC directory: {stack.cassandra.cdc_directory}")
+
+
+@dev.command()
+@_directory
+def down(directory: Path | None) -> None:
+    """Stop the stack; its data stays for the next start.
+
+    \b
+    Example:
+      casscade dev down
+    """
+    with _told():
+        _stack(directory).down()
+
+
+@dev.command()
+@_directory
+def status(directory: Path | None) -> None:
+    """Show what runs; the exit status is 0 if all of it answers, 1 otherwise.
+
+    \b
+    Example:
+      casscade dev status
+    """
+    with _told():
+        stack = _stack(directory)
+        services = stack.status()
+    for service in services:
+        click.echo(_line(service))
+    click.echo(f"data:      {stack.directory}")
+    if not all(service.ready for service in services):
+        raise SystemExit(1)
+
+
+def _line(service: ServiceStatus) -> str:
+    head = f"{service.name:<10} {service.version:<6}"
+    if service.pid is None:
+        return f"{head} down"
+    state = "up" if service.ready else "starting"
+    return f"{head} {state} on {service.address}:{service.port}, pid {service.pid}, {service.rss_bytes / 1e6:.0f} MB"
+
+
+@dev.command()
+@_directory
+@click.confirmation_option("--yes", prompt="Delete all data of the local stack?")
+def reset(directory: Path | None) -> None:
+    """Stop the stack and delete all its data; the downloads stay.
+
+    \b
+    Example:
+      casscade dev reset --yes
+    """
+    with _told():
+        _stack(directory).reset()

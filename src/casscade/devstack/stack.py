@@ -1,0 +1,208 @@
+"""The native local stack as one thing: up, down, status, reset.
+
+Invariant: the ports and versions of a stack are written to `stack.json` before a server starts, so any later process
+finds, stops and removes exactly what was started.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from casscade.core.errors import ConfigurationError
+from casscade.devstack import cassandra, places, postgres
+from casscade.devstack.artifacts import Progress
+from casscade.devstack.cassandra import CassandraNode, no_progress
+from casscade.devstack.cassandra_files import CassandraSettings
+from casscade.devstack.postgres import PostgresServer
+from casscade.devstack.processes import Service, ServiceStatus
+
+_FORMAT: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StackPorts:
+    """The TCP ports of a stack on 127.0.0.1."""
+
+    cassandra: int
+    storage: int
+    postgres: int
+
+
+DEFAULT_PORTS: Final = StackPorts(cassandra=9042, storage=7000, postgres=5432)
+
+
+class Stack:
+    """Cassandra and PostgreSQL below one directory (by default that of the user's stack).
+
+    A port that is not given is the one the stack had before, else the usual one if it is free, else any free one.
+    With `owner` (a pid) the servers end when that process ends. `cassandra_settings` gives everything about the node
+    but its address and ports.
+    """
+
+    def __init__(
+        self,
+        directory: Path | None = None,
+        *,
+        cassandra_port: int | None = None,
+        postgres_port: int | None = None,
+        cassandra_settings: CassandraSettings | None = None,
+        owner: int | None = None,
+        cache: Path | None = None,
+        progress: Progress = no_progress,
+    ) -> None:
+        self.directory = directory if directory is not None else places.state_directory()
+        self._wanted = (cassandra_port, postgres_port)
+        self._settings = cassandra_settings if cassandra_settings is not None else CassandraSettings()
+        self._owner = owner
+        self._cache = cache if cache is not None else places.cache_directory()
+        self._progress = progress
+        self._speaking = threading.Lock()
+        self.ports = self._saved_ports() or DEFAULT_PORTS
+        self._assemble()
+
+    def _assemble(self) -> None:
+        settings = replace(self._settings, port=self.ports.cassandra, storage_port=self.ports.storage)
+        self.cassandra = CassandraNode(self.directory / "cassandra", settings, cache=self._cache, progress=self._report)
+        self.postgres = PostgresServer(
+            self.directory / "postgres", port=self.ports.postgres, cache=self._cache, progress=self._report
+        )
+
+    @property
+    def services(self) -> tuple[Service, ...]:
+        return (self.cassandra, self.postgres)
+
+    def up(self) -> None:
+        """Start what does not run, both at once, and return when both answer. A second call changes nothing.
+
+        Raises ConfigurationError; what was started by this call is stopped again then.
+        """
+        places.make_directory(self.directory)
+        with places.locked(self.directory / ".lock"):
+            running = [service for service in self.services if service.status().pid is not None]
+            if not running:
+                self.ports = self._choose_ports()
+                self._save()
+                self._assemble()
+            elif (self._wanted[0] or self.ports.cassandra, self._wanted[1] or self.ports.postgres) != (
+                self.ports.cassandra,
+                self.ports.postgres,
+            ):
+                raise ConfigurationError(
+                    "stack_running",
+                    "the stack already runs on other ports",
+                    where=str(self.directory),
+                    now="nothing was changed",
+                    hint="casscade dev down, then casscade dev up with the ports wanted",
+                )
+            already = {service.name for service in running}
+            try:
+                self._each(self._bring_up)
+            except BaseException:
+                for service in self.services:
+                    if service.name not in already:
+                        service.kill()
+                raise
+
+    def _bring_up(self, service: Service) -> None:
+        begin = time.monotonic()
+        if service.status().ready:
+            self._report(f"{service.name}: already up")
+            return
+        service.start(owner=self._owner)
+        self._report(f"{service.name}: starting")
+        service.wait_ready()
+        status = service.status()
+        self._report(f"{service.name}: up on {status.address}:{status.port} after {time.monotonic() - begin:.1f} s")
+
+    def down(self) -> None:
+        """Stop both, the node with its segments closed. Nothing is left running; data and ports stay."""
+        if not self.directory.is_dir():
+            return
+        with places.locked(self.directory / ".lock"):
+            self._each(self._bring_down)
+
+    def _bring_down(self, service: Service) -> None:
+        if service.status().pid is None:
+            return
+        service.stop()
+        self._report(f"{service.name}: stopped")
+
+    def reset(self) -> None:
+        """Stop both at once and delete all their data; the cache of downloads stays."""
+        if not self.directory.is_dir():
+            return
+        with places.locked(self.directory / ".lock"):
+            for service in self.services:
+                service.kill()
+            for name in ("cassandra", "postgres"):
+                shutil.rmtree(self.directory / name, ignore_errors=True)
+            self._state_file.unlink(missing_ok=True)
+            self._report(f"removed the data below {self.directory}")
+
+    def status(self) -> list[ServiceStatus]:
+        """One entry for each service, running or not."""
+        return [service.status() for service in self.services]
+
+    def _each(self, action: Callable[[Service], None]) -> None:
+        """Run `action` for all services at once; the first error in the order of the services is raised at the end."""
+        with ThreadPoolExecutor(len(self.services), thread_name_prefix="stack") as pool:
+            futures = [pool.submit(action, service) for service in self.services]
+        for future in futures:
+            future.result()
+
+    def _report(self, line: str) -> None:
+        with self._speaking:
+            self._progress(line)
+
+    @property
+    def _state_file(self) -> Path:
+        return self.directory / "stack.json"
+
+    def _saved_ports(self) -> StackPorts | None:
+        try:
+            saved = json.loads(self._state_file.read_text(encoding="utf-8"))
+            return StackPorts(**{name: int(port) for name, port in saved["ports"].items()})
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConfigurationError(
+                "stack_state_damaged",
+                "the state file of the stack can't be read",
+                where=str(self._state_file),
+                now="nothing was started or stopped",
+                hint="delete the file, and stop the servers by the pid files below that directory",
+            ) from error
+
+    def _choose_ports(self) -> StackPorts:
+        saved = self._saved_ports() or DEFAULT_PORTS
+        return StackPorts(
+            cassandra=self._wanted[0] or _this_or_free(saved.cassandra),
+            storage=_this_or_free(saved.storage),
+            postgres=self._wanted[1] or _this_or_free(saved.postgres),
+        )
+
+    def _save(self) -> None:
+        content = {
+            "format": _FORMAT,
+            "versions": {"cassandra": cassandra.DEFAULT_VERSION, "postgres": postgres.DEFAULT_VERSION},
+            "ports": {
+                "cassandra": self.ports.cassandra,
+                "storage": self.ports.storage,
+                "postgres": self.ports.postgres,
+            },
+        }
+        part = self._state_file.with_suffix(".part")
+        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        part.replace(self._state_file)
+
+
+def _this_or_free(port: int) -> int:
+    return port if places.port_is_free("127.0.0.1", port) else places.free_port()

@@ -1,0 +1,147 @@
+"""Fixtures for the real servers: one Cassandra node and one PostgreSQL server for the whole run.
+
+Invariant: all workers of a run share the same two servers, started by the first test that asks for them; both end
+with the run, also when it is killed, because they belong to the process that controls it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from casscade.devstack import places
+from casscade.devstack.cassandra import CassandraNode
+from casscade.devstack.cassandra_files import CassandraSettings
+from casscade.devstack.postgres import PostgresServer
+
+RUN_VARIABLE = "CASSCADE_TEST_RUN"
+_names = itertools.count(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The controlling process makes the directory of the run; its workers inherit the variable."""
+    if hasattr(config, "workerinput"):
+        return
+    # Not below pytest's own directory: that one is closed to the user PostgreSQL drops to when we are root.
+    directory = Path(tempfile.mkdtemp(prefix="casscade-test-"))
+    directory.chmod(0o755)
+    os.environ[RUN_VARIABLE] = str(directory)
+    os.environ["CASSCADE_TEST_OWNER"] = str(os.getpid())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The controlling process ends the servers and removes the directory of the run."""
+    if hasattr(config, "workerinput"):
+        return
+    directory = _run_directory()
+    CassandraNode(directory / "cassandra").kill()
+    PostgresServer(directory / "postgres").kill()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _run_directory() -> Path:
+    return Path(os.environ[RUN_VARIABLE])
+
+
+def _owner() -> int:
+    return int(os.environ["CASSCADE_TEST_OWNER"])
+
+
+def _ports(directory: Path, *names: str) -> dict[str, int]:
+    """Free ports, chosen once a run and kept in a file (the lock of the service is held)."""
+    file = directory / "ports.json"
+    if not file.exists():
+        places.make_directory(directory)
+        file.write_text(json.dumps({name: places.free_port() for name in names}), encoding="ascii")
+    ports: dict[str, int] = json.loads(file.read_text(encoding="ascii"))
+    return ports
+
+
+@pytest.fixture(scope="session")
+def cassandra_node() -> CassandraNode:
+    """A running node with CDC on: `.address`, `.port`, `.cdc_directory`, `.session(keyspace)`."""
+    directory = _run_directory() / "cassandra"
+    with places.locked(_run_directory() / "cassandra.lock"):
+        ports = _ports(directory, "cql", "storage")
+        settings = CassandraSettings(
+            port=ports["cql"],
+            storage_port=ports["storage"],
+            commitlog_sync_period_ms=100,
+            segment_size="1MiB",
+        )
+        node = CassandraNode(directory, settings)
+        if node.pid is None:
+            node.start(owner=_owner())
+        node.wait_ready()
+    return node
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> PostgresServer:
+    """A running server: `.dsn(database)`, `.address`, `.port`; durability is off, nothing outlives the run."""
+    directory = _run_directory() / "postgres"
+    with places.locked(_run_directory() / "postgres.lock"):
+        port = _ports(directory, "port")["port"]
+        server = PostgresServer(directory, port=port, settings={"fsync": "off", "max_connections": "300"})
+        if server.pid is None:
+            server.start(owner=_owner())
+        server.wait_ready()
+    return server
+
+
+@pytest.fixture(scope="session")
+def _cassandra_driver_session(cassandra_node: CassandraNode) -> Iterator[Any]:
+    session: AbstractContextManager[Any] = cassandra_node.session()
+    with session as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def cassandra_session(_cassandra_driver_session: Any) -> Any:
+    """A session of the Cassandra driver, shared by the tests of one worker; name tables with their keyspace."""
+    return _cassandra_driver_session
+
+
+def _unique(prefix: str) -> str:
+    return f"{prefix}_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{os.getpid()}_{next(_names)}"
+
+
+@pytest.fixture
+def keyspace(cassandra_session: Any) -> Iterator[str]:
+    """The name of a new keyspace, dropped at the end."""
+    name = _unique("ks")
+    cassandra_session.execute(
+        f"CREATE KEYSPACE {name} WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': 1}}"
+    )
+    yield name
+    cassandra_session.execute(f"DROP KEYSPACE {name}", timeout=60)
+
+
+@pytest.fixture
+def database(postgres_server: PostgresServer) -> Iterator[str]:
+    """The connection URL of a new database, dropped at the end with whatever is still connected to it."""
+    name = _unique("db")
+    with psycopg.connect(postgres_server.dsn(), autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} STRATEGY file_copy TEMPLATE template0").format(sql.Identifier(name))
+        )
+    yield postgres_server.dsn(name)
+    with psycopg.connect(postgres_server.dsn(), autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def fixtures_directory() -> Path:
+    """The golden commit-log segments, by Cassandra version."""
+    return Path(__file__).parent / "golden"
