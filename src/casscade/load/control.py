@@ -1,0 +1,192 @@
+"""The control schema: migrations, the numbers of targets and columns, epochs and positions, dead letters.
+
+Invariant: a position moves only in the transaction that makes its effect durable, and only under the newest epoch of
+its source.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from psycopg import Connection, sql
+
+from casscade.core.errors import ConfigurationError, FencedError
+from casscade.core.position import Position
+from casscade.schema.model import Table
+
+# Serialises migrations and DDL of all instances that share a control schema; any constant will do.
+_MIGRATION_LOCK = 0x63617373636164
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A mutation that could not be applied, with the reason; `encoding` is the commit-log version of its bytes."""
+
+    event_id: str
+    source_name: str
+    code: str
+    message: str
+    encoding: int
+    mutation: bytes
+
+
+class ControlStore:
+    """The statements on the control schema of one pipeline; every method runs in the caller's transaction."""
+
+    def __init__(self, pipeline: str, schema: str) -> None:
+        self.pipeline = pipeline
+        self.schema = schema
+
+    def name(self, table: str) -> sql.Identifier:
+        """A table of the control schema, quoted."""
+        return sql.Identifier(self.schema, table)
+
+    def migrate(self, connection: Connection[Any]) -> list[int]:
+        """Bring the control schema to the newest version, in one transaction; returns the versions applied now.
+
+        Raises ConfigurationError when the schema was made by a newer Casscade.
+        """
+        applied_now: list[int] = []
+        with connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
+            connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(self.schema)))
+            connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(sql.Identifier(self.schema)))
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS migrations (version integer PRIMARY KEY, name text NOT NULL, "
+                "applied_at timestamptz NOT NULL DEFAULT now())"
+            )
+            done = {row[0] for row in connection.execute("SELECT version FROM migrations").fetchall()}
+            available = migrations()
+            newer = [version for version in done if version not in available]
+            if newer:
+                raise ConfigurationError(
+                    "control_schema_newer",
+                    f"The control schema {self.schema} was made by a newer Casscade (migration {max(newer)})",
+                    now="nothing was changed",
+                    hint="install that version, or name another postgres.control_schema",
+                )
+            for version in sorted(available.keys() - done):
+                name, text = available[version]
+                connection.execute(text.encode())
+                connection.execute("INSERT INTO migrations (version, name) VALUES (%s, %s)", (version, name))
+                applied_now.append(version)
+        return applied_now
+
+    def target_number(self, connection: Connection[Any], table: Table, target: tuple[str, str], *, static: bool) -> int:
+        """The number of a target relation, given on first sight of its table id."""
+        row = connection.execute(
+            sql.SQL(
+                "INSERT INTO {} (table_id, static, source_name, target_schema, target_name) VALUES (%s, %s, %s, %s, %s) "
+                "ON CONFLICT (table_id, static) DO UPDATE SET target_schema = EXCLUDED.target_schema, "
+                "target_name = EXCLUDED.target_name RETURNING target_no"
+            ).format(self.name("targets")),
+            (table.id, static, table.full_name, *target),
+        ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def column_indexes(self, connection: Connection[Any], table_id: uuid.UUID) -> dict[str, int]:
+        """The numbers given to the columns of a table id so far."""
+        rows = connection.execute(
+            sql.SQL("SELECT column_name, column_index FROM {} WHERE table_id = %s").format(self.name("column_indexes")),
+            (table_id,),
+        ).fetchall()
+        return {name: index for name, index in rows}
+
+    def save_column_indexes(self, connection: Connection[Any], table_id: uuid.UUID, indexes: Mapping[str, int]) -> None:
+        """Keep the numbers of a table's columns; known ones stay."""
+        connection.execute(
+            sql.SQL(
+                "INSERT INTO {} (table_id, column_name, column_index) SELECT %s, * FROM unnest(%s::text[], %s::int[]) "
+                "ON CONFLICT (table_id, column_name) DO NOTHING"
+            ).format(self.name("column_indexes")),
+            (table_id, list(indexes), list(indexes.values())),
+        )
+
+    def acquire(self, connection: Connection[Any], source: str) -> tuple[int, Position]:
+        """Take `source` over: the new epoch and the position up to which everything is applied."""
+        row = connection.execute(
+            sql.SQL(
+                "INSERT INTO {} AS p (pipeline, source, epoch) VALUES (%s, %s, 1) ON CONFLICT (pipeline, source) "
+                "DO UPDATE SET epoch = p.epoch + 1 RETURNING epoch, segment, segment_offset"
+            ).format(self.name("positions")),
+            (self.pipeline, source),
+        ).fetchone()
+        assert row is not None
+        return int(row[0]), Position(int(row[1]), int(row[2]))
+
+    def advance(self, connection: Connection[Any], source: str, epoch: int, position: Position) -> None:
+        """Move the position as part of the caller's transaction; never backwards.
+
+        Raises FencedError when the source has a newer epoch: nothing of the transaction may be committed then.
+        """
+        cursor = connection.execute(
+            sql.SQL(
+                "UPDATE {} SET segment = CASE WHEN (segment, segment_offset) < (%s, %s) THEN %s ELSE segment END, "
+                "segment_offset = CASE WHEN (segment, segment_offset) < (%s, %s) THEN %s ELSE segment_offset END, "
+                "updated_at = now() WHERE pipeline = %s AND source = %s AND epoch = %s"
+            ).format(self.name("positions")),
+            (
+                position.segment,
+                position.offset,
+                position.segment,
+                position.segment,
+                position.offset,
+                position.offset,
+                self.pipeline,
+                source,
+                epoch,
+            ),
+        )
+        if cursor.rowcount != 1:
+            raise FencedError(
+                "epoch_superseded",
+                f"Another instance of pipeline {self.pipeline} took over source {source}",
+                now="this instance stops; its open transaction is rolled back",
+                hint="stop one of the two instances; casscade status shows who owns the source",
+            )
+
+    def position(self, connection: Connection[Any], source: str) -> Position | None:
+        """The committed position of a source, or None if it was never acquired."""
+        row = connection.execute(
+            sql.SQL("SELECT segment, segment_offset FROM {} WHERE pipeline = %s AND source = %s").format(
+                self.name("positions")
+            ),
+            (self.pipeline, source),
+        ).fetchone()
+        return None if row is None else Position(int(row[0]), int(row[1]))
+
+    def set_aside(self, connection: Connection[Any], letters: list[DeadLetter]) -> None:
+        """Store dead letters; one that is known already stays as it is."""
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                sql.SQL(
+                    "INSERT INTO {} (pipeline, event_id, source_name, code, message, encoding, mutation) "
+                    "VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (pipeline, event_id, code) DO NOTHING"
+                ).format(self.name("dead_letters")),
+                [
+                    (
+                        self.pipeline,
+                        letter.event_id,
+                        letter.source_name,
+                        letter.code,
+                        letter.message,
+                        letter.encoding,
+                        letter.mutation,
+                    )
+                    for letter in letters
+                ],
+            )
+
+
+def migrations() -> dict[int, tuple[str, str]]:
+    """Version -> (file name, SQL text), from the files `NNNN_name.sql` of the package."""
+    found: dict[int, tuple[str, str]] = {}
+    for file in (resources.files("casscade.load.sql") / "migrations").iterdir():
+        if file.name.endswith(".sql"):
+            found[int(file.name.split("_", 1)[0])] = (file.name, file.read_text(encoding="utf-8"))
+    return found

@@ -1,0 +1,90 @@
+"""Which bytes of a row go into which column of its PostgreSQL table.
+
+Invariant: the order of `keys` and `values` is the order of the columns in the target table, the staging table, the
+COPY stream and the results that are read back.
+"""
+
+from __future__ import annotations
+
+from casscade.core.cell import COUNTER_TTL, Cell
+from casscade.core.mutation import ComplexColumn
+from casscade.load.transcode import Codec
+
+
+class Renderer:
+    """Shows a multi-cell column: the live elements become one field, or None (NULL) when none is alive."""
+
+    def render(self, column: ComplexColumn, now: int) -> bytes | None:
+        """The field for what is alive in `column` at second `now`."""
+        raise NotImplementedError
+
+
+class ValueColumn:
+    """A column that is not part of the key: a simple one has a `codec`, a multi-cell one a `renderer`."""
+
+    def __init__(self, index: int, codec: Codec | None, renderer: Renderer | None) -> None:
+        self.index: int = index
+        self.codec: Codec | None = codec
+        self.renderer: Renderer | None = renderer
+
+
+class RowLayout:
+    """The shape of one target table.
+
+    - `keys`: codecs of the partition key columns (the first `partition_columns` of them), then of the clustering.
+    - `clustering_lengths`: fixed length of each clustering value or -1, for the serialized clustering.
+    - `values`: the other columns. `simple_count` and `complex_count`: how many columns of each kind the Cassandra table
+      has for this target, those that are not replicated included: a row that sets them all leaves nothing of an
+      older one. `indexes`: one more than the highest index when these are 0, 1, 2 … without a gap, else 0.
+    - `static`: the target holds static rows, which have no liveness.
+    """
+
+    def __init__(
+        self,
+        keys: list[Codec],
+        partition_columns: int,
+        clustering_lengths: list[int],
+        values: list[ValueColumn],
+        *,
+        simple_count: int,
+        complex_count: int,
+        indexes: int,
+        static: bool,
+    ) -> None:
+        self.keys: list[Codec] = keys
+        self.partition_columns: int = partition_columns
+        self.clustering_lengths: list[int] = clustering_lengths
+        self.values: list[ValueColumn] = values
+        self.simple_count: int = simple_count
+        self.complex_count: int = complex_count
+        self.indexes: int = indexes
+        self.static: bool = static
+        self.shown: set[int] = {column.index for column in values}
+        self.field_count: int = len(keys) + len(values) + 5
+
+
+def split_partition_key(key: bytes, columns: int) -> list[bytes]:
+    """The values of a serialized partition key (`CompositeType` when there are several columns)."""
+    if columns == 1:
+        return [key]
+    values: list[bytes] = []
+    offset = 0
+    while offset < len(key):
+        length = int.from_bytes(key[offset : offset + 2], "big")
+        values.append(key[offset + 2 : offset + 2 + length])
+        offset += length + 3
+    return values
+
+
+def join_partition_key(values: list[bytes]) -> bytes:
+    """The inverse of `split_partition_key`."""
+    if len(values) == 1:
+        return values[0]
+    return b"".join([len(value).to_bytes(2, "big") + value + b"\x00" for value in values])
+
+
+def without_value(cell: Cell) -> Cell:
+    """The cell of a column that is not replicated: that it lives matters for the row, what it holds does not."""
+    if cell[3] is None or cell[2] == COUNTER_TTL:
+        return cell
+    return (cell[0], cell[1], cell[2], b"")

@@ -1,0 +1,1 @@
+"""SQL files of the loader: the migrations of the control schema."""

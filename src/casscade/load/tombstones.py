@@ -1,0 +1,175 @@
+"""What is known of rows that nobody sees, and of deletions over several rows.
+
+Invariant: a row's state is in one place only: in its target table while it is visible, here while it is not. Entries
+live for the table's gc_grace_seconds plus a margin, counted from when they were written here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import Connection, sql
+
+from casscade.core.errors import CorruptionError
+from casscade.core.mutation import Bound, RangeTombstone, Row
+from casscade.load.control import ControlStore
+from casscade.merge.state import decode_state
+
+# PostgreSQL's B-tree takes keys up to 2,704 bytes; longer ones are replaced by their digest.
+_KEY_BYTES_MAX = 1024
+PARTITION = b""
+
+
+@dataclass(frozen=True, slots=True)
+class RowTombstone:
+    """The state of a row that is not visible; `write_time` is its newest timestamp."""
+
+    key: bytes
+    write_time: int
+    state: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDeletion:
+    """A range tombstone of a partition as stored; both bounds empty for a partition deletion."""
+
+    partition_key: bytes
+    start: bytes
+    end: bytes
+    write_time: int
+
+
+def row_key(partition_key: bytes, clustering_key: bytes) -> bytes:
+    """The key of a row in `row_tombstones`: unique, at most about 1 KiB."""
+    key = b"\x00" + len(partition_key).to_bytes(4, "big") + partition_key + clustering_key
+    return key if len(key) <= _KEY_BYTES_MAX else b"\x01" + hashlib.blake2b(key, digest_size=32).digest()
+
+
+def pack_bound(bound: Bound) -> bytes:
+    """A bound as bytes: its kind, then each value with its length (-1 for null)."""
+    parts = [bytes((bound.kind,))]
+    for value in bound.values:
+        parts.append(b"\xff\xff\xff\xff" if value is None else len(value).to_bytes(4, "big") + value)
+    return b"".join(parts)
+
+
+def unpack_bound(packed: bytes) -> Bound:
+    """The inverse of `pack_bound`."""
+    values: list[bytes | None] = []
+    offset = 1
+    while offset < len(packed):
+        length = int.from_bytes(packed[offset : offset + 4], "big", signed=True)
+        offset += 4
+        if length < 0:
+            values.append(None)
+            continue
+        if offset + length > len(packed):
+            raise CorruptionError("state_corrupt", "A stored range tombstone ends too early")
+        values.append(packed[offset : offset + length])
+        offset += length
+    return Bound(packed[0], values)
+
+
+def unpack_range(stored: StoredDeletion) -> RangeTombstone:
+    """The range tombstone that was stored."""
+    return RangeTombstone(unpack_bound(stored.start), unpack_bound(stored.end), stored.write_time)
+
+
+class TombstoneStore:
+    """Tombstones of one target relation. `keep_seconds` is gc_grace_seconds plus the margin."""
+
+    def __init__(self, control: ControlStore, target_no: int, keep_seconds: int) -> None:
+        self.target_no = target_no
+        self.keep_seconds = keep_seconds
+        self.rows_exist = True
+        self.ranges_exist = True
+        rows = control.name("row_tombstones")
+        ranges = control.name("range_tombstones")
+        self._exist = sql.SQL(
+            "SELECT EXISTS (SELECT FROM {} WHERE target_no = %s), EXISTS (SELECT FROM {} WHERE target_no = %s)"
+        ).format(rows, ranges)
+        self._find_rows = sql.SQL(
+            "SELECT key, write_time, state FROM {} WHERE target_no = %s AND key = ANY(%s)"
+        ).format(rows)
+        self._put_rows = sql.SQL(
+            "INSERT INTO {} SELECT %s, key, write_time, state, now() + make_interval(secs => %s) "
+            "FROM unnest(%s::bytea[], %s::bigint[], %s::bytea[]) AS u (key, write_time, state) "
+            "ON CONFLICT (target_no, key) DO UPDATE SET write_time = EXCLUDED.write_time, state = EXCLUDED.state, "
+            "purge_after = EXCLUDED.purge_after"
+        ).format(rows)
+        self._drop_rows = sql.SQL("DELETE FROM {} WHERE target_no = %s AND key = ANY(%s)").format(rows)
+        self._find_ranges = sql.SQL(
+            "SELECT partition_key, start_bound, end_bound, write_time FROM {} "
+            "WHERE target_no = %s AND partition_key = ANY(%s)"
+        ).format(ranges)
+        self._put_ranges = sql.SQL(
+            "INSERT INTO {} AS r SELECT %s, p, s, e, w, now() + make_interval(secs => %s) "
+            "FROM unnest(%s::bytea[], %s::bytea[], %s::bytea[], %s::bigint[]) AS u (p, s, e, w) "
+            "ON CONFLICT (target_no, partition_key, start_bound, end_bound) DO UPDATE SET "
+            "write_time = greatest(r.write_time, EXCLUDED.write_time), purge_after = EXCLUDED.purge_after"
+        ).format(ranges)
+
+    def refresh(self, connection: Connection[Any]) -> None:
+        """Look whether there are any, so that tables without deletions pay nothing."""
+        row = connection.execute(self._exist, (self.target_no, self.target_no)).fetchone()
+        assert row is not None
+        self.rows_exist, self.ranges_exist = bool(row[0]), bool(row[1])
+
+    def find_rows(self, connection: Connection[Any], keys: Sequence[bytes]) -> list[RowTombstone]:
+        """The stored states of those of `keys` (`row_key`) that are not visible."""
+        found = connection.execute(self._find_rows, (self.target_no, list(keys)), binary=True)
+        return [RowTombstone(key, write_time, state) for key, write_time, state in found.fetchall()]
+
+    def put_rows(self, connection: Connection[Any], tombstones: Sequence[RowTombstone]) -> None:
+        """Store states, replacing what was there: the caller merged it already."""
+        connection.execute(
+            self._put_rows,
+            (
+                self.target_no,
+                self.keep_seconds,
+                [tombstone.key for tombstone in tombstones],
+                [tombstone.write_time for tombstone in tombstones],
+                [tombstone.state for tombstone in tombstones],
+            ),
+        )
+        self.rows_exist = True
+
+    def drop_rows(self, connection: Connection[Any], keys: Sequence[bytes]) -> None:
+        """Forget states that moved into the target table."""
+        connection.execute(self._drop_rows, (self.target_no, list(keys)))
+
+    def find_ranges(self, connection: Connection[Any], partition_keys: Iterable[bytes]) -> list[StoredDeletion]:
+        """The stored deletions of some partitions."""
+        found = connection.execute(self._find_ranges, (self.target_no, list(partition_keys)), binary=True)
+        return [StoredDeletion(*row) for row in found.fetchall()]
+
+    def put_ranges(self, connection: Connection[Any], deletions: Sequence[StoredDeletion]) -> None:
+        """Store deletions; of two over the same range the newer write time stays."""
+        newest: dict[tuple[bytes, bytes, bytes], StoredDeletion] = {}
+        for deletion in deletions:
+            key = (deletion.partition_key, deletion.start, deletion.end)
+            known = newest.get(key)
+            if known is None or known.write_time < deletion.write_time:
+                newest[key] = deletion
+        connection.execute(
+            self._put_ranges,
+            (
+                self.target_no,
+                self.keep_seconds,
+                [key[0] for key in newest],
+                [key[1] for key in newest],
+                [key[2] for key in newest],
+                [deletion.write_time for deletion in newest.values()],
+            ),
+        )
+        self.ranges_exist = True
+
+
+def row_of(tombstone: RowTombstone, like: Row) -> Row:
+    """The stored state as a row with the key of `like`."""
+    row = Row(like.key, like.clustering)
+    decode_state(row, tombstone.write_time, tombstone.state, {})
+    return row
