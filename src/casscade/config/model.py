@@ -1,0 +1,245 @@
+"""The keys of a pipeline's configuration file, with their defaults, limits and meaning.
+
+Invariant: a configuration that exists is complete and within its limits; it never changes, and printing it shows no
+secret. `docs/configuration.md` is rendered from these models, so a description is written for the user.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+
+from casscade.config.dsn import holds_password
+from casscade.config.problems import KeyPath, key_text
+from casscade.config.values import (
+    Dsn,
+    FilePath,
+    Host,
+    Identifier,
+    Later,
+    ListenAddress,
+    PipelineName,
+    SecretText,
+    SourcePattern,
+    TargetPattern,
+    Text,
+    TransportKind,
+    WholeNumber,
+    refuse,
+    split_listen,
+)
+from casscade.core.limits import MIB, QUEUE_BYTES_DEFAULT
+
+Consistency = Literal["ONE", "TWO", "THREE", "LOCAL_ONE", "LOCAL_QUORUM", "QUORUM", "ALL"]
+
+
+class Section(BaseModel):
+    """A section of the file: immutable, every key known, no input in pydantic's own messages."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class CassandraSection(Section):
+    """The cluster: read for schemas, snapshots and verification. Changes themselves come from the commit log."""
+
+    contact_points: tuple[Host, ...] = Field(
+        min_length=1, max_length=64, description="Hosts of the cluster that are asked first, without port"
+    )
+    port: WholeNumber = Field(default=9042, ge=1, le=65535, description="Port of CQL on every host")
+    local_datacenter: Text = Field(description="Data center whose hosts are asked")
+    consistency: Consistency = Field(
+        default="QUORUM", description="Consistency of the reads of snapshots and comparisons"
+    )
+    username: Text | None = Field(default=None, description="Role that reads; none when the cluster asks for none")
+    password: SecretText | None = Field(default=None, description="Password of the role; use a reference")
+    request_timeout_ms: WholeNumber = Field(
+        default=10_000, ge=100, le=600_000, description="Time that one request may take, in milliseconds"
+    )
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> CassandraSection:
+        if (self.username is None) != (self.password is None):
+            refuse("needs username and password together", "give both keys, or none of them")
+        return self
+
+
+class CaptureSection(Section):
+    """The commit log of the node on this host."""
+
+    cdc_directory: FilePath = Field(description="Directory of the node's cdc_raw (`cdc_raw_directory`)")
+    state_directory: FilePath = Field(
+        description="Directory of the agent's own files (lock, position), outside cdc_directory"
+    )
+    poll_ms: WholeNumber = Field(
+        default=100, ge=1, le=10_000, description="Pause between two looks at cdc_directory, in milliseconds"
+    )
+
+    @model_validator(mode="after")
+    def _apart(self) -> CaptureSection:
+        if self.state_directory.is_relative_to(self.cdc_directory):
+            refuse("state_directory must not lie in cdc_directory", "Cassandra counts all files in cdc_raw")
+        return self
+
+
+class PostgresSection(Section):
+    """The database that receives the rows."""
+
+    dsn: Dsn = Field(description="Connection string: postgresql://user@host:5432/database, or keyword=value")
+    password: SecretText | None = Field(default=None, description="Password, when it is not in dsn; use a reference")
+    control_schema: Identifier = Field(
+        default="casscade", description="Schema of Casscade's own tables (positions, tombstones, tasks)"
+    )
+
+    @model_validator(mode="after")
+    def _one_password(self) -> PostgresSection:
+        if self.password is not None and holds_password(self.dsn.reveal()):
+            refuse("the password is given twice, in dsn and in password", "remove one of the two")
+        return self
+
+
+class ColumnsSection(Section):
+    """Which columns of a table are replicated; key columns always are."""
+
+    include: tuple[Text, ...] | None = Field(
+        default=None, min_length=1, max_length=2000, description="Only these columns and the key"
+    )
+    exclude: tuple[Text, ...] | None = Field(
+        default=None, min_length=1, max_length=2000, description="All but these; exclusions of several entries add up"
+    )
+
+    @model_validator(mode="after")
+    def _either(self) -> ColumnsSection:
+        if self.include is not None and self.exclude is not None:
+            refuse("has both include and exclude", "give one of the two")
+        return self
+
+
+class TableEntry(Section):
+    """One entry of `tables`; where several match a table, later ones refine earlier ones."""
+
+    source: SourcePattern = Field(description="keyspace.table in Cassandra; `*` and `?` are wildcards")
+    target: TargetPattern | None = Field(
+        default=None,
+        description="schema.table in PostgreSQL; `*` stands for the name of the keyspace or table. "
+        "By default the keyspace's name is the schema",
+    )
+    columns: ColumnsSection = Field(default=ColumnsSection(), description="Which columns are replicated")
+    where: Later = Field(default=None, description="Condition on rows")
+    transforms: Later = Field(default=None, description="Changes to values")
+
+
+class TransportSection(Section):
+    """What carries mutations from capture to load."""
+
+    kind: Annotated[Literal["direct"], TransportKind] = Field(
+        default="direct", description="`direct`: capture and load in one process, with a bounded queue between them"
+    )
+    bootstrap_servers: Later = Field(default=None, description="Brokers of Kafka")
+    partitions: Later = Field(default=None, description="Partitions of the topic")
+    replication_factor: Later = Field(default=None, description="Copies of each partition")
+    security: Later = Field(default=None, description="TLS and SASL of Kafka")
+
+
+class PoolSection(Section):
+    """Connections to PostgreSQL."""
+
+    min: WholeNumber = Field(default=5, ge=1, le=50, description="Connections that are kept open")
+    max: WholeNumber = Field(default=50, ge=1, le=50, description="Connections at most")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PoolSection:
+        if self.min > self.max:
+            refuse("min is greater than max", "raise max or lower min")
+        return self
+
+
+class LoadSection(Section):
+    """Batches: one transaction each."""
+
+    batch_rows: WholeNumber = Field(default=1000, ge=1, le=50_000, description="Rows after which a batch is committed")
+    batch_ms: WholeNumber = Field(
+        default=200, ge=1, le=60_000, description="Time after which a batch is committed, in milliseconds"
+    )
+    queue_bytes: WholeNumber = Field(
+        default=QUEUE_BYTES_DEFAULT,
+        ge=4 * MIB,
+        le=1024 * MIB,
+        description="Bytes that wait between capture and load at most; capture pauses when they are reached",
+    )
+    pool: PoolSection = Field(default=PoolSection(), description="Connections to PostgreSQL")
+    statement_timeout_ms: WholeNumber = Field(
+        default=60_000, ge=1000, le=3_600_000, description="Time that one statement may take, in milliseconds"
+    )
+    tombstone_margin_seconds: WholeNumber = Field(
+        default=86_400,
+        ge=0,
+        le=2_592_000,
+        description="Time that tombstones are kept beyond the table's gc_grace_seconds, in seconds",
+    )
+
+
+class SnapshotSection(Section):
+    """The copy of the rows that existed before capture began."""
+
+    mode: Literal["initial", "never", "when_needed"] = Field(
+        default="initial",
+        description="`initial`: once for each table; `never`; `when_needed`: also after a gap in the commit log",
+    )
+    page_rows: WholeNumber = Field(default=1000, ge=1, le=10_000, description="Rows of one page of a scan")
+    workers: WholeNumber = Field(default=2, ge=1, le=32, description="Token ranges that are read at the same time")
+    ranges_per_table: WholeNumber = Field(
+        default=64, ge=1, le=4096, description="Token ranges into which a table is split; each is a task of its own"
+    )
+
+
+class HttpSection(Section):
+    """Health, metrics and the status page."""
+
+    listen: ListenAddress = Field(
+        default="127.0.0.1:8080", description="Address of /livez, /readyz, /healthz, /metrics and the status page"
+    )
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port; port 0 lets the system choose."""
+        return split_listen(self.listen)
+
+
+class LogSection(Section):
+    """What the process writes to its standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level written")
+    format: Literal["json", "console"] = Field(
+        default="json", description="`json`: one object a line; `console`: for people"
+    )
+
+
+class PipelineConfig(Section):
+    """One pipeline: the whole file."""
+
+    name: PipelineName = Field(
+        description="Name of the pipeline; a label on every metric and a prefix of everything it creates"
+    )
+    cassandra: CassandraSection
+    capture: CaptureSection
+    postgres: PostgresSection
+    tables: tuple[TableEntry, ...] = Field(min_length=1, max_length=1000)
+    transport: TransportSection = TransportSection()
+    load: LoadSection = LoadSection()
+    snapshot: SnapshotSection = SnapshotSection()
+    http: HttpSection = HttpSection()
+    log: LogSection = LogSection()
+
+    _file: str = PrivateAttr("")
+    _lines: dict[KeyPath, int] = PrivateAttr(default_factory=dict)
+
+    def remember(self, file: str, lines: dict[KeyPath, int]) -> None:
+        """Keep where each key stands, for the messages of later checks."""
+        self._file = file
+        self._lines = lines
+
+    def location(self, *path: str | int) -> str:
+        """`file:line` of a key, or the key alone where the configuration comes from no file."""
+        line = self._lines.get(path)
+        return f"{self._file}:{line}" if line is not None else key_text(path)
