@@ -32,4 +32,6 @@ def test_the_reference_has_every_key_with_a_meaning() -> None:
 def test_the_sample_loads_and_shows_the_defaults() -> None:
     config = load_config(ROOT / "deploy" / "casscade.example.yaml", ENVIRON)
     given = {name: getattr(config, name) for name in ("name", "cassandra", "capture", "postgres", "tables")}
-    assert config.model_dump() == PipelineConfig(**given).model_dump(), "the sample shows a value that is not the default"
+    assert config.model_dump() == PipelineConfig(**given).model_dump(), (
+        "the sample shows a value that is not the default"
+    )
