@@ -146,3 +146,9 @@ def test_too_many_columns_are_refused() -> None:
     with pytest.raises(ConfigurationError) as caught:
         build_target(table)
     assert caught.value.code == "columns_too_many"
+
+
+def test_a_key_of_too_many_columns_is_refused() -> None:
+    table = make_table(("p", "p", "int"), *((f"c{i}", "c", "int") for i in range(32)))
+    with pytest.raises(ConfigurationError, match="33"):
+        build_target(table)

@@ -35,9 +35,9 @@ def test_columns_stand_in_key_order_then_by_name() -> None:
     assert [column.name for column in table.regulars] == ["b", "v"]
 
 
-def test_first_numbering_is_by_name_and_leaves_keys_alone() -> None:
+def test_first_numbering_is_regulars_then_statics_by_name_and_leaves_keys_alone() -> None:
     numbered = assign_indexes(make_table(), {})
-    assert column_indexes(numbered) == {"b": 0, "s": 1, "v": 2}
+    assert column_indexes(numbered) == {"b": 0, "v": 1, "s": 2}
     assert numbered.partition_key[0].index == -1
 
 
@@ -52,7 +52,7 @@ def test_dropped_columns_keep_number_and_shape_but_are_not_listed() -> None:
     assert [column.name for column in table.regulars] == ["b"]
     shape = table.shape(replicated=True)
     assert shape.columns[b"v"].dropped
-    assert shape.columns[b"v"].index == 2
+    assert shape.columns[b"v"].index == 1
     assert [column.name for column in shape.regulars] == [b"b"]
 
 

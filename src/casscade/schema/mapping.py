@@ -23,6 +23,9 @@ from casscade.schema.names import column_identifier, quote_identifier, relation_
 COLUMNS_MAX: Final = 1600
 """PostgreSQL's `MaxHeapAttributeNumber`."""
 
+KEY_COLUMNS_MAX: Final = 32
+"""PostgreSQL's `INDEX_MAX_KEYS`."""
+
 
 @dataclass(frozen=True, slots=True)
 class PgType:
@@ -253,6 +256,14 @@ def _check_names(table: Table, columns: list[TargetColumn]) -> None:
                 now="nothing was started",
                 hint=f"exclude it: columns: {{exclude: [{column.column.name!r}]}}",
             )
+    keys = sum(column.key for column in columns)
+    if keys > KEY_COLUMNS_MAX:
+        raise ConfigurationError(
+            "columns_too_many",
+            f"the primary key of {table.full_name} has {keys} columns; PostgreSQL allows {KEY_COLUMNS_MAX}",
+            now="nothing was started",
+            hint="leave the table out",
+        )
     if len(columns) + len(META_COLUMNS) > COLUMNS_MAX:
         raise ConfigurationError(
             "columns_too_many",

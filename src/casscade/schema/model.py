@@ -183,13 +183,15 @@ def assign_indexes(table: Table, previous: Mapping[str, int]) -> Table:
     """Number the static and regular columns, dropped ones included.
 
     Names in `previous` (what an earlier version of the same table id was given) keep their numbers; new names get the
-    next ones, by name. Numbers of `previous` whose columns are gone are not given out again.
+    next ones: regular columns by name, then static ones, so that the numbers of a new table's regular columns have no
+    gaps. Numbers of `previous` whose columns are gone are not given out again.
     """
     numbers = dict(previous)
     following = max(numbers.values(), default=NO_INDEX) + 1
-    for name in sorted(column.name for column in table.columns if column.kind in _COUNTED):
-        if name not in numbers:
-            numbers[name] = following
+    counted = [column for column in table.columns if column.kind in _COUNTED]
+    for column in sorted(counted, key=lambda column: (column.kind is ColumnKind.STATIC, column.name)):
+        if column.name not in numbers:
+            numbers[column.name] = following
             following += 1
     columns = tuple(
         replace(column, index=numbers[column.name]) if column.kind in _COUNTED else column for column in table.columns

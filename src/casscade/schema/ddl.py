@@ -1,0 +1,223 @@
+"""The DDL that a target needs, as data: compared with what PostgreSQL has, never executed here.
+
+Invariant: planning is pure and a plan never drops, narrows or rewrites a column; what can't be reached by adding is
+reported as differences and left to a person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from casscade.core.errors import ConfigurationError
+from casscade.schema.mapping import EXPIRY_COLUMN, META_COLUMNS, Relation, Target
+from casscade.schema.names import quote_identifier, quote_qualified
+
+FILLFACTOR: Final = 80
+"""Percent of a page that inserts fill: the rest lets an update stay on its page without touching indexes (HOT)."""
+
+TABLE: Final = "table"
+VIEW: Final = "view"
+
+
+@dataclass(frozen=True, slots=True)
+class ExistingColumn:
+    """A column in PostgreSQL: `type` as `format_type` prints it, `collation` the one in effect (`C` where the
+    database's default is C), empty for types without one."""
+
+    name: str
+    type: str
+    nullable: bool
+    has_default: bool = False
+    collation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExistingTable:
+    """A relation in PostgreSQL: `kind` is `table`, `view` or what else took the name; `primary_key` in key order."""
+
+    columns: tuple[ExistingColumn, ...]
+    primary_key: tuple[str, ...] = ()
+    kind: str = TABLE
+    expiry_index: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExistingSchema:
+    """What PostgreSQL has in the target's schema: relations by name (only those of the target matter)."""
+
+    exists: bool = False
+    relations: Mapping[str, ExistingTable] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DdlStatement:
+    """One statement without parameters, and what it is for."""
+
+    sql: str
+    purpose: str
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Why an existing relation can't be used: `column` is empty when it concerns the whole relation."""
+
+    relation: str
+    column: str
+    what: str
+
+    def __str__(self) -> str:
+        place = f"{self.relation}, column {self.column!r}" if self.column else self.relation
+        return f"{place}: {self.what}"
+
+
+def plan_target(target: Target, existing: ExistingSchema) -> list[DdlStatement]:
+    """The statements that bring PostgreSQL to what the target needs, in order; empty when nothing is missing.
+
+    Missing relations are created, missing value columns added, the view made anew when its columns changed. Raises
+    `ConfigurationError` with code `target_mismatch` when `diff_target` finds anything else.
+    """
+    differences = diff_target(target, existing)
+    if differences:
+        shown = "; ".join(str(difference) for difference in differences[:5])
+        more = f"; and {len(differences) - 5} more" if len(differences) > 5 else ""
+        raise ConfigurationError(
+            "target_mismatch",
+            f"PostgreSQL has something else where {target.table.full_name} should go: {shown}{more}",
+            where=target.rows.full_name,
+            now="nothing was changed",
+            hint="give another target in the configuration (target: schema.table), or rename what is there",
+        )
+    statements = []
+    if not existing.exists:
+        schema = target.rows.schema
+        statements.append(DdlStatement(f"CREATE SCHEMA {quote_identifier(schema)}", f"schema {schema}"))
+    view_changes = False
+    for relation in target.relations:
+        found = existing.relations.get(relation.name)
+        added = _create(relation) if found is None else _complete(relation, found)
+        view_changes = view_changes or bool(added)
+        statements.extend(added)
+    if target.view_name:
+        statements.extend(_plan_view(target, existing.relations.get(target.view_name), view_changes))
+    return statements
+
+
+def diff_target(target: Target, existing: ExistingSchema) -> list[Difference]:
+    """What stands in the way of the target and can't be added: kinds, keys, types, nullability, collations.
+
+    Columns that Casscade does not know may stay when they are nullable or have a default.
+    """
+    differences: list[Difference] = []
+    for relation in target.relations:
+        found = existing.relations.get(relation.name)
+        if found is not None:
+            differences.extend(_diff_relation(relation, found))
+    view = existing.relations.get(target.view_name) if target.view_name else None
+    if view is not None and view.kind != VIEW:
+        name = f"{target.rows.schema}.{target.view_name}"
+        differences.append(Difference(name, "", f"is a {view.kind}, a view is needed"))
+    return differences
+
+
+def _diff_relation(relation: Relation, found: ExistingTable) -> list[Difference]:
+    name = relation.full_name
+    if found.kind != TABLE:
+        return [Difference(name, "", f"is a {found.kind}, a table is needed")]
+    differences: list[Difference] = []
+    columns = {column.name: column for column in found.columns}
+    key = tuple(column.name for column in relation.key_columns)
+    if found.primary_key != key:
+        have = ", ".join(found.primary_key) or "none"
+        differences.append(Difference(name, "", f"the primary key is {have}, needed is {', '.join(key)}"))
+    for column in relation.columns:
+        present = columns.pop(column.name, None)
+        if present is None:
+            if column.key:
+                differences.append(Difference(name, column.name, "is missing"))
+            continue
+        differences.extend(_diff_column(name, present, column.pg_type.name, nullable=not column.key))
+        if column.collation and present.collation != column.collation:
+            what = f"the collation is {present.collation or 'none'}, needed is {column.collation}"
+            differences.append(Difference(name, column.name, what))
+    for meta in META_COLUMNS:
+        present = columns.pop(meta.name, None)
+        if present is None:
+            differences.append(Difference(name, meta.name, "is missing: Casscade did not make this table"))
+        else:
+            differences.extend(_diff_column(name, present, meta.pg_type, nullable=meta.nullable))
+    differences.extend(
+        Difference(name, extra.name, "is unknown, NOT NULL and has no default")
+        for extra in columns.values()
+        if not extra.nullable and not extra.has_default
+    )
+    return differences
+
+
+def _diff_column(relation: str, present: ExistingColumn, type_: str, *, nullable: bool) -> list[Difference]:
+    differences = []
+    if present.type != type_:
+        differences.append(Difference(relation, present.name, f"the type is {present.type}, needed is {type_}"))
+    if present.nullable and not nullable:
+        differences.append(Difference(relation, present.name, "is nullable, needed is NOT NULL"))
+    if nullable and not present.nullable:
+        differences.append(Difference(relation, present.name, "is NOT NULL, but Cassandra may have no value"))
+    return differences
+
+
+def _create(relation: Relation) -> list[DdlStatement]:
+    columns = [column.definition() for column in relation.columns]
+    for meta in META_COLUMNS:
+        columns.append(f"{quote_identifier(meta.name)} {meta.pg_type}{'' if meta.nullable else ' NOT NULL'}")
+    key = ", ".join(quote_identifier(column.name) for column in relation.key_columns)
+    name = quote_qualified(relation.schema, relation.name)
+    text = f"CREATE TABLE {name} ({', '.join(columns)}, PRIMARY KEY ({key})) WITH (fillfactor = {FILLFACTOR})"
+    return [DdlStatement(text, f"table {relation.full_name}"), _expiry_index(relation)]
+
+
+def _complete(relation: Relation, found: ExistingTable) -> list[DdlStatement]:
+    present = {column.name for column in found.columns}
+    name = quote_qualified(relation.schema, relation.name)
+    statements = [
+        DdlStatement(f"ALTER TABLE {name} ADD COLUMN {column.definition()}", f"column {column.name} of {relation.name}")
+        for column in relation.value_columns
+        if column.name not in present
+    ]
+    if not found.expiry_index:
+        statements.append(_expiry_index(relation))
+    return statements
+
+
+def _expiry_index(relation: Relation) -> DdlStatement:
+    """The index by which expired rows are found; it holds only rows that expire, so others stay HOT."""
+    column = quote_identifier(EXPIRY_COLUMN)
+    name = quote_qualified(relation.schema, relation.name)
+    return DdlStatement(
+        f"CREATE INDEX ON {name} ({column}) WHERE {column} IS NOT NULL", f"index of expiring rows of {relation.name}"
+    )
+
+
+def _plan_view(target: Target, found: ExistingTable | None, changes: bool) -> list[DdlStatement]:
+    columns = _view_columns(target)
+    if found is not None and not changes and [column.name for column in found.columns] == columns:
+        return []
+    assert target.statics is not None
+    view = quote_qualified(target.rows.schema, target.view_name)
+    partition = ", ".join(quote_identifier(column.name) for column in target.statics.key_columns)
+    text = (  # every name went through quote_identifier
+        f"CREATE VIEW {view} AS SELECT {', '.join(quote_identifier(column) for column in columns)}"
+        f" FROM {quote_qualified(target.rows.schema, target.rows.name)}"
+        f" FULL JOIN {quote_qualified(target.statics.schema, target.statics.name)} USING ({partition})"  # noqa: S608
+    )
+    create = DdlStatement(text, f"view {target.rows.schema}.{target.view_name}")
+    if found is None:
+        return [create]
+    return [DdlStatement(f"DROP VIEW {view}", f"view {target.view_name} with other columns"), create]
+
+
+def _view_columns(target: Target) -> list[str]:
+    """The order of CQL's `SELECT *`: key, statics, regulars."""
+    assert target.statics is not None
+    columns = (*target.rows.key_columns, *target.statics.value_columns, *target.rows.value_columns)
+    return [column.name for column in columns]
