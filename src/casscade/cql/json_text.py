@@ -36,7 +36,8 @@ def to_json(cql_type: CqlType, data: bytes, *, nul_replacement: str | None = Non
     """The JSON text of value bytes.
 
     jsonb cannot hold U+0000: with `nul_replacement` None it raises `BadDataError` (`nul_in_json`), otherwise each is
-    replaced; if two keys of a map then have one text, it raises `value_malformed`. A loop takes `json_writer` once instead.
+    replaced; if two keys of a map then have one text, it raises `value_malformed`. A loop takes `json_writer` once
+    instead.
     """
     return json_writer(cql_type, nul_replacement)(data)
 

@@ -47,6 +47,8 @@ from casscade.cql.faults import unencodable
 from casscade.cql.scalars import CODECS, Decoder, Duration, Encoder
 from casscade.cql.types import CqlType
 
+__all__ = ["Duration", "PythonValue", "decode", "decoder", "encode", "encoder"]
+
 PythonValue = (
     None
     | str
