@@ -1,0 +1,158 @@
+"""The `cdc_raw` directory: what lies in it, who may follow it, and whether it can be followed at all.
+
+Invariant: only looks; it writes no file into `cdc_raw`, because everything there counts against Cassandra's CDC space.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from casscade.core.errors import ConfigurationError
+
+_NAME: Final = re.compile(r"CommitLog-(\d{1,9})-(\d{1,19})(\.log|_cdc\.idx)", re.ASCII)
+# Up to 3.11 Cassandra moves whole segments here; later versions link the live ones and keep an index beside them.
+MOVED_SEGMENT_VERSION: Final = 6
+
+
+class SegmentEntry(NamedTuple):
+    """A segment as the directory shows it.
+
+    `size` is the file's length in bytes (of a live uncompressed segment: pre-allocated). `links` counts its hard
+    links: 1 tells that Cassandra has let go of it. `indexed` tells whether `_cdc.idx` lies beside it.
+    """
+
+    id: int
+    version: int
+    path: Path
+    size: int
+    links: int
+    indexed: bool
+
+    @property
+    def index_path(self) -> Path:
+        """Where the segment's index is, if it has one."""
+        return index_path(self.path)
+
+
+class Listing(NamedTuple):
+    """One look at the directory: segments by ascending id, and indexes whose segment is gone (id, path)."""
+
+    segments: list[SegmentEntry]
+    lone_indexes: list[tuple[int, Path]]
+
+
+def index_path(segment_path: Path) -> Path:
+    """`…/CommitLog-8-1.log` -> `…/CommitLog-8-1_cdc.idx` (`CommitLogDescriptor.cdcIndexFileName`)."""
+    return segment_path.with_name(segment_path.name.removesuffix(".log") + "_cdc.idx")
+
+
+def list_directory(directory: Path) -> Listing:
+    """Look at `directory` once; files of other names are left alone. Raises `ConfigurationError` if it can't."""
+    logs: dict[int, tuple[int, os.DirEntry[str]]] = {}
+    indexes: dict[int, Path] = {}
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                match = _NAME.fullmatch(entry.name)
+                if match is None:
+                    continue
+                if match[3] == ".log":
+                    logs[int(match[2])] = (int(match[1]), entry)
+                else:
+                    indexes[int(match[2])] = Path(entry.path)
+    except OSError as error:
+        raise _unusable(directory, error) from error
+    segments = []
+    for segment_id in sorted(logs):
+        version, entry = logs[segment_id]
+        try:
+            stat = entry.stat()
+        except FileNotFoundError:
+            continue
+        segments.append(
+            SegmentEntry(segment_id, version, Path(entry.path), stat.st_size, stat.st_nlink, segment_id in indexes)
+        )
+    return Listing(segments, [(segment_id, indexes[segment_id]) for segment_id in sorted(indexes.keys() - logs.keys())])
+
+
+def check_directories(cdc_directory: Path, state_directory: Path) -> None:
+    """Make sure that `cdc_directory` can be read and cleaned and that `state_directory` exists or can be made.
+
+    Raises `ConfigurationError` with the remedy otherwise.
+    """
+    list_directory(cdc_directory)
+    if not os.access(cdc_directory, os.R_OK | os.W_OK | os.X_OK):
+        raise _unusable(cdc_directory, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+    if state_directory.resolve().is_relative_to(cdc_directory.resolve()):
+        raise ConfigurationError(
+            "capture_state_directory",
+            "the state directory lies inside cdc_raw, where every file counts against Cassandra's CDC space",
+            where=str(state_directory),
+            now="nothing was read",
+            hint="set capture.state_directory to a directory of its own",
+        )
+    try:
+        state_directory.mkdir(parents=True, exist_ok=True)
+        usable = os.access(state_directory, os.R_OK | os.W_OK | os.X_OK)
+    except OSError:
+        usable = False
+    if not usable:
+        raise ConfigurationError(
+            "capture_state_directory",
+            "the state directory can't be created or written",
+            where=str(state_directory),
+            now="nothing was read",
+            hint="create it and give it to the user that runs casscade, or set capture.state_directory",
+        )
+
+
+@contextmanager
+def lock_directory(directory: Path) -> Iterator[None]:
+    """Hold `directory` for this process; a second agent on it would delete segments that the first has not read.
+
+    The lock (flock) lies on the directory itself, so that it ends with the process and leaves no file behind.
+    Raises `ConfigurationError` when another process holds it or the directory can't be opened.
+    """
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _unusable(directory, error) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                raise _unusable(directory, error) from error
+            raise ConfigurationError(
+                "capture_locked",
+                "another process already captures from this directory",
+                where=str(directory),
+                now="this one stops; the other goes on undisturbed",
+                hint=f"stop the other one first (`fuser {directory}` shows its process id)",
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _unusable(directory: Path, error: OSError) -> ConfigurationError:
+    if isinstance(error, FileNotFoundError):
+        what = "the CDC directory does not exist"
+        hint = "set capture.cdc_directory to cdc_raw_directory of cassandra.yaml, and cdc_enabled: true there"
+    elif isinstance(error, NotADirectoryError):
+        what = "capture.cdc_directory is not a directory"
+        hint = "set capture.cdc_directory to cdc_raw_directory of cassandra.yaml"
+    elif isinstance(error, PermissionError):
+        what = "the CDC directory can't be read and cleaned by this user"
+        hint = "give the user that runs casscade read, write and search permission on it (Cassandra's group will do)"
+    else:
+        what = f"the CDC directory can't be used: {error.strerror or type(error).__name__}"
+        hint = "check that the file system is mounted and local (it must be the one of commitlog_directory)"
+    return ConfigurationError("capture_directory", what, where=str(directory), now="capture stops", hint=hint)
