@@ -7,8 +7,11 @@ column's `index` never changes while the table id lives: stored row states refer
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
-VARIABLE_LENGTH = -1
+VARIABLE_LENGTH: Final = -1
+# Statements of an application name few sets of columns; beyond this the lists of a table are built anew.
+COLUMN_LISTS_MAX: Final = 256
 
 
 class ColumnShape:
@@ -43,18 +46,41 @@ class ColumnShape:
         self.dropped_at: int = dropped_at
 
 
+class ColumnList:
+    """The columns that an update names, in its order; `head` is the list as serialized.
+
+    `plain` tells that none is multi-cell, a counter or was ever dropped; then `frames` holds (index, fixed length) of
+    each column, which is all that reading its cells takes.
+    """
+
+    __slots__ = ("columns", "frames", "head", "plain")
+
+    def __init__(self, head: bytes, columns: list[ColumnShape]) -> None:
+        self.head: bytes = head
+        self.columns: list[ColumnShape] = columns
+        self.frames: list[tuple[int, int]] = [(column.index, column.fixed_length) for column in columns]
+        self.plain: bool = not any(
+            column.multi_cell or column.counter or column.dropped or column.dropped_at != -(1 << 63)
+            for column in columns
+        )
+
+
 class TableShape:
-    """One table id.
+    """One table id; not changed once it was used.
 
     `clustering_lengths` holds for each clustering column the fixed length of its values or -1. `replicated` tells
     whether decoded updates of the table are wanted; shapes of other tables serve only to step over their bytes.
+    `column_lists` keeps the column lists met so far by their bytes (at most `COLUMN_LISTS_MAX`), `last_list` the one
+    met last: both only save time, so threads may overwrite each other's.
     """
 
     __slots__ = (
         "clustering_lengths",
+        "column_lists",
         "columns",
         "id",
         "keyspace",
+        "last_list",
         "name",
         "regulars",
         "replicated",
@@ -83,6 +109,8 @@ class TableShape:
             if not column.dropped:
                 (self.statics if column.static else self.regulars).append(column)
         self.replicated: bool = replicated
+        self.column_lists: dict[bytes, ColumnList] = {}
+        self.last_list: ColumnList | None = None
 
     def __repr__(self) -> str:
         return f"TableShape({self.keyspace}.{self.name}, {self.id.hex()})"

@@ -20,6 +20,8 @@ from casscade.schema.model import Table
 
 # Serialises migrations and DDL of all instances that share a control schema; any constant will do.
 _MIGRATION_LOCK = 0x63617373636164
+# A purge runs in the writer's thread; ten thousand short rows take some milliseconds.
+PURGE_ROWS_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,8 @@ class ControlStore:
         """The number of a target relation, given on first sight of its table id."""
         row = connection.execute(
             sql.SQL(
-                "INSERT INTO {} (table_id, static, source_name, target_schema, target_name) VALUES (%s, %s, %s, %s, %s) "
+                "INSERT INTO {} (table_id, static, source_name, target_schema, target_name) "
+                "VALUES (%s, %s, %s, %s, %s) "
                 "ON CONFLICT (table_id, static) DO UPDATE SET target_schema = EXCLUDED.target_schema, "
                 "target_name = EXCLUDED.target_name RETURNING target_no"
             ).format(self.name("targets")),
@@ -95,7 +98,7 @@ class ControlStore:
             sql.SQL("SELECT column_name, column_index FROM {} WHERE table_id = %s").format(self.name("column_indexes")),
             (table_id,),
         ).fetchall()
-        return {name: index for name, index in rows}
+        return dict(rows)
 
     def save_column_indexes(self, connection: Connection[Any], table_id: uuid.UUID, indexes: Mapping[str, int]) -> None:
         """Keep the numbers of a table's columns; known ones stay."""
@@ -181,6 +184,18 @@ class ControlStore:
                     for letter in letters
                 ],
             )
+
+    def purge(self, connection: Connection[Any]) -> int:
+        """Delete tombstones behind their time, `PURGE_ROWS_MAX` at most of each kind; returns how many."""
+        purged = 0
+        for table in ("row_tombstones", "range_tombstones"):
+            purged += connection.execute(
+                sql.SQL(
+                    "DELETE FROM {0} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {0} WHERE purge_after < now() LIMIT %s))"
+                ).format(self.name(table)),
+                (PURGE_ROWS_MAX,),
+            ).rowcount
+        return purged
 
 
 def migrations() -> dict[int, tuple[str, str]]:

@@ -23,7 +23,7 @@ _LOOSE_EQUALITY = frozenset({"numeric", "interval", "real", "double precision", 
 _META = [meta.name for meta in META_COLUMNS]
 
 
-def _columns(names: list[str], prefix: str = "") -> sql.Composable:
+def _columns(names: list[str], prefix: str = "") -> sql.Composed:
     return sql.SQL(", ").join(sql.Identifier(prefix, name) if prefix else sql.Identifier(name) for name in names)
 
 
@@ -52,7 +52,7 @@ class TargetSql:
         self.remove = self._delete(sql.SQL("s._op = {}").format(OP_REMOVE))
         self.undecided = self._undecided()
 
-    def _create_stage(self, relation: Relation, stage: str) -> sql.Composable:
+    def _create_stage(self, relation: Relation, stage: str) -> sql.Composed:
         types = [
             *((column.name, column.pg_type.name) for column in relation.columns),
             *((meta.name, meta.pg_type) for meta in META_COLUMNS),
@@ -63,10 +63,10 @@ class TargetSql:
             sql.Identifier(stage), fields
         )
 
-    def _join(self) -> sql.Composable:
+    def _join(self) -> sql.Composed:
         return sql.SQL(" AND ").join(sql.SQL("t.{0} = s.{0}").format(sql.Identifier(name)) for name in self._keys)
 
-    def _insert(self, op: int, action: sql.Composable) -> sql.Composable:
+    def _insert(self, op: int, action: sql.Composable) -> sql.Composed:
         return sql.SQL(
             "INSERT INTO {target} AS t ({names}) SELECT {names} FROM {stage} WHERE _op = {op} "
             "ON CONFLICT ({keys}) {action}"
@@ -79,12 +79,12 @@ class TargetSql:
             action=action,
         )
 
-    def _replace(self, condition: sql.Composable | None) -> sql.Composable:
+    def _replace(self, condition: sql.Composable | None) -> sql.Composed:
         settings = sql.SQL(", ").join(sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(n)) for n in self._rest)
         update = sql.SQL("DO UPDATE SET {}").format(settings)
         return update if condition is None else update + sql.SQL(" WHERE ") + condition
 
-    def _plain_and_covered(self, values: list[str]) -> sql.Composable:
+    def _plain_and_covered(self, values: list[str]) -> sql.Composed:
         """An older row without state is replaced whole if it has no value where the new one has none."""
         covered = [
             sql.SQL("(EXCLUDED.{0} IS NOT NULL OR t.{0} IS NULL)").format(sql.Identifier(name)) for name in values
@@ -92,12 +92,12 @@ class TargetSql:
         plain = sql.SQL("t.{ts} < EXCLUDED.{ts} AND t.{state} IS NULL").format(**_TS)
         return sql.SQL(" AND ").join([plain, *covered])
 
-    def _delete(self, condition: sql.Composable) -> sql.Composable:
+    def _delete(self, condition: sql.Composable) -> sql.Composed:
         return sql.SQL("DELETE FROM {target} AS t USING {stage} AS s WHERE {join} AND {condition}").format(
             target=self._target, stage=self._stage, join=self._join(), condition=condition
         )
 
-    def _undecided(self) -> sql.Composable:
+    def _undecided(self) -> sql.Composed:
         """Stored rows that the batch touches and that no statement above could decide."""
         same = sql.SQL("ROW({}) IS DISTINCT FROM ROW({})").format(self._comparable("t"), self._comparable("s"))
         return sql.SQL(
@@ -118,7 +118,7 @@ class TargetSql:
             **_TS,
         )
 
-    def _comparable(self, prefix: str) -> sql.Composable:
+    def _comparable(self, prefix: str) -> sql.Composed:
         """The value columns so that equal means equal bytes: 1.0 and 1.00, 0 and -0, 1 month and 30 days differ."""
         fields: list[sql.Composable] = [sql.Identifier(prefix, name) for name in self._rest]
         for position, column in enumerate(self.relation.value_columns):
@@ -126,7 +126,7 @@ class TargetSql:
                 fields[position] = fields[position] + sql.SQL("::text")
         return sql.SQL(", ").join(fields)
 
-    def select_partition(self, partition_columns: int) -> sql.Composable:
+    def select_partition(self, partition_columns: int) -> sql.Composed:
         """The rows of one partition that a deletion at a given time may touch; parameters: key fields, time."""
         conditions = sql.SQL(" AND ").join(
             sql.SQL("t.{} = %b").format(sql.Identifier(name)) for name in self._keys[:partition_columns]
@@ -135,7 +135,7 @@ class TargetSql:
             "SELECT {fields} FROM {target} AS t WHERE {conditions} AND (t.{ts} <= %b OR t.{state} IS NOT NULL)"
         ).format(fields=_columns(self._names, "t"), target=self._target, conditions=conditions, **_TS)
 
-    def delete_partition(self, partition_columns: int) -> sql.Composable:
+    def delete_partition(self, partition_columns: int) -> sql.Composed:
         """Remove the rows of one partition that are not newer than a given time; parameters: key fields, time."""
         conditions = sql.SQL(" AND ").join(
             sql.SQL("t.{} = %b").format(sql.Identifier(name)) for name in self._keys[:partition_columns]
@@ -144,7 +144,7 @@ class TargetSql:
             target=self._target, conditions=conditions, **_TS
         )
 
-    def select_expired(self) -> sql.Composable:
+    def select_expired(self) -> sql.Composed:
         """Rows in which something ended by a given time; parameters: the time, how many at most."""
         return sql.SQL("SELECT {fields} FROM {target} AS t WHERE t.{expiry} <= %b ORDER BY t.{expiry} LIMIT %b").format(
             fields=_columns(self._names, "t"), target=self._target, expiry=sql.Identifier(EXPIRY_COLUMN)

@@ -1,0 +1,191 @@
+"""One batch, one transaction: rows, tombstones, dead letters, snapshot progress and the position.
+
+Invariant: either all of a batch is visible or nothing; a batch that is applied again changes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from psycopg import Connection
+
+from casscade.commitlog.encoder import encode_mutation
+from casscade.core.errors import InvariantError
+from casscade.core.mutation import PartitionUpdate
+from casscade.core.position import Position
+from casscade.cql.bounds import ClusteringOrder
+from casscade.load.codecs import build_layout
+from casscade.load.control import ControlStore, DeadLetter
+from casscade.load.counters import BatchCounts
+from casscade.load.deletions import DeletionApplier
+from casscade.load.raw import Raw
+from casscade.load.relation_writer import RejectedRow, RelationWriter
+from casscade.load.tombstones import TombstoneStore
+from casscade.merge.fold import Fold, TableFold
+from casscade.schema.mapping import Relation, Target
+from casscade.transport.chunk import SnapshotProgress
+
+REAP_ROWS_MAX = 5000
+# Dead letters that were made from folded rows are encoded as Cassandra 5.0 writes them.
+_LETTER_ENCODING = 8
+
+
+@dataclass(slots=True)
+class Batch:
+    """What is to be committed together: a fold, what could not be decoded, and how far that brings its sources.
+
+    `write_times` has one write time (microseconds) for each streamed mutation, for the latency.
+    """
+
+    fold: Fold
+    position: Position | None = None
+    progress: list[SnapshotProgress] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    write_times: list[int] = field(default_factory=list)
+
+
+class TargetWriter:
+    """Everything that is written for one Cassandra table."""
+
+    def __init__(self, target: Target, rows: RelationWriter, statics: RelationWriter | None) -> None:
+        self.target = target
+        self.rows = rows
+        self.statics = statics
+        clustering = target.table.clustering
+        order = ClusteringOrder([column.type for column in clustering], [column.reversed for column in clustering])
+        self._deletions = DeletionApplier(rows, statics, order)
+
+    @property
+    def writers(self) -> list[RelationWriter]:
+        """The writers of its relations."""
+        return [self.rows] if self.statics is None else [self.rows, self.statics]
+
+    def write(self, connection: Connection[Any], fold: TableFold, now: int, counts: BatchCounts) -> None:
+        """Merge one table's part of a batch."""
+        self._deletions.apply(connection, fold, now, counts)
+        self.rows.write(connection, fold.rows, now, counts)
+        if self.statics is not None:
+            self.statics.write(connection, {(key, b""): row for key, row in fold.statics.items()}, now, counts)
+
+    def reap(self, connection: Connection[Any], now: int, counts: BatchCounts) -> int:
+        """Apply what expired by `now`; returns how many rows were looked at (`REAP_ROWS_MAX` at most a relation)."""
+        total = 0
+        moment = Raw(((now - 946_684_800) * 1_000_000).to_bytes(8, "big", signed=True))
+        limit = Raw(REAP_ROWS_MAX.to_bytes(8, "big"))
+        for writer in self.writers:
+            for page in writer.read_pages(connection, writer.sql.select_expired(), (moment, limit), REAP_ROWS_MAX + 1):
+                if page:
+                    items = [(stored.partition_key, stored.row) for stored in page]
+                    writer.replace(connection, items, now, counts)
+                    total += len(items)
+        counts.expired += total
+        return total
+
+
+class BatchWriter:
+    """Applies batches for one source over one connection; `epoch` fences it against a second owner."""
+
+    def __init__(
+        self,
+        control: ControlStore,
+        source: str,
+        epoch: int,
+        *,
+        commit_progress: Callable[[Connection[Any], SnapshotProgress], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.control = control
+        self.source = source
+        self.epoch = epoch
+        self.position = Position(0, 0)
+        self._targets: dict[bytes, TargetWriter] = {}
+        self._commit_progress = commit_progress
+        self._clock = clock
+
+    def add_target(self, connection: Connection[Any], target: Target, tombstone_margin_s: int) -> None:
+        """Make a table writable; its columns must be numbered and its relations exist."""
+        keep_seconds = target.table.gc_grace_seconds + tombstone_margin_s
+
+        def writer(relation: Relation) -> RelationWriter:
+            number = self.control.target_number(
+                connection, target.table, (relation.schema, relation.name), static=relation.static
+            )
+            store = TombstoneStore(self.control, number, keep_seconds)
+            return RelationWriter(relation, build_layout(target, relation), store)
+
+        statics = None if target.statics is None else writer(target.statics)
+        self._targets[target.table.id.bytes] = TargetWriter(target, writer(target.rows), statics)
+
+    def prepare(self, connection: Connection[Any]) -> None:
+        """Ready a new connection: staging tables, knowledge of tombstones."""
+        with connection.transaction():
+            for target in self._targets.values():
+                for writer in target.writers:
+                    writer.prepare(connection)
+
+    def apply(self, connection: Connection[Any], batch: Batch) -> BatchCounts:
+        """Commit one batch; raises FencedError, psycopg errors, or InvariantError for an unknown table."""
+        counts = BatchCounts()
+        now = int(self._clock())
+        with connection.transaction():
+            letters = list(batch.dead_letters)
+            for table_id, fold in batch.fold.tables.items():
+                target = self._targets.get(table_id)
+                if target is None:
+                    raise InvariantError("target_missing", f"No target for table id {uuid.UUID(bytes=table_id)}")
+                target.write(connection, fold, now, counts)
+                letters += self._rejected(target, fold)
+            if letters:
+                self.control.set_aside(connection, letters)
+                counts.dead_letters.update(letter.code for letter in letters)
+            for progress in batch.progress:
+                self._commit_progress(connection, progress)
+            position = batch.position if batch.position is not None else self.position
+            self.control.advance(connection, self.source, self.epoch, position)
+        self.position = max(self.position, position)
+        return counts
+
+    def reap(self, connection: Connection[Any]) -> BatchCounts:
+        """Apply what expired by now in all tables, each in a transaction of its own."""
+        counts = BatchCounts()
+        for target in self._targets.values():
+            looked_at = REAP_ROWS_MAX
+            while looked_at >= REAP_ROWS_MAX:
+                with connection.transaction():
+                    looked_at = target.reap(connection, int(self._clock()), counts)
+                    if looked_at:
+                        self.control.advance(connection, self.source, self.epoch, self.position)
+        return counts
+
+    def purge(self, connection: Connection[Any]) -> int:
+        """Forget tombstones whose time is over; returns how many."""
+        with connection.transaction():
+            purged = self.control.purge(connection)
+        for target in self._targets.values():
+            for writer in target.writers:
+                writer.tombstones.refresh(connection)
+        return purged
+
+    def _rejected(self, target: TargetWriter, fold: TableFold) -> list[DeadLetter]:
+        letters: list[DeadLetter] = []
+        for writer in target.writers:
+            rejected: Sequence[RejectedRow] = writer.rejected
+            writer.rejected = []
+            for row in rejected:
+                update = PartitionUpdate(fold.table, row.partition_key)
+                if writer.layout.static:
+                    update.static_row = row.row
+                else:
+                    update.rows = [row.row]
+                encoded = encode_mutation([update], _LETTER_ENCODING)
+                event = f"{self.source}:row:{uuid.uuid5(uuid.NAMESPACE_OID, encoded.hex())}"
+                letters.append(
+                    DeadLetter(
+                        event, target.target.table.full_name, row.error.code, row.error.what, _LETTER_ENCODING, encoded
+                    )
+                )
+        return letters

@@ -1,0 +1,141 @@
+"""Chunks of raw mutations become batches that are ready to be written.
+
+Invariant: a batch's position covers exactly what its fold, its dead letters and the batches before it hold; nothing
+that could not be decoded is left out without a dead letter or a counted reason.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from casscade.commitlog.decoder import decode_mutation
+from casscade.core.cell import NO_TIMESTAMP
+from casscade.core.errors import BadDataError, UnknownSchemaError
+from casscade.core.limits import BATCH_BYTES_MAX
+from casscade.core.mutation import PartitionUpdate
+from casscade.core.position import Position, event_id
+from casscade.core.table import TableShape
+from casscade.load.batch import Batch
+from casscade.load.control import DeadLetter
+from casscade.merge.fold import Fold
+from casscade.transport.chunk import Chunk
+
+Tables = Mapping[bytes, TableShape]
+
+
+class Batcher:
+    """Collects chunks until a batch is full.
+
+    `tables` gives the shapes by table id as they are now. `refresh` is asked once for each table id that is unknown
+    (or whose mutation names an unknown column); it returns whether the schema changed. `counts` has the mutations by
+    what became of them: `decoded`, or the code of what was wrong.
+    """
+
+    def __init__(
+        self,
+        tables: Callable[[], Tables],
+        refresh: Callable[[bytes], bool],
+        *,
+        batch_rows: int,
+        batch_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._tables = tables
+        self._refresh = refresh
+        self._batch_rows = batch_rows
+        self._batch_s = batch_s
+        self._clock = clock
+        self._batch = Batch(Fold())
+        self._rows = 0
+        self._bytes = 0
+        self._started: float | None = None
+        self.counts: Counter[str] = Counter()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether anything is collected."""
+        return self._started is not None
+
+    def remaining_s(self) -> float:
+        """Seconds until the batch has to go although it is not full; the whole time limit while it is empty."""
+        if self._started is None:
+            return self._batch_s
+        return max(0.0, self._started + self._batch_s - self._clock())
+
+    def full(self) -> bool:
+        """Whether the batch should go now."""
+        return self._started is not None and (
+            self._rows >= self._batch_rows or self._bytes >= BATCH_BYTES_MAX or self.remaining_s() <= 0
+        )
+
+    def add(self, chunk: Chunk) -> None:
+        """Decode and fold a chunk."""
+        if self._started is None:
+            self._started = self._clock()
+        batch = self._batch
+        tables = self._tables()
+        fold = batch.fold
+        write_times = batch.write_times
+        streamed = chunk.progress is None
+        for position, mutation in enumerate(chunk.mutations):
+            try:
+                updates = decode_mutation(mutation, chunk.version, tables)
+            except BadDataError as error:
+                updates = self._decode_again(chunk, position, error)
+                tables = self._tables()
+            if streamed and updates:
+                write_times.append(_write_time(updates[0]))
+            for update in updates:
+                self._rows += len(update.rows) or 1
+            fold.add(updates)
+        self.counts["decoded"] += len(chunk.mutations)
+        self._bytes += chunk.size
+        if chunk.progress is not None:
+            batch.progress.append(chunk.progress)
+        elif batch.position is None or batch.position < chunk.end:
+            batch.position = chunk.end
+
+    def take(self) -> Batch:
+        """The batch collected so far; a new one begins."""
+        batch = self._batch
+        self._batch = Batch(Fold())
+        self._rows = 0
+        self._bytes = 0
+        self._started = None
+        return batch
+
+    def _decode_again(self, chunk: Chunk, position: int, error: BadDataError) -> list[PartitionUpdate]:
+        """Second try with a fresh schema; what fails again becomes a dead letter."""
+        mutation = chunk.mutations[position]
+        if isinstance(error, UnknownSchemaError) and self._refresh(error.table_id):
+            try:
+                return decode_mutation(mutation, chunk.version, self._tables())
+            except BadDataError as second:
+                error = second
+        self.counts[error.code] += 1
+        self.counts["decoded"] -= 1
+        self._batch.dead_letters.append(
+            DeadLetter(
+                event_id(chunk.source, Position(chunk.end.segment, chunk.offsets[position])),
+                "",
+                error.code,
+                error.what,
+                chunk.version,
+                mutation,
+            )
+        )
+        return []
+
+
+def _write_time(update: PartitionUpdate) -> int:
+    """A write time of the update, for the latency; `NO_TIMESTAMP` when it has none to show."""
+    if update.rows:
+        row = update.rows[0]
+        if row.liveness_ts != NO_TIMESTAMP:
+            return row.liveness_ts
+        for cell in row.cells.values():
+            return cell[0]
+        return row.deletion
+    return update.deletion

@@ -1,0 +1,38 @@
+"""What the loader counts, as plain integers that the metrics read.
+
+Invariant: counts of a batch are added only after its commit, so that retries are not counted twice.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class BatchCounts:
+    """One batch: rows by what happened to them.
+
+    `fast` were decided by SQL alone, `merged` needed their stored state, `upserted` and `removed` count what is
+    visible afterwards and what is not, `inexact` values are shown as the nearest thing and kept in the state.
+    """
+
+    rows: int = 0
+    fast: int = 0
+    merged: int = 0
+    removed: int = 0
+    inexact: int = 0
+    expired: int = 0
+    deletions: int = 0
+    dead_letters: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: BatchCounts) -> None:
+        """Add another batch."""
+        self.rows += other.rows
+        self.fast += other.fast
+        self.merged += other.merged
+        self.removed += other.removed
+        self.inexact += other.inexact
+        self.expired += other.expired
+        self.deletions += other.deletions
+        self.dead_letters.update(other.dead_letters)

@@ -1,0 +1,177 @@
+"""Deletions over several rows of a partition: kept, met by later rows, and applied to what is stored.
+
+Invariant: a row is never written with anything in it that a stored or new partition deletion or range tombstone
+covers (`DeletionTime.deletes`: timestamps at or below that of the deletion).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from psycopg import Connection
+
+from casscade.core.cell import NO_TIMESTAMP
+from casscade.core.mutation import RangeTombstone, Row
+from casscade.cql.bounds import ClusteringOrder
+from casscade.load.counters import BatchCounts
+from casscade.load.layout import split_partition_key
+from casscade.load.raw import Raw, int8
+from casscade.load.relation_writer import RelationWriter, RowItem
+from casscade.load.tombstones import PARTITION, StoredDeletion, pack_bound, unpack_range
+from casscade.merge.fold import PartitionDeletions, TableFold
+from casscade.merge.row import is_empty, shadow_from_outside
+
+# Rows of a partition that a range deletion looks at are read in pages of this size, so that a partition of
+# millions of rows does not have to fit into memory.
+PAGE_ROWS = 5000
+
+
+class OrderedDeletions:
+    """The deletions of one partition with the keys of their bounds computed once."""
+
+    def __init__(self, order: ClusteringOrder, deletions: PartitionDeletions) -> None:
+        self._order = order
+        self.deletion = deletions.deletion
+        self.ranges = [
+            (order.bound(tombstone.start), order.bound(tombstone.end), tombstone.deletion)
+            for tombstone in deletions.ranges
+        ]
+
+    def covering(self, row: Row) -> int:
+        """The timestamp of the newest deletion over `row`, or `NO_TIMESTAMP`."""
+        newest = self.deletion
+        if self.ranges:
+            place = self._order.row(row.clustering)
+            for start, end, deletion in self.ranges:
+                if deletion > newest and start < place < end:
+                    newest = deletion
+        return newest
+
+    def newest(self) -> int:
+        """The newest timestamp of all: rows that are newer and have no special state are untouched."""
+        return max([self.deletion, *(deletion for _, _, deletion in self.ranges)])
+
+
+class DeletionApplier:
+    """Deletions of one table: its rows and, for partition deletions, its static rows."""
+
+    def __init__(self, rows: RelationWriter, statics: RelationWriter | None, order: ClusteringOrder) -> None:
+        self._rows = rows
+        self._statics = statics
+        self._order = order
+
+    def apply(self, connection: Connection[Any], fold: TableFold, now: int, counts: BatchCounts) -> None:
+        """Shadow the rows of `fold` by all deletions of their partitions and apply its own to what is stored."""
+        self._shadow_new(connection, fold)
+        if not fold.deletions:
+            return
+        self._rows.tombstones.put_ranges(connection, list(_stored_form(fold.deletions)))
+        for partition_key, deletions in fold.deletions.items():
+            self._apply_to_stored(connection, partition_key, OrderedDeletions(self._order, deletions), now, counts)
+        counts.deletions += len(fold.deletions)
+
+    def _shadow_new(self, connection: Connection[Any], fold: TableFold) -> None:
+        known = dict(fold.deletions)
+        if self._rows.tombstones.ranges_exist:
+            partitions = {key[0] for key in fold.rows} | fold.statics.keys()
+            for stored in self._rows.tombstones.find_ranges(connection, partitions):
+                _add(known, stored)
+        if not known:
+            return
+        ordered = {key: OrderedDeletions(self._order, deletions) for key, deletions in known.items()}
+        for row_key in list(fold.rows):
+            covering = ordered.get(row_key[0])
+            if covering is not None and _shadow(fold.rows[row_key], covering.covering(fold.rows[row_key])):
+                del fold.rows[row_key]
+        for partition_key in list(fold.statics):
+            covering = ordered.get(partition_key)
+            if covering is not None and _shadow(fold.statics[partition_key], covering.deletion):
+                del fold.statics[partition_key]
+
+    def _apply_to_stored(
+        self,
+        connection: Connection[Any],
+        partition_key: bytes,
+        deletions: OrderedDeletions,
+        now: int,
+        counts: BatchCounts,
+    ) -> None:
+        layout = self._rows.layout
+        values = split_partition_key(partition_key, layout.partition_columns)
+        key: list[Raw] = []
+        for codec, value in zip(layout.keys, values, strict=False):
+            field = codec.encode(value)
+            if field is None:
+                return  # a key that PostgreSQL can't hold has no rows there
+            key.append(Raw(field))
+        for writer in (self._rows, self._statics):
+            if writer is not None and deletions.deletion != NO_TIMESTAMP:
+                parameters = (*key, int8(deletions.deletion))
+                counts.removed += connection.execute(writer.sql.delete_partition(len(key)), parameters).rowcount
+        self._rewrite(connection, self._rows, key, deletions, now, counts)
+        if self._statics is not None and deletions.deletion != NO_TIMESTAMP:
+            whole = PartitionDeletions()
+            whole.deletion = deletions.deletion
+            self._rewrite(connection, self._statics, key, OrderedDeletions(self._order, whole), now, counts)
+
+    def _rewrite(
+        self,
+        connection: Connection[Any],
+        writer: RelationWriter,
+        key: Sequence[Raw],
+        deletions: OrderedDeletions,
+        now: int,
+        counts: BatchCounts,
+    ) -> None:
+        """Shadow those stored rows of the partition that the deletions reach, page by page."""
+        query = writer.sql.select_partition(len(key))
+        for page in writer.read_pages(connection, query, (*key, int8(deletions.newest())), PAGE_ROWS):
+            changed: list[RowItem] = []
+            for stored in page:
+                row = stored.row
+                if _reach(row, deletions.deletion if writer.layout.static else deletions.covering(row)):
+                    changed.append((stored.partition_key, row))
+            if changed:
+                writer.replace(connection, changed, now, counts)
+
+
+def _reach(row: Row, deletion: int) -> bool:
+    if deletion == NO_TIMESTAMP:
+        return False
+    shadow_from_outside(row, deletion)
+    return True
+
+
+def _shadow(row: Row, deletion: int) -> bool:
+    """Shadow a new row; returns whether nothing is left of it."""
+    if deletion == NO_TIMESTAMP:
+        return False
+    shadow_from_outside(row, deletion)
+    return is_empty(row)
+
+
+def _add(known: dict[bytes, PartitionDeletions], stored: StoredDeletion) -> None:
+    """Add a stored deletion without touching the deletions of the batch, which share no object with `known`."""
+    deletions = PartitionDeletions()
+    before = known.get(stored.partition_key)
+    if before is not None:
+        deletions.deletion = before.deletion
+        deletions.ranges = list(before.ranges)
+    if stored.start == PARTITION:
+        deletions.deletion = max(deletions.deletion, stored.write_time)
+    else:
+        deletions.ranges.append(unpack_range(stored))
+    known[stored.partition_key] = deletions
+
+
+def _stored_form(deletions: dict[bytes, PartitionDeletions]) -> Iterable[StoredDeletion]:
+    for partition_key, partition in deletions.items():
+        if partition.deletion != NO_TIMESTAMP:
+            yield StoredDeletion(partition_key, PARTITION, PARTITION, partition.deletion)
+        for tombstone in partition.ranges:
+            yield _range_form(partition_key, tombstone)
+
+
+def _range_form(partition_key: bytes, tombstone: RangeTombstone) -> StoredDeletion:
+    return StoredDeletion(partition_key, pack_bound(tombstone.start), pack_bound(tombstone.end), tombstone.deletion)

@@ -1,0 +1,210 @@
+"""The loader's two threads: one decodes and folds, one writes; a short queue of batches lies between them.
+
+Invariant: a position is acknowledged upstream only after the transaction that made its effect durable; whatever fails
+before that is applied again, which changes nothing.
+"""
+
+from __future__ import annotations
+
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import Connection
+
+from casscade.core.backoff import Backoff
+from casscade.core.errors import CasscadeError, InvariantError
+from casscade.core.position import Position
+from casscade.load.batch import Batch, BatchWriter
+from casscade.load.batcher import Batcher
+from casscade.load.counters import BatchCounts
+from casscade.transport.direct import DirectTransport
+
+# Two batches wait while one is written: enough to keep the writer busy, few enough to keep memory flat.
+BATCHES_QUEUED_MAX = 2
+# Expiry has to show within two seconds of its time.
+REAP_INTERVAL_S = 0.5
+PURGE_INTERVAL_S = 60.0
+_IDLE_WAIT_S = 0.05
+# SQLSTATE classes that pass by themselves: connection, resources, operator intervention, serialization, locks.
+_TRANSIENT_CLASSES = ("08", "53", "57", "58", "40")
+_TRANSIENT_STATES = frozenset({"55P03", "25P02", "25006"})
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A batch that is durable: its counts, when (Unix seconds), how long it took, and its write times (microseconds)."""
+
+    counts: BatchCounts
+    at: float
+    seconds: float
+    write_times: list[int]
+    position: Position
+
+
+class Observer:
+    """What the loader tells while it works; every method may be called from its threads."""
+
+    def committed(self, committed: Committed) -> None:
+        """A batch was committed."""
+
+    def reaped(self, counts: BatchCounts) -> None:
+        """Expired rows were applied."""
+
+    def retrying(self, code: str, wait_s: float, failures: int) -> None:
+        """PostgreSQL failed with `code`; the same work is tried again after `wait_s`."""
+
+    def recovered(self) -> None:
+        """PostgreSQL works again."""
+
+
+def is_transient(error: psycopg.Error) -> bool:
+    """Whether trying the same batch again can help."""
+    state = error.sqlstate
+    if state is None:
+        return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    return state[:2] in _TRANSIENT_CLASSES or state in _TRANSIENT_STATES
+
+
+class Loader:
+    """Takes chunks from the transport until `stop` is set; `failure` says why it ended by itself."""
+
+    def __init__(
+        self,
+        transport: DirectTransport,
+        batcher: Batcher,
+        writer: BatchWriter,
+        connect: Callable[[], Connection[Any]],
+        stop: threading.Event,
+        observer: Observer,
+    ) -> None:
+        self._transport = transport
+        self._batcher = batcher
+        self._writer = writer
+        self._connect = connect
+        self._stop = stop
+        self._observer = observer
+        self._batches: queue.Queue[Batch] = queue.Queue(BATCHES_QUEUED_MAX)
+        self._connection: Connection[Any] | None = None
+        self._backoff = Backoff(random.random)
+        self.failure: BaseException | None = None
+        self.beats: dict[str, float] = {"decode": time.monotonic(), "write": time.monotonic()}
+        self._threads = [
+            threading.Thread(target=self._guard, args=(self._decode,), name="decode", daemon=True),
+            threading.Thread(target=self._guard, args=(self._write,), name="write", daemon=True),
+        ]
+
+    def start(self) -> None:
+        """Start both threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for both threads to end."""
+        deadline = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _guard(self, run: Callable[[], None]) -> None:
+        try:
+            run()
+        except BaseException as error:
+            if self.failure is None:
+                self.failure = error
+            self._stop.set()
+
+    def _decode(self) -> None:
+        batcher = self._batcher
+        while not self._stop.is_set():
+            self.beats["decode"] = time.monotonic()
+            chunk = self._transport.get(min(_IDLE_WAIT_S, batcher.remaining_s()) if batcher.waiting else _IDLE_WAIT_S)
+            if chunk is not None:
+                batcher.add(chunk)
+            if batcher.full():
+                self._hand_over(batcher.take())
+
+    def _hand_over(self, batch: Batch) -> None:
+        while not self._stop.is_set():
+            self.beats["decode"] = time.monotonic()
+            try:
+                self._batches.put(batch, timeout=_IDLE_WAIT_S)
+            except queue.Full:
+                continue
+            return
+
+    def _write(self) -> None:
+        next_reap = next_purge = time.monotonic()
+        while not self._stop.is_set():
+            self.beats["write"] = time.monotonic()
+            if self.beats["write"] >= next_reap:
+                self._persist(self._reap)
+                next_reap = time.monotonic() + REAP_INTERVAL_S
+            if self.beats["write"] >= next_purge:
+                self._persist(self._purge)
+                next_purge = time.monotonic() + PURGE_INTERVAL_S
+            try:
+                batch = self._batches.get(timeout=_IDLE_WAIT_S)
+            except queue.Empty:
+                continue
+            self._persist(lambda connection, batch=batch: self._apply(connection, batch))  # type: ignore[misc]
+            self._transport.acknowledge(self._writer.source, self._writer.position)
+        self._close()
+
+    def _apply(self, connection: Connection[Any], batch: Batch) -> None:
+        started = time.monotonic()
+        counts = self._writer.apply(connection, batch)
+        self._observer.committed(
+            Committed(counts, time.time(), time.monotonic() - started, batch.write_times, self._writer.position)
+        )
+
+    def _reap(self, connection: Connection[Any]) -> None:
+        counts = self._writer.reap(connection)
+        if counts.expired:
+            self._observer.reaped(counts)
+
+    def _purge(self, connection: Connection[Any]) -> None:
+        self._writer.purge(connection)
+
+    def _persist(self, work: Callable[[Connection[Any]], None]) -> None:
+        """Do `work` until it succeeds or the loader stops; a connection that failed is replaced."""
+        while not self._stop.is_set():
+            self.beats["write"] = time.monotonic()
+            try:
+                if self._connection is None:
+                    self._connection = self._connect()
+                    self._writer.prepare(self._connection)
+                work(self._connection)
+            except psycopg.Error as error:
+                self._close()
+                if not is_transient(error):
+                    raise _not_transient(error) from error
+                wait = self._backoff.fail()
+                self._observer.retrying(error.sqlstate or "connection", wait, self._backoff.failures)
+                self._stop.wait(wait)
+                continue
+            except CasscadeError:
+                self._close()
+                raise
+            if self._backoff.failures:
+                self._backoff.succeed()
+                self._observer.recovered()
+            return
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _not_transient(error: psycopg.Error) -> InvariantError:
+    return InvariantError(
+        "postgres_refused",
+        f"PostgreSQL refused a batch with SQLSTATE {error.sqlstate} ({type(error).__name__})",
+        now="the pipeline stops; the batch is not committed and will be applied again",
+        hint="casscade check compares the target tables with what is expected",
+    )

@@ -1,0 +1,195 @@
+"""One target relation: a fold's rows are staged, compared, merged and written, inside the caller's transaction.
+
+Invariant: after `write` the relation and its tombstones together hold the join of what they held and of the rows
+given; what was written before is read only where SQL could not decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from psycopg import Connection, sql
+
+from casscade.core.errors import BadDataError
+from casscade.core.mutation import Row
+from casscade.load import copy_encoder as ops
+from casscade.load.copy_encoder import COPY_HEADER, COPY_TRAILER, EncodedRow, RowEncoder
+from casscade.load.counters import BatchCounts
+from casscade.load.layout import RowLayout
+from casscade.load.merge_sql import TargetSql
+from casscade.load.raw import fields
+from casscade.load.row_reader import StoredRow, read_row
+from casscade.load.tombstones import RowTombstone, TombstoneStore, row_key, row_of
+from casscade.merge.fold import RowKey
+from casscade.merge.row import is_empty, merge_rows
+from casscade.schema.mapping import Relation
+
+RowItem = tuple[bytes, Row]
+_UPSERTING = frozenset({ops.OP_DOMINATE, ops.OP_INSERT, ops.OP_PUT_IF_ABSENT})
+
+
+class RejectedRow:
+    """A row that can't be written, and why."""
+
+    __slots__ = ("error", "partition_key", "row")
+
+    def __init__(self, partition_key: bytes, row: Row, error: BadDataError) -> None:
+        self.partition_key = partition_key
+        self.row = row
+        self.error = error
+
+
+class RelationWriter:
+    """Writes rows of one relation over one connection at a time.
+
+    `prepare` must run once on each new connection. `rejected` collects rows whose keys PostgreSQL can't hold; the
+    caller sets them aside in the same transaction.
+    """
+
+    def __init__(self, relation: Relation, layout: RowLayout, tombstones: TombstoneStore) -> None:
+        self.relation = relation
+        self.layout = layout
+        self.tombstones = tombstones
+        self.sql = TargetSql(relation, f"casscade_stage_{tombstones.target_no}")
+        self.rejected: list[RejectedRow] = []
+        self._encoder = RowEncoder(layout)
+
+    def prepare(self, connection: Connection[Any]) -> None:
+        """Create the staging table of a new connection and look for tombstones."""
+        connection.execute(self.sql.create_stage)
+        self.tombstones.refresh(connection)
+
+    def write(self, connection: Connection[Any], rows: dict[RowKey, Row], now: int, counts: BatchCounts) -> None:
+        """Merge `rows` into the relation; `now` is the second at which expiry is judged."""
+        self.rejected = []
+        if not rows:
+            return
+        items = [(key[0], row) for key, row in rows.items()]
+        met = self._meet_tombstones(connection, items) if self.tombstones.rows_exist else set()
+        staged = self._stage(connection, items, now, merged=False)
+        used = {encoded.op for _, encoded in staged.values()}
+        decided = self._execute_decisions(connection, used)
+        simple = sum(
+            encoded.op in {ops.OP_DOMINATE, ops.OP_INSERT, ops.OP_PUT_IF_ABSENT} for _, encoded in staged.values()
+        )
+        merged: dict[int, RowItem] = {}
+        if decided < simple or ops.OP_DELETE in used or ops.OP_HIDDEN in used:
+            merged = self._merge_stored(connection, staged)
+        if ops.OP_DELETE in used:
+            counts.removed += connection.execute(self.sql.delete).rowcount
+        unseen = [
+            (item, encoded)
+            for ordinal, (item, encoded) in staged.items()
+            if encoded.op in {ops.OP_DELETE, ops.OP_HIDDEN} and ordinal not in merged
+        ]
+        still_hidden = self._put_tombstones(connection, unseen)
+        if merged:
+            still_hidden |= self.replace(connection, merged.values(), now, counts, truncate=False)
+        if met - still_hidden:
+            self.tombstones.drop_rows(connection, list(met - still_hidden))
+        counts.rows += len(items)
+        counts.merged += len(merged)
+        counts.fast += len(items) - len(merged)
+        counts.inexact += self._encoder.inexact
+        self._encoder.inexact = 0
+
+    def replace(
+        self,
+        connection: Connection[Any],
+        items: Iterable[RowItem],
+        now: int,
+        counts: BatchCounts,
+        *,
+        truncate: bool = True,
+    ) -> set[bytes]:
+        """Write rows that hold all their stored state already; returns the tombstone keys of those now unseen."""
+        staged = self._stage(connection, list(items), now, merged=True, truncate=truncate)
+        used = {encoded.op for _, encoded in staged.values()}
+        if ops.OP_UPSERT in used:
+            connection.execute(self.sql.upsert)
+        if ops.OP_REMOVE not in used:
+            return set()
+        counts.removed += connection.execute(self.sql.remove).rowcount
+        return self._put_tombstones(
+            connection, [(item, encoded) for item, encoded in staged.values() if encoded.op == ops.OP_REMOVE]
+        )
+
+    def read_pages(
+        self, connection: Connection[Any], query: sql.Composed, parameters: tuple[Any, ...], page_rows: int
+    ) -> Iterator[list[StoredRow]]:
+        """The stored rows that `query` finds, in pages; rows written meanwhile do not show up in later pages."""
+        connection.execute(sql.SQL("DECLARE casscade_rows NO SCROLL CURSOR FOR ") + query, parameters)
+        fetch = sql.SQL("FETCH FORWARD {} FROM casscade_rows").format(page_rows)
+        while True:
+            page = [read_row(self.layout, found) for found in fields(connection.execute(fetch, binary=True))]
+            yield page
+            if len(page) < page_rows:
+                break
+        connection.execute("CLOSE casscade_rows")
+
+    def _meet_tombstones(self, connection: Connection[Any], items: list[RowItem]) -> set[bytes]:
+        """Merge the state of rows that are not visible into the new rows; returns the keys that were met."""
+        by_key = {row_key(partition_key, row.key): row for partition_key, row in items}
+        met: set[bytes] = set()
+        for tombstone in self.tombstones.find_rows(connection, list(by_key)):
+            row = by_key[tombstone.key]
+            merge_rows(row, row_of(tombstone, row))
+            met.add(tombstone.key)
+        return met
+
+    def _stage(
+        self, connection: Connection[Any], items: list[RowItem], now: int, *, merged: bool, truncate: bool = True
+    ) -> dict[int, tuple[RowItem, EncodedRow]]:
+        """Copy rows to the staging table; returns ordinal -> row and operation."""
+        staged: dict[int, tuple[RowItem, EncodedRow]] = {}
+        out = [COPY_HEADER]
+        encode = self._encoder.encode
+        for ordinal, item in enumerate(items):
+            try:
+                staged[ordinal] = (item, encode(out, ordinal, item[0], item[1], now, merged))
+            except BadDataError as error:
+                self.rejected.append(RejectedRow(item[0], item[1], error))
+        out.append(COPY_TRAILER)
+        with connection.cursor() as cursor:
+            if truncate:
+                cursor.execute(self.sql.truncate)
+            with cursor.copy(self.sql.copy) as copy:
+                copy.write(b"".join(out))
+        return staged
+
+    def _execute_decisions(self, connection: Connection[Any], used: set[int]) -> int:
+        """Run the statements of the operations in use; returns how many rows they wrote."""
+        written = 0
+        for op, statement in (
+            (ops.OP_DOMINATE, self.sql.dominate),
+            (ops.OP_INSERT, self.sql.insert),
+            (ops.OP_PUT_IF_ABSENT, self.sql.put_if_absent),
+        ):
+            if op in used:
+                written += connection.execute(statement).rowcount
+        return written
+
+    def _merge_stored(
+        self, connection: Connection[Any], staged: dict[int, tuple[RowItem, EncodedRow]]
+    ) -> dict[int, RowItem]:
+        """Read the stored rows that SQL could not decide and merge them with the new ones, by ordinal."""
+        cursor = connection.execute(self.sql.undecided, binary=True)
+        merged: dict[int, RowItem] = {}
+        for found in fields(cursor):
+            ordinal_field = found[0]
+            assert ordinal_field is not None
+            item = staged[int.from_bytes(ordinal_field, "big")][0]
+            merge_rows(item[1], read_row(self.layout, found, 1).row)
+            merged[int.from_bytes(ordinal_field, "big")] = item
+        return merged
+
+    def _put_tombstones(self, connection: Connection[Any], unseen: list[tuple[RowItem, EncodedRow]]) -> set[bytes]:
+        """Store what is known of rows that are not visible; returns their tombstone keys."""
+        tombstones: list[RowTombstone] = []
+        for (partition_key, row), encoded in unseen:
+            if encoded.state is not None and not is_empty(row):
+                tombstones.append(RowTombstone(row_key(partition_key, row.key), encoded.newest, encoded.state))
+        if tombstones:
+            self.tombstones.put_rows(connection, tombstones)
+        return {tombstone.key for tombstone in tombstones}
