@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 import pytest
@@ -22,11 +23,11 @@ SIGNS = st.sampled_from([*"\n\n  \t:-?&*!|>'\"%@`{}[],#$ab10~<", "${env:CASSANDR
 
 
 def outcome(content: bytes) -> str:
-    """How the content ends; the text of an error or of the configuration."""
+    """How the content ends: the text of an error with the chain behind it, or of the configuration."""
     try:
         config = parse_config(content, "pipeline.yaml", ENVIRON, Path("/nowhere"))
     except ConfigurationError as error:
-        return error.explain()
+        return error.explain() + "".join(traceback.format_exception(error))
     return str(config.model_dump())
 
 

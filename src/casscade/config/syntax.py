@@ -1,6 +1,6 @@
 """Turns text into the tree of `document`, and PyYAML's syntax errors into problems with a line and a remedy.
 
-Invariant: PyYAML's own messages are never passed on, for they quote the text around the error.
+Invariant: PyYAML's own messages are never passed on nor chained, for they quote the text around the error.
 """
 
 from __future__ import annotations
@@ -39,21 +39,30 @@ def parse(text: str, problems: Problems) -> Node | None:
     `problems` and goes on.
     """
     builder = TreeBuilder(problems)
+    failure = _build(text, builder)
+    # Raised here and not where it was caught: a traceback would show PyYAML's error, which quotes the line.
+    if failure is not None:
+        line, what, hint = failure
+        problems.fatal(line, (), what, hint)
+    return builder.root
+
+
+def _build(text: str, builder: TreeBuilder) -> tuple[int, str, str] | None:
+    """Give the events of `text` to the builder; line, explanation and remedy when it is not YAML."""
     line = 1
     try:
         for event in yaml.parse(text, Loader=yaml.BaseLoader):
             line = event.end_mark.line + 1 if event.end_mark is not None else line
             builder.take(event)
     except yaml.MarkedYAMLError as error:
-        line, what, hint = _explain(error, text)
-        problems.fatal(line, (), what, hint)
+        return _explain(error, text)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        problems.fatal(line, (), "a control character that YAML does not allow", "remove the character")
+        return line, "a control character that YAML does not allow", "remove the character"
     except (yaml.YAMLError, ValueError, OverflowError):
         # PyYAML converts the numbers of escapes and directives unchecked ("\UFFFFFFFF"); the event before is near.
-        problems.fatal(line, (), *_OTHERWISE)
-    return builder.root
+        return line, *_OTHERWISE
+    return None
 
 
 def _explain(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str, str]:
