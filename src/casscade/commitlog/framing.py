@@ -1,0 +1,150 @@
+"""Sync markers and mutation frames: the hot loop of capture, pure functions over bytes.
+
+Invariant: the end of the data, data that is not all there yet and damage are three different answers, and every
+checksum is checked. What a function leaves out is in an anomaly.
+
+Formats follow `CommitLogSegment.writeSyncMarker`, `CommitLogReader` and `CommitLogSegmentReader`.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import Final
+
+MARKER_SIZE: Final = 8
+# Of a compressed section: the marker and the uncompressed length.
+COMPRESSED_HEAD_SIZE: Final = 12
+FRAME_OVERHEAD: Final = 12
+# Smaller ones can't be mutations; a guard against garbage whose checksum is right (CASSANDRA-2128).
+MUTATION_SIZE_MIN: Final = 10
+
+SECTION: Final = "section"
+NEED_MORE: Final = "need_more"
+END: Final = "end"
+CORRUPT: Final = "corrupt"
+
+FRAME_CHECKSUM: Final = "frame_checksum"
+FRAME_SIZE: Final = "frame_size"
+FRAME_SIZE_CHECKSUM: Final = "frame_size_checksum"
+FRAME_ZERO: Final = "frame_zero"
+SECTION_REST: Final = "section_rest"
+SECTION_COMPRESSION: Final = "section_compression"
+SECTION_TRUNCATED: Final = "section_truncated"
+MARKER_CHECKSUM: Final = "marker_checksum"
+MARKER_END: Final = "marker_end"
+CHAIN_SHORT: Final = "chain_short"
+HEADER: Final = "header"
+
+_TWO_INTS: Final = struct.Struct(">iI")
+_UNSIGNED: Final = struct.Struct(">I")
+
+
+class Anomaly:
+    """Damage in a segment: what lies between the logical offsets `start` and `end` could not be read as it should.
+
+    `reason` is one of the constants above. `raw` holds the bytes of a single bad frame (`FRAME_CHECKSUM`: its length is
+    sound, the frames behind it were read), else nothing. `end` is -1 when everything from `start` on is lost.
+    """
+
+    __slots__ = ("end", "raw", "reason", "segment", "start")
+
+    def __init__(self, segment: int, start: int, end: int, reason: str, raw: bytes = b"") -> None:
+        self.segment: int = segment
+        self.start: int = start
+        self.end: int = end
+        self.reason: str = reason
+        self.raw: bytes = raw
+
+    def __repr__(self) -> str:
+        return f"Anomaly({self.segment}:{self.start}-{self.end}, {self.reason})"
+
+
+class Frames:
+    """Frames read in one go: `mutations` and, for each, the logical offset of the frame's end in `ends`.
+
+    `next` is the offset in the payload to go on from (its length when nothing is left).
+    """
+
+    __slots__ = ("anomalies", "ends", "mutations", "next")
+
+    def __init__(self) -> None:
+        self.mutations: list[bytes] = []
+        self.ends: list[int] = []
+        self.anomalies: list[Anomaly] = []
+        self.next: int = 0
+
+
+def read_frames(payload: bytes, start: int, logical: int, segment: int, bytes_max: int) -> Frames:
+    """Read the frames of a section's `payload` from offset `start` on until at least `bytes_max` bytes were read.
+
+    `logical` is the logical offset of the payload's first byte, `segment` the segment's id for anomalies. A frame with
+    a wrong checksum is left out and the next one read; any other damage ends the section, because nothing tells where
+    the next frame starts.
+    """
+    frames = Frames()
+    mutations = frames.mutations
+    ends = frames.ends
+    size_of = len(payload)
+    stop = min(size_of, start + bytes_max)
+    pos = start
+    reason = ""
+    while pos < stop:
+        if size_of - pos < FRAME_OVERHEAD:
+            reason = SECTION_REST
+            break
+        size, size_checksum = _TWO_INTS.unpack_from(payload, pos)
+        if size == 0 and size_checksum == 0:
+            reason = FRAME_ZERO
+            break
+        checksum = zlib.crc32(payload[pos : pos + 4])
+        if checksum != size_checksum:
+            reason = FRAME_SIZE_CHECKSUM
+            break
+        if size < MUTATION_SIZE_MIN or size > size_of - pos - FRAME_OVERHEAD:
+            reason = FRAME_SIZE
+            break
+        end = pos + 8 + size
+        mutation = payload[pos + 8 : end]
+        if zlib.crc32(mutation, checksum) == _UNSIGNED.unpack_from(payload, end)[0]:
+            mutations.append(mutation)
+            ends.append(logical + end + 4)
+        else:
+            bad = Anomaly(segment, logical + pos, logical + end + 4, FRAME_CHECKSUM, mutation)
+            frames.anomalies.append(bad)
+        pos = end + 4
+    if reason:
+        frames.anomalies.append(Anomaly(segment, logical + pos, logical + size_of, reason))
+        pos = size_of
+    frames.next = pos
+    return frames
+
+
+def marker_checksum(segment: int, marker: int) -> int:
+    """The CRC-32 of the sync marker at file offset `marker`; it covers the place, not the marker's content."""
+    return zlib.crc32(struct.pack(">III", segment & 0xFFFFFFFF, segment >> 32, marker))
+
+
+def read_marker(head: bytes, segment: int, marker: int, file_length: int, compressed: bool) -> tuple[str, int, str]:
+    """Judge the sync marker at file offset `marker`, whose first bytes (8, or fewer at the end) are `head`.
+
+    Returns (outcome, end, reason). `SECTION`: `end` is the file offset of the next marker. `END`: nothing was written
+    here. `NEED_MORE`: the file ends before the section does, with `end` as the marker claims. `CORRUPT`: `reason` says
+    why; `end` is then what the marker claims if its checksum was never written (a crash between the two words) and
+    the frames may decide, else 0. For a file that still grows every outcome but `SECTION` means to look again later.
+    """
+    if len(head) < MARKER_SIZE or marker > file_length - MARKER_SIZE:
+        return END, 0, ""
+    end, checksum = _TWO_INTS.unpack_from(head)
+    smallest = marker + (COMPRESSED_HEAD_SIZE if compressed else MARKER_SIZE)
+    if checksum == marker_checksum(segment, marker):
+        if end > file_length:
+            return NEED_MORE, end, SECTION_TRUNCATED
+        if end < smallest:
+            return CORRUPT, 0, MARKER_END
+        return SECTION, end, ""
+    if end == 0 and checksum == 0:
+        return END, 0, ""
+    if checksum == 0 and not compressed and smallest <= end <= file_length:
+        return CORRUPT, end, MARKER_CHECKSUM
+    return CORRUPT, 0, MARKER_CHECKSUM
