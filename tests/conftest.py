@@ -23,9 +23,11 @@ from psycopg import sql
 from casscade.devstack import places
 from casscade.devstack.cassandra import CassandraNode
 from casscade.devstack.cassandra_files import CassandraSettings
+from casscade.devstack.guard import birth_of
 from casscade.devstack.postgres import PostgresServer
 
 RUN_VARIABLE = "CASSCADE_TEST_RUN"
+PREFIX = "casscade-test-"
 _names = itertools.count(1)
 
 
@@ -34,10 +36,20 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         return
     # Not below pytest's own directory: that one is closed to the user PostgreSQL drops to when we are root.
-    directory = Path(tempfile.mkdtemp(prefix="casscade-test-"))
+    _sweep()
+    directory = Path(tempfile.mkdtemp(prefix=PREFIX))
     directory.chmod(0o755)
+    (directory / "owner").write_text(f"{os.getpid()} {birth_of(os.getpid())}", encoding="ascii")
     os.environ[RUN_VARIABLE] = str(directory)
     os.environ["CASSCADE_TEST_OWNER"] = str(os.getpid())
+
+
+def _sweep() -> None:
+    """Remove what runs that were killed have left; their servers have ended with them."""
+    for owner in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/owner"):
+        pid, _, birth = owner.read_text(encoding="ascii").partition(" ")
+        if pid and birth_of(int(pid)) != birth:
+            shutil.rmtree(owner.parent, ignore_errors=True)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -79,6 +91,7 @@ def cassandra_node() -> CassandraNode:
             storage_port=ports["storage"],
             commitlog_sync_period_ms=100,
             segment_size="1MiB",
+            jvm=("-XX:TieredStopAtLevel=1",),
         )
         node = CassandraNode(directory, settings)
         if node.pid is None:

@@ -51,6 +51,10 @@ class MavenArtifact:
         return f"{directory}/{self.name}-{self.version}{suffix}.jar"
 
 
+def no_progress(_: str) -> None:
+    """A progress callback that drops its lines."""
+
+
 class _WrongChecksum(Exception):
     """The bytes received are not the pinned ones."""
 

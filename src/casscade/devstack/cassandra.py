@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from casscade.core.errors import ConfigurationError
 from casscade.devstack import places
-from casscade.devstack.artifacts import Progress, fetch, read_lock
+from casscade.devstack.artifacts import Progress, fetch, no_progress, read_lock
 from casscade.devstack.cassandra_files import LOGBACK, CassandraSettings, cassandra_yaml, jvm_arguments
 from casscade.devstack.java import java_for
 from casscade.devstack.processes import POLL_S, ServerProcess, ServiceStatus
@@ -32,10 +32,6 @@ STOP_TIMEOUT_S: Final = 20.0
 # OPTIONS and SUPPORTED of native protocol version 4 (native_protocol_v4.spec, section 4): answered without login.
 _OPTIONS_FRAME: Final = b"\x04\x00\x00\x00\x05\x00\x00\x00\x00"
 _SUPPORTED_OPCODE: Final = 0x06
-
-
-def no_progress(_: str) -> None:
-    """A progress callback that drops its lines."""
 
 
 class CassandraNode:
@@ -149,7 +145,7 @@ class CassandraNode:
 
     def _failed_start(self) -> ConfigurationError:
         text = self._process.log_text()
-        if "No space left on device" in text:
+        if "No space left on device" in text or places.is_full(self.directory):
             return places.disk_full(self.directory)
         if re.search(r"Address already in use|is in use by another process", text):
             return places.port_in_use("Cassandra", self.address, self.port)

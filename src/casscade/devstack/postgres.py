@@ -17,8 +17,7 @@ from typing import Final
 
 from casscade.core.errors import ConfigurationError
 from casscade.devstack import places
-from casscade.devstack.artifacts import Progress
-from casscade.devstack.cassandra import no_progress
+from casscade.devstack.artifacts import Progress, no_progress
 from casscade.devstack.postgres_files import postgres_home
 from casscade.devstack.processes import POLL_S, ServerProcess, ServiceStatus
 
@@ -166,7 +165,7 @@ class PostgresServer:
         return True
 
     def _failed(self, program: str, text: str) -> ConfigurationError:
-        if "No space left on device" in text:
+        if "No space left on device" in text or places.is_full(self.directory):
             return places.disk_full(self.directory)
         if "Address already in use" in text:
             return places.port_in_use("PostgreSQL", self.address, self.port)

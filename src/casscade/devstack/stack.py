@@ -18,8 +18,8 @@ from typing import Final
 
 from casscade.core.errors import ConfigurationError
 from casscade.devstack import cassandra, places, postgres
-from casscade.devstack.artifacts import Progress
-from casscade.devstack.cassandra import CassandraNode, no_progress
+from casscade.devstack.artifacts import Progress, no_progress
+from casscade.devstack.cassandra import CassandraNode
 from casscade.devstack.cassandra_files import CassandraSettings
 from casscade.devstack.postgres import PostgresServer
 from casscade.devstack.processes import Service, ServiceStatus
@@ -85,9 +85,10 @@ class Stack:
         Raises ConfigurationError; what was started by this call is stopped again then.
         """
         places.make_directory(self.directory)
-        with places.locked(self.directory / ".lock"):
+        with places.full_disk_named(self.directory), places.locked(self.directory / ".lock"):
             running = [service for service in self.services if service.status().pid is not None]
             if not running:
+                places.require_free_space(self.directory)
                 self.ports = self._choose_ports()
                 self._save()
                 self._assemble()

@@ -1,0 +1,160 @@
+"""Ports, state and commands of the stack; the servers themselves are in the integration tests."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from casscade.cli.dev import dev
+from casscade.core.errors import ConfigurationError
+from casscade.devstack import stack as stack_module
+from casscade.devstack.cassandra import CassandraNode
+from casscade.devstack.postgres import PostgresServer
+from casscade.devstack.processes import ServiceStatus
+from casscade.devstack.stack import DEFAULT_PORTS, Stack, StackPorts
+
+
+class Servers:
+    """Stands in for both servers: remembers what was called; `broken` names one that does not come up."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.running: set[str] = set()
+        self.broken = ""
+        self.calls: list[str] = []
+        servers = self
+
+        def start(service: CassandraNode | PostgresServer, *, owner: int | None = None) -> None:
+            servers.calls.append(f"start {service.name}")
+            servers.running.add(service.name)
+
+        def wait_ready(service: CassandraNode | PostgresServer, timeout_s: float = 1.0) -> None:
+            if service.name == servers.broken:
+                raise ConfigurationError("broken", f"{service.name} ended", hint="look")
+
+        def stop(service: CassandraNode | PostgresServer, timeout_s: float = 1.0) -> None:
+            servers.calls.append(f"stop {service.name}")
+            servers.running.discard(service.name)
+
+        def status(service: CassandraNode | PostgresServer) -> ServiceStatus:
+            up = service.name in servers.running
+            return ServiceStatus(
+                service.name, "1", "127.0.0.1", service.port, 7 if up else None, up, 0, service.directory
+            )
+
+        for kind in (CassandraNode, PostgresServer):
+            monkeypatch.setattr(kind, "start", start)
+            monkeypatch.setattr(kind, "wait_ready", wait_ready)
+            monkeypatch.setattr(kind, "stop", stop)
+            monkeypatch.setattr(kind, "kill", stop)
+            monkeypatch.setattr(kind, "status", status)
+
+
+@pytest.fixture
+def servers(monkeypatch: pytest.MonkeyPatch) -> Servers:
+    return Servers(monkeypatch)
+
+
+@pytest.mark.usefixtures("servers")
+def test_the_ports_are_kept_for_later_processes(tmp_path: Path) -> None:
+    stack = Stack(tmp_path, cassandra_port=19042, postgres_port=15432, cache=tmp_path)
+    stack.up()
+    again = Stack(tmp_path, cache=tmp_path)
+    assert again.ports == stack.ports
+    assert again.cassandra.port == 19042
+    assert again.postgres.dsn("shop") == "postgresql://postgres@127.0.0.1:15432/shop"
+
+
+@pytest.mark.usefixtures("servers")
+def test_a_taken_default_gives_way_to_a_free_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        monkeypatch.setattr(stack_module, "DEFAULT_PORTS", StackPorts(taken, taken, taken))
+        stack = Stack(tmp_path, cache=tmp_path)
+        stack.up()
+    assert taken not in (stack.ports.cassandra, stack.ports.storage, stack.ports.postgres)
+
+
+def test_up_twice_starts_once(tmp_path: Path, servers: Servers) -> None:
+    Stack(tmp_path, cache=tmp_path).up()
+    Stack(tmp_path, cache=tmp_path).up()
+    assert sorted(servers.calls) == ["start cassandra", "start postgres"]
+
+
+@pytest.mark.usefixtures("servers")
+def test_other_ports_while_it_runs_are_refused(tmp_path: Path) -> None:
+    Stack(tmp_path, cassandra_port=19042, cache=tmp_path).up()
+    with pytest.raises(ConfigurationError) as caught:
+        Stack(tmp_path, cassandra_port=19043, cache=tmp_path).up()
+    assert caught.value.code == "stack_running"
+
+
+def test_when_one_does_not_come_up_the_other_is_stopped(tmp_path: Path, servers: Servers) -> None:
+    servers.broken = "cassandra"
+    with pytest.raises(ConfigurationError, match="cassandra ended"):
+        Stack(tmp_path, cache=tmp_path).up()
+    assert servers.running == set()
+
+
+def test_what_ran_before_a_failed_up_goes_on(tmp_path: Path, servers: Servers) -> None:
+    servers.running.add("postgres")
+    servers.broken = "cassandra"
+    with pytest.raises(ConfigurationError):
+        Stack(tmp_path, cache=tmp_path).up()
+    assert servers.running == {"postgres"}
+
+
+def test_reset_stops_and_removes_the_data_only(tmp_path: Path, servers: Servers) -> None:
+    stack = Stack(tmp_path, cache=tmp_path)
+    stack.up()
+    (tmp_path / "cassandra").mkdir()
+    (tmp_path / "mine").write_text("kept")
+    stack.reset()
+    assert servers.running == set()
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", "mine"}
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"ports": {"other": 1}}', '{"ports": {"cassandra": "x"}}'])
+def test_a_damaged_state_file_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "stack.json").write_text(content)
+    with pytest.raises(ConfigurationError) as caught:
+        Stack(tmp_path, cache=tmp_path)
+    assert caught.value.code == "stack_state_damaged"
+
+
+@pytest.mark.usefixtures("servers")
+def test_the_commands_in_order(tmp_path: Path) -> None:
+    runner = CliRunner()
+    where = ["--directory", str(tmp_path)]
+    first = runner.invoke(dev, ["up", *where, "--cassandra-port", "19042"])
+    assert first.exit_code == 0
+    assert "CQL:           127.0.0.1:19042" in first.stdout
+    shown = runner.invoke(dev, ["status", *where])
+    assert (shown.exit_code, "cassandra  1      up on 127.0.0.1:19042" in shown.stdout) == (0, True)
+    assert runner.invoke(dev, ["down", *where]).exit_code == 0
+    ended = runner.invoke(dev, ["status", *where])
+    assert (ended.exit_code, ended.stdout.count("down")) == (1, 2)
+    assert runner.invoke(dev, ["reset", *where], input="n\n").exit_code == 1
+    assert json.loads((tmp_path / "stack.json").read_text())["ports"]["cassandra"] == 19042
+    assert runner.invoke(dev, ["reset", *where, "--yes"]).exit_code == 0
+    assert not (tmp_path / "stack.json").exists()
+
+
+def test_an_error_is_one_block_and_status_2(tmp_path: Path, servers: Servers) -> None:
+    servers.broken = "postgres"
+    result = CliRunner().invoke(dev, ["up", "--directory", str(tmp_path)])
+    assert result.exit_code == 2
+    assert result.stderr == "error: postgres ended [broken]\n  try:   look\n"
+
+
+@pytest.mark.parametrize("command", ["up", "down", "status", "reset"])
+def test_every_command_shows_an_example(command: str) -> None:
+    result = CliRunner().invoke(dev, [command, "--help"])
+    assert f"casscade dev {command}" in result.stdout
+
+
+def test_the_usual_ports() -> None:
+    assert (DEFAULT_PORTS.cassandra, DEFAULT_PORTS.postgres) == (9042, 5432)
