@@ -1,0 +1,81 @@
+# Everything a contributor types. `make` alone lists the targets; CONTRIBUTING.md tells more.
+
+PYTHON ?= python3
+UV ?= uv
+VENV := .venv
+PY := $(VENV)/bin/python
+COMPILED := build/compiled
+PYTEST := $(PY) -m pytest -n 2 --dist loadgroup
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup lock check format test test-pure test-compiled demo bench compiled requirements clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(VENV)/.stamp-venv:
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "error: $(PYTHON) was not found; install Python 3.11 or newer, or name one: make setup PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: $(PYTHON) is older than Python 3.11; install a newer one, or name it: make setup PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "error: $(PYTHON) comes without venv or ensurepip; install them (Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.stamp-dependencies: requirements.lock | $(VENV)/.stamp-venv
+	@echo "installing the locked dependencies into $(VENV)"
+	@$(PY) -m pip install --quiet --require-hashes --requirement requirements.lock || { \
+	  echo "error: the dependencies were not installed (see above); check the network and run make setup again" >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.stamp-project: pyproject.toml $(VENV)/.stamp-dependencies
+	@$(PY) -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+setup: $(VENV)/.stamp-project ## create .venv with the locked dependencies and the project itself
+
+lock: ## write requirements.lock anew from pyproject.toml (needs uv)
+	@command -v $(UV) >/dev/null || { echo "error: make lock needs uv; install it, or name it: make lock UV=/path/to/uv" >&2; exit 1; }
+	$(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 \
+	  --extra dev --group test pyproject.toml -o requirements.lock
+
+check: setup ## ruff, mypy --strict and the layers
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
+
+format: setup ## let ruff put the code into shape
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+test: test-pure test-compiled ## the whole suite; unit and property tests also on the compiled modules
+
+test-pure: setup
+	$(PYTEST) tests
+
+test-compiled: compiled
+	@if [ -e $(COMPILED)/.complete ]; then \
+	  CASSCADE_EXPECT_COMPILED=1 PYTHONPATH=$(COMPILED) $(PYTEST) tests/unit tests/property; \
+	else echo "no C compiler here: the tests ran on the pure modules only"; fi
+
+compiled: setup ## a copy of the package with its hot modules compiled, in build/compiled
+	@$(PY) tools/hatch_build.py $(COMPILED)
+
+demo: setup ## real Cassandra to real PostgreSQL on this machine, with a proof at the end
+	@$(VENV)/bin/casscade demo
+
+bench: setup ## measure this machine: the pipeline against PostgreSQL's own limit
+	@$(VENV)/bin/casscade bench
+
+requirements: setup ## which tests prove which requirement
+	@$(PY) tools/requirements_report.py
+
+clean: ## remove what was built (.venv stays)
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
