@@ -24,7 +24,7 @@ pytestmark = pytest.mark.servers
 
 QUICK = "-XX:TieredStopAtLevel=1"
 OWNER = """
-import os, pathlib, sys, time
+import os, pathlib, sys
 from casscade.devstack.cassandra_files import CassandraSettings
 from casscade.devstack.stack import Stack
 directory, cql, sql, jvm = sys.argv[1:]
@@ -36,7 +36,7 @@ Stack(
     owner=os.getpid(),
 ).up()
 print("up", flush=True)
-time.sleep(100)
+sys.stdin.read()
 """
 
 
@@ -49,9 +49,12 @@ def directory() -> Iterator[Path]:
     shutil.rmtree(path, ignore_errors=True)
 
 
+@pytest.mark.requirement("US-2")
+@pytest.mark.requirement("FR-037")
 def test_a_killed_owner_takes_the_stack_along_and_the_data_comes_back(directory: Path) -> None:
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER, str(directory), str(free_port()), str(free_port()), QUICK],
+        stdin=subprocess.PIPE,  # ends with the test process
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -63,6 +66,8 @@ def test_a_killed_owner_takes_the_stack_along_and_the_data_comes_back(directory:
         try:
             before = [status.pid for status in stack.status()]
             assert all(status.ready for status in stack.status())
+            # A laptop has 8 GB, and the pipeline and its tests run beside the stack.
+            assert sum(status.rss_bytes for status in stack.status()) < 1 << 30
             with stack.cassandra.session() as session:
                 session.execute(
                     "CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}"

@@ -49,7 +49,7 @@ def test_another_object_finds_and_stops_it(process: ServerProcess, tmp_path: Pat
     pid = _start(process, SLEEPER)
     again = ServerProcess("sleeper", tmp_path)
     assert again.pid() == pid
-    assert again.rss_bytes() > 1_000_000
+    assert _eventually(lambda: again.rss_bytes() > 1_000_000)
     assert os.getsid(pid) == pid
     assert again.stop(signal.SIGTERM, 5.0)
     assert again.pid() is None
