@@ -9,7 +9,8 @@ from decimal import Decimal
 import pytest
 
 from casscade.core.errors import BadDataError, InvariantError
-from casscade.cql.bounds import AFTER_ALL, BEFORE_ALL, Bound, ClusteringOrder, clustering_key, compare_bound
+from casscade.core.mutation import Bound
+from casscade.cql.bounds import AFTER_ALL, BEFORE_ALL, ClusteringOrder, clustering_key, compare_bound
 from casscade.cql.order import order_key
 from casscade.cql.types import CqlType, UdtDefinition, parse_type
 from casscade.cql.values import encode
@@ -190,14 +191,14 @@ def test_bounds_lie_before_or_after_the_rows_of_their_prefix() -> None:
     places: list[list[Bound | tuple[bytes, ...]]] = [
         [BEFORE_ALL],
         [row(0, "zzz")],
-        [Bound(0, one), Bound(1, one), Bound(2, one)],
+        [Bound(0, list(one)), Bound(1, list(one)), Bound(2, list(one))],
         [row(1, "")],
         [row(1, "a")],
-        [Bound(0, ab), Bound(1, ab), Bound(2, ab)],
+        [Bound(0, list(ab)), Bound(1, list(ab)), Bound(2, list(ab))],
         [ab],
-        [Bound(5, ab), Bound(6, ab), Bound(7, ab)],
+        [Bound(5, list(ab)), Bound(6, list(ab)), Bound(7, list(ab))],
         [row(1, "b")],
-        [Bound(5, one), Bound(6, one), Bound(7, one)],
+        [Bound(5, list(one)), Bound(6, list(one)), Bound(7, list(one))],
         [row(2, "")],
         [AFTER_ALL],
     ]
@@ -208,8 +209,8 @@ def test_bounds_lie_before_or_after_the_rows_of_their_prefix() -> None:
 
 def test_a_bound_on_a_descending_column() -> None:
     order = ClusteringOrder((INT,), (True,))
-    start = Bound(1, (encode(INT, 5),))
-    end = Bound(0, (encode(INT, 2),))
+    start = Bound(1, [encode(INT, 5)])
+    end = Bound(0, [encode(INT, 2)])
     covered = [n for n in range(8) if order.bound(start) < order.row((encode(INT, n),)) < order.bound(end)]
     assert covered == [3, 4, 5]
 
@@ -219,7 +220,7 @@ def test_a_null_lies_inside_the_whole_partition() -> None:
     assert order.bound(BEFORE_ALL) < order.row((None,)) < order.bound(AFTER_ALL)
 
 
-@pytest.mark.parametrize("bound", [Bound(3, ()), Bound(4, ()), Bound(9, ()), Bound(1, (b"", b""))])
+@pytest.mark.parametrize("bound", [Bound(3, []), Bound(4, []), Bound(9, []), Bound(1, [b"", b""])])
 def test_other_kinds_and_shapes_are_no_bounds(bound: Bound) -> None:
     with pytest.raises(BadDataError) as caught:
         ClusteringOrder((INT,), (False,)).bound(bound)

@@ -8,21 +8,21 @@ after everything that begins with them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from casscade.core.errors import InvariantError
+from casscade.core.mutation import (
+    EXCL_END_BOUND,
+    EXCL_END_INCL_START_BOUNDARY,
+    EXCL_START_BOUND,
+    INCL_END_BOUND,
+    INCL_END_EXCL_START_BOUNDARY,
+    INCL_START_BOUND,
+    Bound,
+)
 from casscade.cql.faults import bound_malformed
 from casscade.cql.order import NULL_KEY, Edge, order_key
 from casscade.cql.types import CqlType
-
-EXCL_END_BOUND: Final = 0
-INCL_START_BOUND: Final = 1
-EXCL_END_INCL_START_BOUNDARY: Final = 2
-STATIC_CLUSTERING: Final = 3
-CLUSTERING: Final = 4
-INCL_END_EXCL_START_BOUNDARY: Final = 5
-INCL_END_BOUND: Final = 6
-EXCL_START_BOUND: Final = 7
 
 _BEFORE: Final = Edge(-2)
 _AFTER: Final = Edge(2)
@@ -40,18 +40,8 @@ Clustering = Sequence[bytes | None]
 Key = tuple[Any, ...]
 
 
-class Bound(NamedTuple):
-    """A place before or after the rows that begin with `values`; `kind` is the ordinal of `ClusteringPrefix.Kind`.
-
-    No values: kind 1 is the start of the partition, kind 6 its end.
-    """
-
-    kind: int
-    values: tuple[bytes | None, ...]
-
-
-BEFORE_ALL: Final = Bound(INCL_START_BOUND, ())
-AFTER_ALL: Final = Bound(INCL_END_BOUND, ())
+BEFORE_ALL: Final = Bound(INCL_START_BOUND, [])
+AFTER_ALL: Final = Bound(INCL_END_BOUND, [])
 
 
 class ClusteringOrder:

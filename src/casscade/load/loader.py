@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -38,7 +39,7 @@ _TRANSIENT_STATES = frozenset({"55P03", "25P02", "25006"})
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """A batch that is durable: its counts, when (Unix seconds), how long it took, and its write times (microseconds)."""
+    """A batch that is durable: when (Unix seconds), how long it took, and its write times (microseconds)."""
 
     counts: BatchCounts
     at: float
@@ -151,7 +152,7 @@ class Loader:
                 batch = self._batches.get(timeout=_IDLE_WAIT_S)
             except queue.Empty:
                 continue
-            self._persist(lambda connection, batch=batch: self._apply(connection, batch))  # type: ignore[misc]
+            self._persist(partial(self._apply, batch=batch))
             self._transport.acknowledge(self._writer.source, self._writer.position)
         self._close()
 
