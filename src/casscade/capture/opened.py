@@ -1,0 +1,66 @@
+"""The segment that is being read, with the index that bounds it.
+
+Invariant: the index is read before the log, so that what it promises is there; a file counts as complete only when
+Cassandra says so or can't write to it any more.
+"""
+
+from __future__ import annotations
+
+from casscade.capture.directory import MOVED_SEGMENT_VERSION, Listing, SegmentEntry
+from casscade.capture.reclaim import let_go, read_index
+from casscade.commitlog.reader import FINISHED, Section, SegmentFile
+from casscade.commitlog.segment import CdcIndex
+from casscade.core.errors import RetryableError
+from casscade.core.position import Position
+
+
+class OpenSegment:
+    """A segment kept open. `frozen` is set for a late one: its chunks carry this position and do not move it.
+
+    `damaged` is set by the follower once damage in the segment was reported. Raises FileNotFoundError when the
+    segment is gone and RetryableError when it can't be read.
+    """
+
+    def __init__(self, entry: SegmentEntry, after: int, frozen: Position | None) -> None:
+        self.entry = entry
+        self.frozen = frozen
+        self.damaged = False
+        self._index: CdcIndex | None = None
+        try:
+            self.file = SegmentFile(entry.path, after)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise _unreadable(entry, error) from error
+
+    def poll(self, index: CdcIndex | None, durable: bool) -> list[Section]:
+        """`SegmentFile.poll`, with the system's errors as ours."""
+        try:
+            return self.file.poll(index, durable=durable)
+        except OSError as error:
+            raise _unreadable(self.entry, error) from error
+
+    def read_index(self, listing: Listing) -> CdcIndex | None:
+        """The newest index seen; `FINISHED` when the file can't grow any more, whatever its index says."""
+        entry = self.entry
+        if entry.version <= MOVED_SEGMENT_VERSION:
+            return FINISHED
+        self._index = read_index(entry.index_path) or self._index
+        if self._index is not None and self._index.completed:
+            return self._index
+        now = next((other for other in listing.segments if other.id == entry.id), None)
+        if now is None:
+            final = any(other.indexed for other in listing.segments if other.id > entry.id)
+        else:
+            final = let_go(now, listing)
+        return FINISHED if final else self._index
+
+
+def _unreadable(entry: SegmentEntry, error: OSError) -> RetryableError:
+    return RetryableError(
+        "capture_read",
+        f"a segment can't be read: {error.strerror or type(error).__name__}",
+        where=str(entry.path),
+        now="capture starts again from its last position",
+        hint="check the node's disk and the rights of the user that runs casscade",
+    )
