@@ -6,13 +6,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.support.sidecar import GoldenSet, golden_sets
 
 from casscade.commitlog.decoder import decode_mutation
 from casscade.commitlog.peek import first_table_id, mentions_any, partition_key_of
 from casscade.commitlog.reader import FINISHED, SegmentFile, read_segment
 from casscade.commitlog.segment import CdcIndex, parse_cdc_index, parse_segment_name
 from casscade.core.errors import ConfigurationError, UnknownSchemaError
+from tests.support.sidecar import GoldenSet, golden_sets
 
 SETS = golden_sets()
 READABLE = [found for found in SETS if not found.name.endswith("encrypted")]

@@ -86,6 +86,15 @@ def read_values(data: bytes, pos: int, lengths: list[int], count: int) -> tuple[
     """The first `count` clustering values and the offset behind them; None for a null, b"" for an empty value."""
     values: list[bytes | None] = []
     done = 0
+    if 0 < count <= CLUSTERING_BATCH and data[pos] == 0:
+        pos += 1
+        for length in lengths if count == len(lengths) else lengths[:count]:
+            size = length
+            if size < 0:
+                size, pos = read_unsigned(data, pos)
+            values.append(data[pos : pos + size])
+            pos += size
+        return values, pos
     while done < count:
         header, pos = read_unsigned(data, pos)
         batch = count - done

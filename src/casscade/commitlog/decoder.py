@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from casscade.commitlog.cells import read_deletion, read_values, wrap_timestamp
+from casscade.commitlog.cells import SHORT_MAX, read_deletion, read_values, wrap_timestamp
 from casscade.commitlog.columns import read_columns
 from casscade.commitlog.faults import corrupt_mutation
 from casscade.commitlog.rows import ROW_EXTENDED, read_row
@@ -78,7 +78,12 @@ def _decode(data: bytes, wide: bool, tables: Mapping[bytes, TableShape]) -> list
             raise UnknownSchemaError("no table with the id that a mutation writes to is known", table_id=table_id)
         if not shape.replicated and number == count - 1:
             return updates
-        length, pos = read_unsigned(data, pos + 16)
+        pos += 16
+        length = data[pos]
+        if length < 0x80:
+            pos += 1
+        else:
+            length, pos = read_unsigned(data, pos)
         key = data[pos : pos + length]
         pos += length
         if number == 0:
@@ -103,11 +108,21 @@ def _read_update(data: bytes, pos: int, update: PartitionUpdate, wide: bool) -> 
     if flags & UPDATE_IS_EMPTY:
         return pos
     shape = update.table
-    number, pos = read_unsigned(data, pos)
-    min_ts = wrap_timestamp(number + EPOCH_MICROS)
-    number, pos = read_unsigned(data, pos)
-    min_ldt = (number + EPOCH_SECONDS) & 0xFFFFFFFF
-    min_ttl, pos = read_unsigned(data, pos)
+    min_ts, pos = read_unsigned(data, pos)
+    min_ts += EPOCH_MICROS
+    if min_ts > SHORT_MAX:
+        min_ts = wrap_timestamp(min_ts)
+    min_ldt = data[pos]
+    if min_ldt < 0x80:
+        pos += 1
+    else:
+        min_ldt, pos = read_unsigned(data, pos)
+    min_ldt = (min_ldt + EPOCH_SECONDS) & 0xFFFFFFFF
+    min_ttl = data[pos]
+    if min_ttl < 0x80:
+        pos += 1
+    else:
+        min_ttl, pos = read_unsigned(data, pos)
     statics: ColumnList | None = None
     if flags & UPDATE_HAS_STATIC_ROW:
         statics, pos = read_columns(data, pos, shape)
@@ -120,7 +135,10 @@ def _read_update(data: bytes, pos: int, update: PartitionUpdate, wide: bool) -> 
             raise corrupt_mutation("the static row is not marked as one")
         update.static_row, pos = read_row(data, pos + 2, row_flags, [], statics, min_ts, min_ldt, min_ttl, wide)
     if flags & UPDATE_HAS_ROW_ESTIMATE:
-        _, pos = read_unsigned(data, pos)
+        if data[pos] < 0x80:
+            pos += 1
+        else:
+            _, pos = read_unsigned(data, pos)
 
     lengths = shape.clustering_lengths
     rows = update.rows
