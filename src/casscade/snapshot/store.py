@@ -1,0 +1,157 @@
+"""Snapshot tasks in the control schema: one token range of one table each.
+
+Invariant: a task is done only when the loader has committed the rows of its whole range; claiming and releasing
+never touch `last_token`, so a task that changes hands goes on behind what is durable.
+
+The loader calls `commit_progress` in the transaction of the rows. Two workers on one task do no harm: the rows are the
+same, and merging is idempotent.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from psycopg import Connection, sql
+
+from casscade.snapshot.ranges import TokenRange
+from casscade.transport.chunk import SnapshotProgress
+
+STALE_SECONDS: Final = 600
+"""A claim that did not move for so long belongs to a dead owner: a page takes seconds, its retries a few minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotTask:
+    """A claimed task: rows with tokens in (`last_token`, `range_end`] are still to be read."""
+
+    task_id: int
+    table_id: uuid.UUID
+    range_start: int
+    range_end: int
+    last_token: int
+
+
+@dataclass(frozen=True, slots=True)
+class TableProgress:
+    """How far the snapshot of a table is: `fraction` (0 to 1) is the share of its tokens that are durable.
+
+    `eta_seconds` assumes that rows are spread evenly and that work goes on as since the first claim; None before
+    there is anything to go by.
+    """
+
+    table_id: uuid.UUID
+    source_name: str
+    rows: int
+    ranges_done: int
+    ranges_total: int
+    fraction: float
+    eta_seconds: float | None
+
+
+class SnapshotStore:
+    """The statements on the tasks of one pipeline; every method runs in the caller's transaction."""
+
+    def __init__(self, pipeline: str, schema: str) -> None:
+        self.pipeline = pipeline
+        self._table = sql.Identifier(schema, "snapshot_tasks")
+
+    def create_tasks(
+        self, connection: Connection[Any], table_id: uuid.UUID, source_name: str, ranges: Sequence[TokenRange]
+    ) -> int:
+        """Plan the snapshot of a table that has none yet; returns the number of tasks made (0 when it has one)."""
+        # Two instances may start at once: the lock makes one of them wait and see the other's tasks.
+        connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(self._table))
+        cursor = connection.execute(
+            sql.SQL(
+                "INSERT INTO {table} (pipeline, table_id, source_name, range_start, range_end, last_token) "
+                "SELECT %(pipeline)s, %(table_id)s, %(name)s, r.s, r.e, r.s "
+                "FROM unnest(%(starts)s::bigint[], %(ends)s::bigint[]) AS r(s, e) "
+                "WHERE NOT EXISTS (SELECT FROM {table} WHERE pipeline = %(pipeline)s AND table_id = %(table_id)s)"
+            ).format(table=self._table),
+            {
+                "pipeline": self.pipeline,
+                "table_id": table_id,
+                "name": source_name,
+                "starts": [token_range.start for token_range in ranges],
+                "ends": [token_range.end for token_range in ranges],
+            },
+        )
+        return cursor.rowcount
+
+    def claim(self, connection: Connection[Any], owner: str, tables: Collection[uuid.UUID]) -> SnapshotTask | None:
+        """Take the next pending task of `tables`; None when nothing is left to claim."""
+        row = connection.execute(
+            sql.SQL(
+                "UPDATE {table} SET state = 'claimed', owner = %s, updated_at = now(), "
+                "claimed_at = coalesce(claimed_at, now()) WHERE task_id = (SELECT task_id FROM {table} "
+                "WHERE pipeline = %s AND state = 'pending' AND table_id = ANY(%s) "
+                "ORDER BY task_id LIMIT 1 FOR UPDATE SKIP LOCKED) "
+                "RETURNING task_id, table_id, range_start, range_end, last_token"
+            ).format(table=self._table),
+            (owner, self.pipeline, list(tables)),
+        ).fetchone()
+        return None if row is None else SnapshotTask(*row)
+
+    def commit_progress(self, connection: Connection[Any], progress: SnapshotProgress) -> None:
+        """Note what the rows of the caller's transaction complete; the loader calls it for each chunk of a snapshot.
+
+        A task that was removed meanwhile is left alone. `rows` counts rows that were read again after a kill twice.
+        """
+        connection.execute(
+            sql.SQL(
+                "UPDATE {} SET last_token = greatest(last_token, %(token)s), rows = rows + %(rows)s, "
+                "state = CASE WHEN %(done)s THEN 'done' ELSE state END, "
+                "owner = CASE WHEN %(done)s THEN NULL ELSE owner END, updated_at = now() WHERE task_id = %(task)s"
+            ).format(self._table),
+            {"token": progress.token, "rows": progress.rows, "done": progress.done, "task": progress.task_id},
+        )
+
+    def release(self, connection: Connection[Any], task_id: int, owner: str) -> None:
+        """Give a claimed task back; nothing happens when it is done or another owner has it."""
+        connection.execute(
+            sql.SQL(
+                "UPDATE {} SET state = 'pending', owner = NULL, updated_at = now() "
+                "WHERE task_id = %s AND state = 'claimed' AND owner = %s"
+            ).format(self._table),
+            (task_id, owner),
+        )
+
+    def reset_claims(self, connection: Connection[Any], owner: str, stale_seconds: float = STALE_SECONDS) -> int:
+        """At start: free what an earlier life of `owner` left claimed, and claims of anyone that stand still."""
+        cursor = connection.execute(
+            sql.SQL(
+                "UPDATE {} SET state = 'pending', owner = NULL, updated_at = now() WHERE pipeline = %s "
+                "AND state = 'claimed' AND (owner = %s OR updated_at < now() - make_interval(secs => %s))"
+            ).format(self._table),
+            (self.pipeline, owner, stale_seconds),
+        )
+        return cursor.rowcount
+
+    def finished(self, connection: Connection[Any]) -> bool:
+        """Whether every task is done."""
+        row = connection.execute(
+            sql.SQL("SELECT NOT EXISTS (SELECT FROM {} WHERE pipeline = %s AND state <> 'done')").format(self._table),
+            (self.pipeline,),
+        ).fetchone()
+        assert row is not None
+        return bool(row[0])
+
+    def progress(self, connection: Connection[Any]) -> list[TableProgress]:
+        """The progress of each table, by name."""
+        rows = connection.execute(
+            sql.SQL(
+                "SELECT table_id, source_name, rows::bigint, ranges_done, ranges_total, fraction, "
+                "CASE WHEN fraction = 1 THEN 0 WHEN fraction > 0 THEN elapsed * (1 - fraction) / fraction END "
+                "FROM (SELECT table_id, source_name, sum(rows) AS rows, "
+                "count(*) FILTER (WHERE state = 'done') AS ranges_done, count(*) AS ranges_total, "
+                "(sum(CASE WHEN state = 'done' THEN range_end ELSE last_token END::numeric - range_start) "
+                "/ sum(range_end::numeric - range_start))::float8 AS fraction, "
+                "extract(epoch FROM now() - min(claimed_at))::float8 AS elapsed "
+                "FROM {} WHERE pipeline = %s GROUP BY table_id, source_name) AS tables ORDER BY source_name"
+            ).format(self._table),
+            (self.pipeline,),
+        ).fetchall()
+        return [TableProgress(*row) for row in rows]

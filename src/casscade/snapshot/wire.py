@@ -1,0 +1,126 @@
+"""What the scan needs of the Cassandra driver beyond its public ways: raw values, and one clock for TTLs.
+
+Invariant: no value of a scanned row is decoded, and TTLs are told relative to a second that we know.
+
+- Values: a session with `RawProtocol` returns each row as a list of the bytes that came over the wire.
+- TTLs: protocol 5 lets the client say what time it is (`now_in_seconds` of QUERY and EXECUTE, protocol specification
+  section 4.1.4). The driver does not offer it, so it is added to the message before it is sent; the expiry of a cell
+  is then exact whatever the clocks of the hosts say. Older protocols answer by the coordinator's clock: there the
+  second before the request was sent stands in, which is earlier than the truth if the clocks agree.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, Session
+from cassandra.protocol import ExecuteMessage, ProtocolHandler, ResultMessage, read_int
+
+NOW_IN_SECONDS_SINCE: Final = 5
+_DSE_PROTOCOLS: Final = 64
+_NOW_IN_SECONDS_FLAG: Final = 0x100
+
+
+class _RawResult(ResultMessage):  # type: ignore[misc] # the driver has no types
+    """A RESULT message whose rows stay bytes."""
+
+    def recv_results_rows(self, f: Any, *arguments: Any) -> None:
+        """Read the rows; the arguments are those of the driver: protocol version, user types, known metadata, ..."""
+        self.recv_results_metadata(f, arguments[1])
+        metadata = self.column_metadata or arguments[2]
+        count = read_int(f)
+        self.column_names = [column[2] for column in metadata]
+        self.column_types = [column[3] for column in metadata]
+        self.parsed_rows = split_rows(f.read(), count, len(metadata))
+
+
+class RawProtocol(ProtocolHandler):  # type: ignore[misc] # the driver has no types
+    """The protocol of a session that returns raw rows."""
+
+    message_types_by_opcode = {  # noqa: RUF012 # the driver's own class attribute
+        **ProtocolHandler.message_types_by_opcode,
+        _RawResult.opcode: _RawResult,
+    }
+
+
+def split_rows(data: bytes, count: int, columns: int) -> list[list[bytes | None]]:
+    """`count` rows of `columns` values, each an `[int]` length (negative: null) and its bytes."""
+    rows: list[list[bytes | None]] = []
+    offset = 0
+    for _ in range(count):
+        row: list[bytes | None] = []
+        for _ in range(columns):
+            length = int.from_bytes(data[offset : offset + 4], "big", signed=True)
+            offset += 4
+            if length < 0:
+                row.append(None)
+            else:
+                row.append(data[offset : offset + length])
+                offset += length
+        rows.append(row)
+    return rows
+
+
+class Page:
+    """One page: raw rows, the second that their TTLs count from, and how to go on (None at the end)."""
+
+    __slots__ = ("now", "paging_state", "rows")
+
+    def __init__(self, rows: list[list[bytes | None]], now: int, paging_state: bytes | None) -> None:
+        self.rows: list[list[bytes | None]] = rows
+        self.now: int = now
+        self.paging_state: bytes | None = paging_state
+
+
+class RawSession:
+    """A session of its own on a connected cluster, for scans; any thread may use it."""
+
+    def __init__(self, cluster: Cluster, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._session: Session = cluster.connect()
+        self._session.client_protocol_handler = RawProtocol
+        version = int(cluster.protocol_version)
+        if NOW_IN_SECONDS_SINCE <= version < _DSE_PROTOCOLS:
+            self._session.add_request_init_listener(_tell_the_time, clock)
+
+    def prepare(self, query: str, consistency: int) -> Any:
+        """A prepared statement of this session."""
+        statement = self._session.prepare(query)
+        statement.consistency_level = consistency
+        statement.is_idempotent = True
+        return statement
+
+    def fetch(self, statement: Any, bounds: tuple[int, int], rows: int, paging_state: bytes | None) -> Page:
+        """The next page of at most `rows` rows; raises the driver's exceptions."""
+        bound = statement.bind(bounds)
+        bound.fetch_size = rows
+        before = int(self._clock())
+        result = self._session.execute(bound, execution_profile=EXEC_PROFILE_DEFAULT, paging_state=paging_state)
+        told = getattr(result.response_future.message, "now_in_seconds", before)
+        return Page(list(result.current_rows), int(told), result.paging_state)
+
+    def close(self) -> None:
+        """Close the session; the cluster stays open."""
+        self._session.shutdown()
+
+
+def _tell_the_time(response_future: Any, clock: Callable[[], float]) -> None:
+    """Add the clock's second to an EXECUTE message (a listener of the driver, called before the message is sent)."""
+    message = response_future.message
+    if not isinstance(message, ExecuteMessage):
+        return
+    now = int(clock())
+    write = message._write_query_params
+
+    def write_with_now(f: Any, protocol_version: int) -> None:
+        parameters = io.BytesIO()
+        write(parameters, protocol_version)
+        data = parameters.getvalue()
+        flags = int.from_bytes(data[2:6], "big") | _NOW_IN_SECONDS_FLAG
+        f.write(data[:2] + flags.to_bytes(4, "big") + data[6:] + now.to_bytes(4, "big"))
+
+    message._write_query_params = write_with_now
+    message.now_in_seconds = now

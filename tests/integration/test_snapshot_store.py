@@ -1,0 +1,114 @@
+"""Snapshot tasks in a real PostgreSQL: planning, claiming, handing over, progress."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from casscade.load.control import ControlStore
+from casscade.snapshot.ranges import TOKEN_MAX, TOKEN_MIN, split_ring
+from casscade.snapshot.store import SnapshotStore, SnapshotTask
+from casscade.transport.chunk import SnapshotProgress
+
+pytestmark = pytest.mark.servers
+
+SCHEMA = "casscade"
+TABLE = uuid.uuid4()
+
+
+@pytest.fixture
+def connection(database: str) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(database, autocommit=True) as opened:
+        ControlStore("shop", SCHEMA).migrate(opened)
+        yield opened
+
+
+@pytest.fixture
+def store() -> SnapshotStore:
+    return SnapshotStore("shop", SCHEMA)
+
+
+def plan(store: SnapshotStore, connection: psycopg.Connection[Any], count: int, table: uuid.UUID = TABLE) -> int:
+    with connection.transaction():
+        return store.create_tasks(connection, table, "shop.orders", split_ring(count))
+
+
+def must_claim(store: SnapshotStore, connection: psycopg.Connection[Any], owner: str = "a") -> SnapshotTask:
+    task = store.claim(connection, owner, [TABLE])
+    assert task is not None
+    return task
+
+
+def test_tasks_are_planned_once(store: SnapshotStore, connection: psycopg.Connection[Any]) -> None:
+    assert plan(store, connection, 4) == 4
+    assert plan(store, connection, 8) == 0
+    with connection.transaction():
+        other = SnapshotStore("other", SCHEMA).create_tasks(connection, TABLE, "shop.orders", split_ring(2))
+    assert other == 2
+
+
+def test_claims_are_exclusive_even_while_open(
+    store: SnapshotStore, connection: psycopg.Connection[Any], database: str
+) -> None:
+    plan(store, connection, 2)
+    with psycopg.connect(database) as first, psycopg.connect(database) as second:
+        one = must_claim(store, first)
+        two = must_claim(store, second, "b")
+        assert {one.range_start, two.range_end} == {TOKEN_MIN, TOKEN_MAX}
+        assert one.task_id != two.task_id
+        assert store.claim(connection, "c", [TABLE]) is None
+    assert store.claim(connection, "c", [uuid.uuid4()]) is None
+
+
+@pytest.mark.requirement("FR-023")
+def test_a_task_goes_on_behind_what_is_durable(store: SnapshotStore, connection: psycopg.Connection[Any]) -> None:
+    plan(store, connection, 1)
+    task = must_claim(store, connection)
+    assert task.last_token == TOKEN_MIN
+    store.commit_progress(connection, SnapshotProgress(task.task_id, 500, 10, done=False))
+    store.commit_progress(connection, SnapshotProgress(task.task_id, 400, 1, done=False))
+    store.release(connection, task.task_id, "b")
+    assert store.claim(connection, "b", [TABLE]) is None
+    store.release(connection, task.task_id, "a")
+    assert must_claim(store, connection, "b").last_token == 500
+    assert not store.finished(connection)
+    store.commit_progress(connection, SnapshotProgress(task.task_id, TOKEN_MAX, 5, done=True))
+    assert store.finished(connection)
+    store.release(connection, task.task_id, "b")
+    assert store.claim(connection, "b", [TABLE]) is None
+
+
+def test_claims_of_the_dead_are_freed(store: SnapshotStore, connection: psycopg.Connection[Any]) -> None:
+    plan(store, connection, 2)
+    mine = must_claim(store, connection, "me")
+    must_claim(store, connection, "other")
+    assert store.reset_claims(connection, "me") == 1
+    assert must_claim(store, connection, "me").task_id == mine.task_id
+    connection.execute(
+        "UPDATE casscade.snapshot_tasks SET updated_at = now() - interval '11 min' WHERE owner = 'other'"
+    )
+    assert store.reset_claims(connection, "third") == 1
+
+
+def test_progress_counts_rows_ranges_and_tokens(store: SnapshotStore, connection: psycopg.Connection[Any]) -> None:
+    plan(store, connection, 4)
+    (before,) = store.progress(connection)
+    assert (before.rows, before.ranges_done, before.ranges_total, before.fraction) == (0, 0, 4, 0.0)
+    assert before.eta_seconds is None
+    first = must_claim(store, connection)
+    store.commit_progress(connection, SnapshotProgress(first.task_id, first.range_end, 10, done=True))
+    second = must_claim(store, connection)
+    middle = (second.range_start + second.range_end) // 2
+    store.commit_progress(connection, SnapshotProgress(second.task_id, middle, 7, done=False))
+    (now,) = store.progress(connection)
+    assert (now.source_name, now.rows, now.ranges_done, now.ranges_total) == ("shop.orders", 17, 1, 4)
+    assert now.fraction == pytest.approx(0.375)
+    assert now.eta_seconds is not None
+    assert now.eta_seconds >= 0
+    connection.execute("UPDATE casscade.snapshot_tasks SET state = 'done'")
+    (after,) = store.progress(connection)
+    assert (after.fraction, after.eta_seconds) == (1.0, 0.0)
