@@ -119,7 +119,7 @@ def _writer(connection: psycopg.Connection[Any], target: Target) -> BatchWriter:
     for statement in plan_target(target, ExistingSchema()):
         connection.execute(statement.sql)
     epoch, _ = control.acquire(connection, "node")
-    writer = BatchWriter(control, "node", epoch, commit_progress=lambda _c, _p: None, clock=lambda: float(NOW))
+    writer = BatchWriter(control, "node", epoch, clock=lambda: float(NOW))
     writer.add_target(connection, target, 3600)
     writer.prepare(connection)
     return writer

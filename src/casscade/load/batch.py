@@ -95,7 +95,6 @@ class BatchWriter:
         source: str,
         epoch: int,
         *,
-        commit_progress: Callable[[Connection[Any], SnapshotProgress], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.control = control
@@ -103,7 +102,6 @@ class BatchWriter:
         self.epoch = epoch
         self.position = Position(0, 0)
         self._targets: dict[bytes, TargetWriter] = {}
-        self._commit_progress = commit_progress
         self._clock = clock
 
     def add_target(self, connection: Connection[Any], target: Target, tombstone_margin_s: int) -> None:
@@ -143,7 +141,7 @@ class BatchWriter:
                 self.control.set_aside(connection, letters)
                 counts.dead_letters.update(letter.code for letter in letters)
             for progress in batch.progress:
-                self._commit_progress(connection, progress)
+                self.control.advance_snapshot(connection, progress)
             position = batch.position if batch.position is not None else self.position
             self.control.advance(connection, self.source, self.epoch, position)
         self.position = max(self.position, position)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from casscade.commitlog.decoder import decode_mutation
+from casscade.commitlog.peek import mentions_any
 from casscade.core.cell import NO_TIMESTAMP
 from casscade.core.errors import BadDataError, UnknownSchemaError
 from casscade.core.limits import BATCH_BYTES_MAX
@@ -97,6 +98,9 @@ class Batcher:
         elif batch.position is None or batch.position < chunk.end:
             batch.position = chunk.end
 
+    def _replicated(self) -> set[bytes]:
+        return {table_id for table_id, shape in self._tables().items() if shape.replicated}
+
     def take(self) -> Batch:
         """The batch collected so far; a new one begins."""
         batch = self._batch
@@ -109,11 +113,17 @@ class Batcher:
     def _decode_again(self, chunk: Chunk, position: int, error: BadDataError) -> list[PartitionUpdate]:
         """Second try with a fresh schema; what fails again becomes a dead letter."""
         mutation = chunk.mutations[position]
-        if isinstance(error, UnknownSchemaError) and self._refresh(error.table_id):
-            try:
-                return decode_mutation(mutation, chunk.version, self._tables())
-            except BadDataError as second:
-                error = second
+        if isinstance(error, UnknownSchemaError):
+            if self._refresh(error.table_id):
+                try:
+                    return decode_mutation(mutation, chunk.version, self._tables())
+                except BadDataError as second:
+                    error = second
+            if isinstance(error, UnknownSchemaError) and not mentions_any(mutation, self._replicated()):
+                # The table was dropped before anything of it was replicated: there is nowhere to put its rows.
+                self.counts["table_gone"] += 1
+                self.counts["decoded"] -= 1
+                return []
         self.counts[error.code] += 1
         self.counts["decoded"] -= 1
         self._batch.dead_letters.append(

@@ -1,0 +1,137 @@
+"""`casscade check` and `casscade plan`: what a start would find and do, without doing it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from casscade.capture.directory import check_directories
+from casscade.cli.errors import explained
+from casscade.cli.run import config_option
+from casscade.config import PipelineConfig, load_config
+from casscade.core.errors import ConfigurationError
+from casscade.load.control import ControlStore
+from casscade.pipeline.catalog import Catalog
+from casscade.pipeline.database import Database
+from casscade.pipeline.pipeline import cassandra_settings
+from casscade.schema.connect import connect, read_node, require_cdc_enabled
+from casscade.schema.mapping import Target
+
+_FREE_BYTES_MIN: Final = 64 << 20
+POSTGRES_VERSION_MIN: Final = 12
+
+
+@contextmanager
+def opened(config: PipelineConfig) -> Iterator[tuple[Database, Any]]:
+    """Both sides connected, for commands that only look."""
+    database = Database(config)
+    database.open()
+    try:
+        cluster, session = connect(cassandra_settings(config))
+        try:
+            yield database, session
+        finally:
+            cluster.shutdown()
+    finally:
+        database.close()
+
+
+def resolve_targets(config: PipelineConfig, database: Database, session: Any) -> tuple[Catalog, list[Target]]:
+    """The tables of the configuration as they would be replicated."""
+    catalog = Catalog(config, session, ControlStore(config.name, config.postgres.control_schema))
+    with database.transaction() as connection:
+        return catalog, catalog.resolve(connection)
+
+
+@click.command()
+@config_option
+@explained
+def check(config_file: Path) -> None:
+    """Look whether a pipeline could start: configuration, both databases, CDC, directories, tables.
+
+    Stops at the first thing that stands in the way, with what to do about it and exit status 2.
+
+    \b
+    Example:
+      casscade check -c casscade.yaml
+    """
+    config = load_config(config_file)
+    _passed("configuration", f"{config_file} is sound")
+    check_directories(config.capture.cdc_directory, config.capture.state_directory)
+    _check_space(config.capture.state_directory)
+    _passed("directories", f"{config.capture.cdc_directory} can be read and cleaned up")
+    with opened(config) as (database, session):
+        with database.transaction() as connection:
+            version = connection.info.server_version
+        if version // 10000 < POSTGRES_VERSION_MIN:
+            raise ConfigurationError(
+                "postgres_too_old",
+                f"PostgreSQL {version // 10000} is too old: version {POSTGRES_VERSION_MIN} or newer is needed",
+                where="postgres.dsn",
+                now="nothing was started",
+                hint="upgrade the server",
+            )
+        _passed("postgres", f"version {version // 10000}.{version % 10000} answers")
+        node = read_node(session, str(config.cassandra.contact_points[0]))
+        require_cdc_enabled(node)
+        _passed("cassandra", f"version {node.release_version} answers, CDC is on")
+        catalog, targets = resolve_targets(config, database, session)
+        with database.transaction() as connection:
+            statements = catalog.plan(connection)
+        for target in targets:
+            _passed("table", f"{target.table.full_name} -> {target.rows.full_name}")
+        _passed("plan", f"{len(statements)} statements to run (casscade plan shows them)")
+
+
+def _passed(name: str, text: str) -> None:
+    click.echo(f"ok    {name:<14} {text}")
+
+
+def _check_space(directory: Path) -> None:
+    place = directory
+    while not place.exists():
+        place = place.parent
+    if shutil.disk_usage(place).free < _FREE_BYTES_MIN or not os.access(place, os.W_OK):
+        raise ConfigurationError(
+            "state_directory_unusable",
+            f"{directory} can't be written, or its disk has less than {_FREE_BYTES_MIN >> 20} MiB left",
+            where="capture.state_directory",
+            now="nothing was started",
+            hint="free space, or name a directory that this user may write",
+        )
+
+
+@click.command()
+@config_option
+@explained
+def plan(config_file: Path) -> None:
+    """Show how each table is mapped and the DDL that a start would run. Changes nothing.
+
+    \b
+    Example:
+      casscade plan -c casscade.yaml
+    """
+    config = load_config(config_file)
+    with opened(config) as (database, session):
+        catalog, targets = resolve_targets(config, database, session)
+        for target in targets:
+            click.echo(f"{target.table.full_name} -> {target.rows.full_name}")
+            for relation in target.relations:
+                for column in relation.columns:
+                    key = "  key" if column.key else ""
+                    static = "  static" if relation.static and not column.key else ""
+                    name = f"{column.column.name} {column.column.type.cql()}"
+                    click.echo(f"    {name:<40} {column.name} {column.pg_type.name}{key}{static}")
+            for excluded in target.excluded:
+                click.echo(f"    {excluded.name} {excluded.type.cql()} is left out")
+        with database.transaction() as connection:
+            statements = catalog.plan(connection)
+    click.echo(f"\n-- {len(statements)} statements to run at the next start")
+    for statement in statements:
+        click.echo(f"-- {statement.purpose}\n{statement.sql};")

@@ -1,0 +1,66 @@
+"""`casscade status`: what a running pipeline says of itself."""
+
+from __future__ import annotations
+
+import json
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import click
+
+from casscade.cli.errors import explained
+from casscade.cli.run import config_option
+from casscade.config import load_config
+from casscade.core.errors import ConfigurationError
+
+_TIMEOUT_S = 5.0
+
+
+def fetch_status(host: str, port: int) -> dict[str, Any]:
+    """The status document of the pipeline that listens there; raises OSError when none answers."""
+    url = f"http://{host}:{port}/status"
+    with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:
+        document: dict[str, Any] = json.load(answer)
+    return document
+
+
+@click.command()
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="Print the whole document.")
+@explained
+def status(config_file: Path, as_json: bool) -> None:
+    """Show position, throughput, latency, lag and snapshot of a running pipeline.
+
+    \b
+    Example:
+      casscade status -c casscade.yaml
+    """
+    host, port = load_config(config_file).http.address
+    try:
+        document = fetch_status(host, port)
+    except (urllib.error.URLError, OSError) as error:
+        raise ConfigurationError(
+            "pipeline_unreachable",
+            f"No pipeline answers at {host}:{port} ({error})",
+            where="http.listen",
+            now="nothing was changed",
+            hint="start it with casscade run, or look at the log of the one that ended",
+        ) from None
+    document.pop("latency_histogram", None)
+    if as_json:
+        json.dump(document, sys.stdout, indent=2)
+        click.echo()
+        return
+    for key, value in document.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{name} {_short(each)}" for name, each in value.items()) or "none"
+        elif isinstance(value, list):
+            value = "; ".join(" ".join(f"{n} {_short(v)}" for n, v in each.items()) for each in value) or "none"
+        click.echo(f"{key:<20} {_short(value)}")
+
+
+def _short(value: object) -> object:
+    return f"{value:.3f}" if isinstance(value, float) else value

@@ -1,0 +1,86 @@
+"""What PostgreSQL has now, read from its catalogue, and the execution of planned DDL.
+
+Invariant: DDL of all instances that share a control schema runs one after another, and waits for locks only as long
+as `lock_timeout` allows, so that it never blocks the readers of a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from psycopg import Connection
+
+from casscade.schema.ddl import DdlStatement, ExistingColumn, ExistingSchema, ExistingTable
+from casscade.schema.mapping import EXPIRY_COLUMN, Target
+
+DDL_LOCK = 0x63617373646464
+LOCK_TIMEOUT_MS = 5000
+
+_KINDS = {"r": "table", "p": "table", "v": "view", "m": "materialized view", "f": "foreign table", "S": "sequence"}
+
+_COLUMNS = """
+SELECT c.relname, c.relkind::text, a.attname, format_type(a.atttypid, a.atttypmod), NOT a.attnotnull,
+       a.atthasdef OR a.attidentity <> '', coalesce(l.collname, '')
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+LEFT JOIN pg_collation l ON l.oid = a.attcollation
+WHERE n.nspname = %s AND c.relname = ANY(%s) ORDER BY c.relname, a.attnum
+"""
+_KEYS = """
+SELECT c.relname, a.attname
+FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN unnest(i.indkey) WITH ORDINALITY AS k (attnum, position)
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
+WHERE i.indisprimary AND n.nspname = %s AND c.relname = ANY(%s) ORDER BY c.relname, k.position
+"""
+_EXPIRY_INDEXES = """
+SELECT DISTINCT c.relname
+FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
+WHERE n.nspname = %s AND c.relname = ANY(%s) AND a.attname = %s
+"""
+
+
+def read_existing(connection: Connection[Any], target: Target) -> ExistingSchema:
+    """What stands in PostgreSQL under the names of `target`."""
+    schema = target.rows.schema
+    names = list(target.relation_names)
+    exists = connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", (schema,)).fetchone() is not None
+    keys: dict[str, list[str]] = {}
+    for relation, column in connection.execute(_KEYS, (schema, names)).fetchall():
+        keys.setdefault(relation, []).append(column)
+    indexed = {row[0] for row in connection.execute(_EXPIRY_INDEXES, (schema, names, EXPIRY_COLUMN)).fetchall()}
+    kinds: dict[str, str] = {}
+    columns: dict[str, list[ExistingColumn]] = {}
+    for relation, kind, name, type_, nullable, has_default, collation in connection.execute(
+        _COLUMNS, (schema, names)
+    ).fetchall():
+        kinds[relation] = _KINDS.get(kind, "relation of another kind")
+        found = columns.setdefault(relation, [])
+        if name is not None:
+            found.append(
+                ExistingColumn(name, type_, nullable, has_default, "" if collation == "default" else collation)
+            )
+    return ExistingSchema(
+        exists,
+        {
+            relation: ExistingTable(
+                tuple(columns[relation]), tuple(keys.get(relation, ())), kinds[relation], relation in indexed
+            )
+            for relation in kinds
+        },
+    )
+
+
+def execute_ddl(connection: Connection[Any], statements: Iterable[DdlStatement]) -> None:
+    """Run planned statements in the caller's transaction, which should hold `lock_ddl`."""
+    for statement in statements:
+        # The text was composed by schema.ddl from quoted identifiers and a fixed table of types.
+        connection.execute(statement.sql.encode())
+
+
+def lock_ddl(connection: Connection[Any]) -> None:
+    """Let one instance at a time look at PostgreSQL's tables and change them, until the transaction ends."""
+    connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{LOCK_TIMEOUT_MS}ms",))
+    connection.execute("SELECT pg_advisory_xact_lock(%s)", (DDL_LOCK,))

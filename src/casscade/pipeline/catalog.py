@@ -1,0 +1,166 @@
+"""Which Cassandra tables go where: the configuration resolved against the schema, in PostgreSQL's terms too.
+
+Invariant: the shapes that decoding uses are those of the newest schema that was read, with column numbers that are
+stored in PostgreSQL before the first row that refers to them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from psycopg import Connection
+
+from casscade.config import PipelineConfig, TableRule, resolve_tables, select_columns
+from casscade.core.errors import RetryableError
+from casscade.core.limits import UNKNOWN_TABLES_MAX
+from casscade.core.table import TableShape
+from casscade.load.catalog import execute_ddl, lock_ddl, read_existing
+from casscade.load.control import ControlStore
+from casscade.schema.checks import require_replicable
+from casscade.schema.ddl import DdlStatement, plan_target
+from casscade.schema.mapping import Target, build_target, check_targets
+from casscade.schema.model import SchemaSnapshot, Table, assign_indexes
+from casscade.schema.reader import read_schema
+
+# A burst of mutations of one new table must not read the schema over and over.
+REFRESH_PAUSE_S: Final = 1.0
+SCHEMA_CHANGED: Final = "schema_changed"
+
+
+class Catalog:
+    """Targets and shapes of one pipeline. `tables()` may be called by any thread at any time."""
+
+    def __init__(self, config: PipelineConfig, session: Any, control: ControlStore) -> None:
+        self._config = config
+        self._session = session
+        self._control = control
+        self._lock = threading.Lock()
+        self._shapes: dict[bytes, TableShape] = {}
+        self._missing: dict[bytes, None] = {}
+        self._read_at = float("-inf")
+        self.targets: list[Target] = []
+
+    def resolve(self, connection: Connection[Any]) -> list[Target]:
+        """Read the schema and map every table that the configuration selects; changes nothing in PostgreSQL.
+
+        Raises ConfigurationError for whatever stands in the way.
+        """
+        snapshot = read_schema(self._session)
+        rules = resolve_tables(self._config, [(table.keyspace, table.name) for table in snapshot.tables.values()])
+        targets: list[Target] = []
+        for rule in rules:
+            table = snapshot.find(rule.keyspace, rule.table)
+            assert table is not None
+            require_replicable(snapshot, table)
+            numbered = assign_indexes(table, self._known_indexes(connection, table))
+            targets.append(
+                build_target(
+                    numbered, schema=rule.target_schema, name=rule.target_table, exclude=_excluded(rule, numbered)
+                )
+            )
+        check_targets(targets)
+        self.targets = targets
+        self._publish(snapshot)
+        return targets
+
+    def plan(self, connection: Connection[Any]) -> list[DdlStatement]:
+        """The DDL that PostgreSQL still needs; raises ConfigurationError where something else stands in its place."""
+        statements: dict[str, DdlStatement] = {}
+        for target in self.targets:
+            for statement in plan_target(target, read_existing(connection, target)):
+                statements.setdefault(statement.sql, statement)
+        return list(statements.values())
+
+    def apply(self, connection: Connection[Any]) -> list[DdlStatement]:
+        """Carry out the plan and store the column numbers, in the caller's transaction; returns what was done."""
+        lock_ddl(connection)
+        done: list[DdlStatement] = []
+        for target in self.targets:
+            statements = plan_target(target, read_existing(connection, target))
+            execute_ddl(connection, statements)
+            done += statements
+            numbers = {column.name: column.index for column in target.table.columns if column.index >= 0}
+            self._control.save_column_indexes(connection, target.table.id, numbers)
+        return done
+
+    def tables(self) -> Mapping[bytes, TableShape]:
+        """Shapes by table id: those that are replicated and all others, which decoding steps over."""
+        return self._shapes
+
+    def replicated(self) -> frozenset[bytes]:
+        """Ids of the replicated tables."""
+        return frozenset(target.table.id.bytes for target in self.targets)
+
+    def unwanted(self) -> Mapping[bytes, TableShape]:
+        """Shapes of the known tables that are not replicated."""
+        wanted = self.replicated()
+        return {table_id: shape for table_id, shape in self._shapes.items() if table_id not in wanted}
+
+    def refresh(self, table_id: bytes) -> bool:
+        """Read the schema again because of an unknown table or column; returns whether it was read now.
+
+        A table id that is still missing afterwards is remembered (boundedly), so that the mutations of a dropped
+        table do not read the schema one by one.
+        """
+        with self._lock:
+            if table_id in self._missing:
+                return False
+            pause = self._read_at + REFRESH_PAUSE_S - time.monotonic()
+            if table_id in self._shapes and pause > 0:
+                time.sleep(pause)
+            snapshot = _with_patience(self._session)
+            self._require_same_tables(snapshot)
+            self._publish(snapshot)
+            if table_id not in self._shapes:
+                while len(self._missing) >= UNKNOWN_TABLES_MAX:
+                    del self._missing[next(iter(self._missing))]
+                self._missing[table_id] = None
+            return True
+
+    def _require_same_tables(self, snapshot: SchemaSnapshot) -> None:
+        """Raise RetryableError when a replicated table changed its columns: the pipeline is then built anew."""
+        for target in self.targets:
+            now = snapshot.tables.get(target.table.id)
+            if now is not None and _column_facts(now) != _column_facts(target.table):
+                raise RetryableError(
+                    SCHEMA_CHANGED,
+                    f"The columns of {target.table.full_name} changed",
+                    now="the pipeline goes on with the new schema; nothing of what was read is lost",
+                )
+
+    def _publish(self, snapshot: SchemaSnapshot) -> None:
+        replicated = {target.table.id.bytes: target.table for target in self.targets}
+        shapes: dict[bytes, TableShape] = {}
+        for table in snapshot.tables.values():
+            if table.id.bytes not in replicated:
+                shapes[table.id.bytes] = table.shape(replicated=False)
+        for table_id, table in replicated.items():
+            shapes[table_id] = table.shape(replicated=True)
+        self._shapes = shapes
+        self._read_at = time.monotonic()
+
+    def _known_indexes(self, connection: Connection[Any], table: Table) -> dict[str, int]:
+        return self._control.column_indexes(connection, table.id)
+
+
+def _column_facts(table: Table) -> set[tuple[str, str, str, bool]]:
+    return {(column.name, column.kind.value, column.type.cql(), column.dropped) for column in table.columns}
+
+
+def _excluded(rule: TableRule, table: Table) -> set[str]:
+    keys = [column.name for column in (*table.partition_key, *table.clustering)]
+    names = keys + [column.name for column in (*table.statics, *table.regulars)]
+    return set(names) - set(select_columns(rule, keys, names)) - set(keys)
+
+
+def _with_patience(session: Any, attempts: int = 5, sleep: Callable[[float], None] = time.sleep) -> SchemaSnapshot:
+    """Read the schema although a node may be away for a moment."""
+    for attempt in range(attempts - 1):
+        try:
+            return read_schema(session)
+        except RetryableError:
+            sleep(0.5 * 2**attempt)
+    return read_schema(session)

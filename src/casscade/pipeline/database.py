@@ -1,0 +1,89 @@
+"""Connections to PostgreSQL as a configuration describes them.
+
+Invariant: every connection that the pipeline works with takes binary fields as they are, gives up after the
+configured time, and joins by index, because staging tables have no statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import psycopg
+from psycopg import Connection
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from casscade.config import PipelineConfig
+from casscade.core.errors import ConfigurationError
+from casscade.load.raw import register
+
+CONNECT_TIMEOUT_S: Final = 10
+# Recycled so that a rotated credential or a moved host takes effect without a restart.
+CONNECTION_AGE_MAX_S: Final = 3600.0
+
+
+class Database:
+    """A pool of connections in autocommit mode; transactions are opened where they are needed."""
+
+    def __init__(self, config: PipelineConfig) -> None:
+        password = config.postgres.password
+        # Temporary tables have no statistics: without these settings a big target could be scanned for each batch.
+        timeout = f"-c statement_timeout={config.load.statement_timeout_ms}"
+        self._dsn = config.postgres.dsn.reveal()
+        self._arguments: dict[str, Any] = {
+            "autocommit": True,
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "application_name": f"casscade {config.name}",
+            "options": f"{timeout} -c enable_hashjoin=off -c enable_mergejoin=off",
+        }
+        if password is not None:
+            self._arguments["password"] = password.reveal()
+        self._pool: ConnectionPool[Connection[Any]] = ConnectionPool(
+            self._dsn,
+            kwargs=self._arguments,
+            min_size=config.load.pool.min,
+            max_size=config.load.pool.max,
+            max_lifetime=CONNECTION_AGE_MAX_S,
+            configure=register,
+            open=False,
+            name=f"casscade-{config.name}",
+        )
+
+    def open(self) -> None:
+        """Connect once to see whether it works, then open the pool.
+
+        Raises ConfigurationError with code `postgres_unreachable`.
+        """
+        try:
+            with psycopg.connect(self._dsn, **self._arguments) as connection:
+                connection.execute("SELECT 1")
+        except psycopg.Error as error:
+            reason = " ".join(str(error).split())
+            raise ConfigurationError(
+                "postgres_unreachable",
+                f"PostgreSQL does not accept the connection: {reason}",
+                where="postgres.dsn",
+                now="nothing was started",
+                hint="check that the server runs at this address and that the role may connect to the database",
+            ) from None
+        self._pool.open()
+
+    def connect(self) -> Connection[Any]:
+        """A connection outside the pool, for the writer, whose staging tables live in its session."""
+        connection = psycopg.connect(self._dsn, **self._arguments)
+        register(connection)
+        return connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection[Any]]:
+        """A pooled connection with a transaction that commits at the end of the block."""
+        try:
+            with self._pool.connection(timeout=CONNECT_TIMEOUT_S) as connection, connection.transaction():
+                yield connection
+        except PoolTimeout as error:
+            raise psycopg.OperationalError(str(error)) from error
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._pool.close()

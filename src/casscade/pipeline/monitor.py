@@ -1,0 +1,232 @@
+"""What the parts tell becomes metrics, health, log lines and the status document.
+
+Invariant: nothing here slows the data path: parts count for themselves, and are read when somebody asks.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from typing import Any, Final
+
+from casscade.capture.counters import Anomaly
+from casscade.capture.follower import Follower
+from casscade.capture.space import SpaceReading
+from casscade.load.batcher import Batcher
+from casscade.load.counters import BatchCounts
+from casscade.load.loader import Committed, Observer
+from casscade.observability.health import Health, State
+from casscade.observability.latency import LatencyHistogram
+from casscade.observability.logs import get_logger
+from casscade.observability.metrics import Metrics
+from casscade.snapshot.store import TableProgress
+from casscade.transport.direct import DirectTransport
+
+log = get_logger("casscade.pipeline")
+
+# Throughput is shown over the last seconds; one entry a batch, at most some hundred batches a second.
+_RECENT_S: Final = 5.0
+_RECENT_MAX: Final = 5000
+# Write times far from now were set by clients for reasons of their own and say nothing about latency.
+_LATENCY_S_MAX: Final = 3600.0
+
+
+class Monitor(Observer):
+    """Everything that can be seen of one pipeline; it outlives the parts when they are built anew."""
+
+    def __init__(self, pipeline: str) -> None:
+        self.metrics = Metrics(pipeline)
+        self.health = Health(time.monotonic, time.time)
+        self.latency = LatencyHistogram()
+        self.started_at = time.time()
+        self._pipeline = pipeline
+        self._lock = threading.Lock()
+        self._totals = BatchCounts()
+        self._batches = 0
+        self._recent: deque[tuple[float, int]] = deque(maxlen=_RECENT_MAX)
+        self._newest_write = 0
+        self._committed_at: float | None = None
+        self._follower: Follower | None = None
+        self._transport: DirectTransport | None = None
+        self._batcher: Batcher | None = None
+        self._space: SpaceReading | None = None
+        self._snapshot: list[TableProgress] = []
+        self.metrics.before_scrape(self._copy)
+
+    def watch(self, follower: Follower, transport: DirectTransport, batcher: Batcher) -> None:
+        """Read these parts from now on."""
+        self._follower, self._transport, self._batcher = follower, transport, batcher
+
+    def committed(self, committed: Committed) -> None:
+        counts = committed.counts
+        with self._lock:
+            self._totals.add(counts)
+            self._batches += 1
+            self._committed_at = committed.at
+            self._recent.append((committed.at, len(committed.write_times)))
+            for write_time in committed.write_times:
+                latency = committed.at - write_time / 1e6
+                if -_LATENCY_S_MAX < latency < _LATENCY_S_MAX:
+                    self.latency.record(latency)
+                    self.metrics.observe("casscade_replication_latency_seconds", max(latency, 0.0))
+                    self._newest_write = max(self._newest_write, write_time)
+        self.metrics.observe("casscade_load_batch_seconds", committed.seconds)
+        for code, count in counts.dead_letters.items():
+            self.metrics.count("casscade_load_dead_letters_total", count, code=code)
+            log.error("set aside as dead letters", code=code, mutations=count)
+        self.health.progressed()
+
+    def reaped(self, counts: BatchCounts) -> None:
+        with self._lock:
+            self._totals.add(counts)
+
+    def retrying(self, code: str, wait_s: float, failures: int) -> None:
+        self.metrics.count("casscade_load_retries_total", code=code)
+        self.health.set("postgres", State.DOWN, f"failed {failures} times in a row, last with {code}")
+        log.warning(
+            "PostgreSQL failed, the batch is tried again", code=code, wait_s=round(wait_s, 1), failures=failures
+        )
+
+    def recovered(self) -> None:
+        self.health.set("postgres", State.OK)
+        log.info("PostgreSQL works again")
+
+    def anomaly(self, anomaly: Anomaly) -> None:
+        """Damage or a gap in the commit log."""
+        log.error(
+            "commit log anomaly",
+            code=anomaly.reason,
+            segment=anomaly.position.segment,
+            offset=anomaly.position.offset,
+            detail=anomaly.detail,
+        )
+
+    def space(self, reading: SpaceReading) -> None:
+        """The fill level of cdc_raw, as last read."""
+        self._space = reading
+
+    def space_crossed(self, reading: SpaceReading) -> None:
+        """The fill level crossed a threshold."""
+        log.warning(
+            "cdc_raw fills up: when it is full, Cassandra refuses writes to CDC tables"
+            if reading.threshold
+            else "cdc_raw has room again",
+            used_ratio=round(reading.ratio, 3),
+            seconds_left=None if reading.seconds_left is None else round(reading.seconds_left),
+        )
+
+    def snapshot(self, progress: list[TableProgress]) -> None:
+        """How far the snapshot is."""
+        self._snapshot = progress
+
+    def status(self) -> dict[str, Any]:
+        """The status document: plain values, no key and no value of any row."""
+        with self._lock:
+            totals, now = self._totals, time.time()
+            recent = sum(count for at, count in self._recent if at > now - _RECENT_S)
+            percentiles = {f"p{p}": self.latency.percentile(p) for p in (50, 95, 99)}
+            document: dict[str, Any] = {
+                "pipeline": self._pipeline,
+                "pid": os.getpid(),
+                "uptime_seconds": round(now - self.started_at, 1),
+                "events_per_second": round(recent / _RECENT_S, 1),
+                "latency_seconds": percentiles,
+                "latency_histogram": self.latency.to_json(),
+                "lag_seconds": self._lag(),
+                "rows": {
+                    "written": totals.rows,
+                    "fast": totals.fast,
+                    "merged": totals.merged,
+                    "removed": totals.removed,
+                    "expired": totals.expired,
+                    "inexact": totals.inexact,
+                },
+                "batches": self._batches,
+                "dead_letters": dict(totals.dead_letters),
+                "committed_at": self._committed_at,
+            }
+        document["capture"] = self._capture_status()
+        document["snapshot"] = [_progress(progress) for progress in self._snapshot]
+        return document
+
+    def _capture_status(self) -> dict[str, Any]:
+        if self._follower is None:
+            return {}
+        status, counters = self._follower.status(), self._follower.counters
+        return {
+            "source": self._follower.source,
+            "position": str(status.position),
+            "acknowledged": str(status.acknowledged),
+            "caught_up": status.caught_up,
+            "segments_waiting": status.segments_waiting,
+            "mutations_read": counters.mutations_read,
+            "mutations_forwarded": counters.mutations_forwarded,
+            "skipped": dict(counters.skipped),
+            "anomalies": dict(counters.anomalies),
+            "cdc_space_ratio": None if self._space is None else round(self._space.ratio, 4),
+        }
+
+    def _lag(self) -> float:
+        """Age of the newest committed write while more is waiting."""
+        waiting = self._transport is not None and self._transport.chunks_queued > 0
+        behind = self._follower is not None and not self._follower.status().caught_up
+        if not (waiting or behind) or not self._newest_write:
+            return 0.0
+        return round(max(0.0, time.time() - self._newest_write / 1e6), 3)
+
+    def _copy(self) -> None:
+        """Bring what the parts count into the metrics."""
+        metrics, totals = self.metrics, self._totals
+        metrics.set_total("casscade_load_upserted_rows_total", max(0, totals.rows - totals.removed))
+        metrics.set_total("casscade_load_deleted_rows_total", totals.removed)
+        metrics.set_total("casscade_load_expired_rows_total", totals.expired)
+        metrics.set_total("casscade_load_inexact_values_total", totals.inexact)
+        metrics.set_total("casscade_load_decided_rows_total", totals.fast, path="fast")
+        metrics.set_total("casscade_load_decided_rows_total", totals.merged, path="merged")
+        metrics.set_total("casscade_load_committed_batches_total", self._batches)
+        metrics.set("casscade_replication_lag_seconds", self._lag())
+        if self._transport is not None:
+            metrics.set("casscade_queue_bytes", self._transport.bytes_queued)
+            metrics.set("casscade_queue_limit_bytes", self._transport.queue_bytes)
+        if self._space is not None:
+            metrics.set("casscade_capture_cdc_space_ratio", self._space.ratio)
+        if self._batcher is not None and self._batcher.counts["table_gone"]:
+            metrics.set_total(
+                "casscade_capture_skipped_mutations_total", self._batcher.counts["table_gone"], reason="table_gone"
+            )
+        self._copy_capture()
+        metrics.set("casscade_snapshot_finished_ranges", sum(p.ranges_done for p in self._snapshot))
+        metrics.set("casscade_snapshot_planned_ranges", sum(p.ranges_total for p in self._snapshot))
+        metrics.set_total("casscade_snapshot_read_rows_total", sum(p.rows for p in self._snapshot))
+
+    def _copy_capture(self) -> None:
+        if self._follower is None:
+            return
+        metrics, counters = self.metrics, self._follower.counters
+        metrics.set_total("casscade_capture_read_mutations_total", counters.mutations_read)
+        metrics.set_total("casscade_capture_forwarded_mutations_total", counters.mutations_forwarded)
+        metrics.set_total("casscade_capture_read_bytes_total", counters.bytes_read)
+        metrics.set_total("casscade_capture_forwarded_bytes_total", counters.bytes_forwarded)
+        metrics.set_total("casscade_capture_finished_segments_total", counters.segments_finished)
+        metrics.set_total("casscade_capture_deleted_segments_total", counters.segments_deleted)
+        metrics.set_total("casscade_capture_quarantined_segments_total", counters.segments_quarantined)
+        metrics.set_total("casscade_capture_gaps_segments_total", counters.gaps)
+        metrics.set("casscade_capture_quarantine_bytes", counters.quarantine_bytes)
+        metrics.set("casscade_capture_lag_segments", self._follower.status().segments_waiting)
+        for reason, count in list(counters.skipped.items()):
+            metrics.set_total("casscade_capture_skipped_mutations_total", count, reason=reason)
+        for code, count in list(counters.anomalies.items()):
+            metrics.set_total("casscade_capture_anomalies_anomalies_total", count, code=code)
+
+
+def _progress(progress: TableProgress) -> dict[str, Any]:
+    return {
+        "table": progress.source_name,
+        "rows": progress.rows,
+        "ranges_done": progress.ranges_done,
+        "ranges_total": progress.ranges_total,
+        "percent": round(100 * float(progress.fraction), 1),
+        "eta_seconds": progress.eta_seconds,
+    }
