@@ -37,10 +37,10 @@ def decompress_section(compressor: str, data: bytes, length: int) -> bytes:
     """The `length` bytes of a section from its compressed bytes; raises CorruptionError.
 
     LZ4 is a raw block behind its length in 4 little-endian bytes, Snappy the raw format, Deflate a zlib stream,
-    Zstandard one frame (the `ICompressor` classes of Cassandra). An empty section is never given to a decompressor:
-    Deflate writes nothing for it.
+    Zstandard one frame (the `ICompressor` classes of Cassandra). Deflate writes nothing at all for an empty section;
+    any bytes that are there must really be empty, because a damaged length can be 0.
     """
-    if length == 0:
+    if length == 0 and not data:
         return b""
     if not is_plausible(compressor, len(data), length):
         raise corrupt_section(f"{len(data)} bytes can't hold {length}")
@@ -57,6 +57,8 @@ def _decompress(compressor: str, data: bytes, length: int) -> bytes:
     if compressor == "LZ4Compressor":
         if int.from_bytes(data[:4], "little") != length:
             raise ValueError("two lengths differ")
+        if length == 0:
+            return b""
         return bytes(cramjam.lz4.decompress_block(data[4:], output_len=length))
     if compressor == "SnappyCompressor":
         if cramjam.snappy.decompress_raw_len(data) != length:
@@ -64,11 +66,9 @@ def _decompress(compressor: str, data: bytes, length: int) -> bytes:
         return bytes(cramjam.snappy.decompress_raw(data))
     if compressor == "DeflateCompressor":
         stream = zlib.decompressobj()
-        section = stream.decompress(data, length)
-        if not stream.eof and stream.decompress(stream.unconsumed_tail, 1):
-            raise ValueError("longer than it says")
-        if not stream.eof:
-            raise ValueError("the stream has no end")
+        section = stream.decompress(data, length + 1)
+        if not stream.eof or stream.unused_data:
+            raise ValueError("the stream ends elsewhere")
         return section
     if compressor == "ZstdCompressor":
         buffer = bytearray(length)

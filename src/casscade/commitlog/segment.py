@@ -72,7 +72,7 @@ class SegmentHeader:
 
 def header_checksum(version: int, segment_id: int, parameters: bytes) -> int:
     """The CRC-32 of a header: the low half of the id comes before the high one, the length counts as 4 bytes."""
-    low, high = segment_id & 0xFFFFFFFF, segment_id >> 32
+    low, high = segment_id & 0xFFFFFFFF, (segment_id >> 32) & 0xFFFFFFFF
     return zlib.crc32(struct.pack(">iIIi", version, low, high, len(parameters)) + parameters)
 
 
