@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -299,29 +297,6 @@ def kill_and_go_on(copy: Copy, chunks_before: int) -> None:
     for chunk in copy.chunks[first_life:]:
         assert chunk.progress is not None
         assert chunk.progress.token >= durable.get(chunk.progress.task_id, chunk.progress.token)
-
-
-def skewed_clock(skew: int) -> float:
-    return time.time() + skew
-
-
-@pytest.mark.requirement("FR-008")
-def test_expiry_is_exact_whatever_our_clock_says(cassandra_session: Any, cluster: Any, keyspace: str) -> None:
-    cassandra_session.execute(f"CREATE TABLE {keyspace}.e (p int PRIMARY KEY, v int) WITH cdc = true")
-    cassandra_session.execute(f"INSERT INTO {keyspace}.e (p, v) VALUES (1, 1) USING TTL 5000")
-    scan = TableScan(find_table(cassandra_session, keyspace, "e"))
-    expiries = set()
-    for skew in (-1000, 0, 1000):
-        session = RawSession(cluster, functools.partial(skewed_clock, skew))
-        statement = session.prepare(scan.query, ConsistencyLevel.QUORUM)
-        page = session.fetch(statement, split_ring(1)[0], 100, None)
-        session.close()
-        (part,) = scan.read_page(page.rows, page.now)
-        row = part.update.rows[0]
-        expiries.add(row.cells[0][1])
-        assert row.liveness_expires_at == row.cells[0][1]
-    assert len(expiries) == 1
-    assert abs(expiries.pop() - time.time() - 5000) < 30
 
 
 @pytest.mark.requirement("FR-010")

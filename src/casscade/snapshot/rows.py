@@ -102,7 +102,7 @@ class TableScan:
             if row is not None:
                 current.update.rows.append(row)
             current.rows += 1
-            current.size += sum(len(value) for value in raw if value is not None)
+            current.size += sum(map(len, filter(None, raw)))
         return parts
 
     def _partition_key(self, raw: RawRow) -> bytes:
