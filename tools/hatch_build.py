@@ -23,10 +23,23 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 # Paths below src. A module belongs here when it runs for each mutation, row or cell.
 HOT_MODULES: Final = (
+    "casscade/commitlog/cells.py",
+    "casscade/commitlog/columns.py",
+    "casscade/commitlog/decoder.py",
+    "casscade/commitlog/framing.py",
+    "casscade/commitlog/peek.py",
+    "casscade/commitlog/rows.py",
     "casscade/core/cell.py",
     "casscade/core/mutation.py",
     "casscade/core/table.py",
+    "casscade/cql/order.py",
     "casscade/cql/vint.py",
+    "casscade/load/codecs.py",
+    "casscade/load/copy_encoder.py",
+    "casscade/load/layout.py",
+    "casscade/load/numeric.py",
+    "casscade/load/row_reader.py",
+    "casscade/load/transcode.py",
     "casscade/merge/fold.py",
     "casscade/merge/row.py",
     "casscade/merge/state.py",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TypeVar
 
 import click
 
@@ -17,7 +18,9 @@ from casscade.observability.logs import configure_logging, get_logger
 from casscade.pipeline.monitor import Monitor
 from casscade.pipeline.pipeline import Pipeline
 
-config_option: Any = click.option(
+F = TypeVar("F", bound=Callable[..., object])
+
+config_option: Callable[[F], F] = click.option(
     "-c",
     "--config",
     "config_file",

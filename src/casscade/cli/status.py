@@ -55,11 +55,15 @@ def status(config_file: Path, as_json: bool) -> None:
         click.echo()
         return
     for key, value in document.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{name} {_short(each)}" for name, each in value.items()) or "none"
-        elif isinstance(value, list):
-            value = "; ".join(" ".join(f"{n} {_short(v)}" for n, v in each.items()) for each in value) or "none"
-        click.echo(f"{key:<20} {_short(value)}")
+        click.echo(f"{key:<20} {_line(value)}")
+
+
+def _line(value: object) -> object:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_short(each)}" for name, each in value.items()) or "none"
+    if isinstance(value, list):
+        return "; ".join(" ".join(f"{name} {_short(part)}" for name, part in each.items()) for each in value) or "none"
+    return _short(value)
 
 
 def _short(value: object) -> object:
