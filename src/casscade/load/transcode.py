@@ -178,10 +178,11 @@ class DurationCodec(Codec):
         try:
             months, offset = read_signed(value, 0)
             days, offset = read_signed(value, offset)
-            nanos, offset = read_signed(value, offset)
+            nanos, _ = read_signed(value, offset)
         except IndexError:
             return 0, 0, 0, False
-        return months, days, nanos, offset == len(value)
+        canonical = write_signed(months) + write_signed(days) + write_signed(nanos)
+        return months, days, nanos, canonical == value
 
     def _field(self, months: int, days: int, nanos: int) -> bytes | None:
         if not (-(1 << 31) <= months < 1 << 31 and -(1 << 31) <= days < 1 << 31):
