@@ -201,3 +201,14 @@ def test_a_directory_that_can_not_be_cleaned_stops_capture(node: FakeNode, monke
         capture.steps()
     assert caught.value.code == "capture_directory"
     assert segment.path.exists()
+
+
+def test_segments_of_another_node_are_not_taken_for_carried_over(node: FakeNode) -> None:
+    completed(node, 10)
+    node.segment(11)
+    capture = Capture(node, Position(12, 50))
+    with pytest.raises(ConfigurationError) as caught:
+        capture.steps()
+    assert caught.value.code == "capture_position"
+    assert len(node.names()) == 3
+    assert capture.numbers == []

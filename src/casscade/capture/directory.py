@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from casscade.core.errors import ConfigurationError
+from casscade.core.position import Position
 
 _NAME: Final = re.compile(r"CommitLog-(\d{1,9})-(\d{1,19})(\.log|_cdc\.idx)", re.ASCII)
 # Up to 3.11 Cassandra moves whole segments here; later versions link the live ones and keep an index beside them.
@@ -111,6 +112,25 @@ def check_directories(cdc_directory: Path, state_directory: Path) -> None:
             now="nothing was read",
             hint="create it and give it to the user that runs casscade, or set capture.state_directory",
         )
+
+
+def check_start(directory: Path, listing: Listing, source: str, start: Position) -> None:
+    """Refuse a position that lies beyond every segment: then the directory is not the one the position belongs to.
+
+    Cassandra 4.0 and later keep the segment being written in the directory, and ids only grow. Without this check all
+    segments of a rebuilt or a wrong node would count as carried over and be deleted unread. Raises
+    `ConfigurationError`.
+    """
+    newest = listing.segments[-1] if listing.segments else None
+    if newest is None or newest.version <= MOVED_SEGMENT_VERSION or newest.id >= start.segment:
+        return
+    raise ConfigurationError(
+        "capture_position",
+        f"the position saved for node {source} ({start}) lies beyond the newest segment here ({newest.id})",
+        where=str(directory),
+        now="nothing is read or deleted",
+        hint="set capture.cdc_directory to this node's cdc_raw; a node rebuilt from scratch needs a new snapshot",
+    )
 
 
 @contextmanager

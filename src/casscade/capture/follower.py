@@ -19,6 +19,7 @@ from casscade.capture.directory import (
     Listing,
     SegmentEntry,
     check_directories,
+    check_start,
     list_directory,
     lock_directory,
 )
@@ -96,13 +97,15 @@ class Follower:
         self._builder = ChunkBuilder(source, start, wall_clock)
         self._current: OpenSegment | None = None
         self._seen: dict[int, SegmentEntry] = {}
+        self._started = False
         self._refused = False
         self._sent_at = clock()
         self._status = CaptureStatus(0, start, start, 0, 0, False)
 
     def run(self) -> None:
         """Follow until `stop` is set. Raises ConfigurationError (see `check_directories`, `lock_directory`,
-        `SegmentFile`) and RetryableError when a file can't be read.
+        `check_start`, `SegmentFile`) and RetryableError when a file can't be read or kept; after that a new follower
+        begins at the last durable position.
         """
         check_directories(self._directory, self._state_directory)
         self.counters.quarantine_bytes = self._quarantine.size()
@@ -125,6 +128,9 @@ class Follower:
         Returns whether the next step may find more at once.
         """
         listing = list_directory(self._directory)
+        if not self._started:
+            check_start(self._directory, listing, self.source, self._start)
+            self._started = True
         self._notice_vanished(listing)
         advanced = False
         if self._current is None:
