@@ -76,6 +76,8 @@ def test_a_task_goes_on_behind_what_is_durable(store: SnapshotStore, connection:
     store.release(connection, task.task_id, "a")
     assert must_claim(store, connection, "b").last_token == 500
     assert not store.finished(connection)
+    assert not store.finished(connection, [TABLE])
+    assert store.finished(connection, [uuid.uuid4()])
     store.commit_progress(connection, SnapshotProgress(task.task_id, TOKEN_MAX, 5, done=True))
     assert store.finished(connection)
     store.release(connection, task.task_id, "b")

@@ -6,20 +6,22 @@ import threading
 import uuid
 from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from cassandra import OperationTimedOut
+from psycopg import OperationalError
 
 from casscade.commitlog.decoder import decode_mutation
-from casscade.core.errors import RetryableError
+from casscade.core.errors import ConfigurationError, RetryableError
 from casscade.cql.types import CqlType
 from casscade.schema.model import Column, ColumnKind, Table, assign_indexes, ordered_columns
 from casscade.snapshot import scanner as scanner_module
 from casscade.snapshot.rows import TableScan
 from casscade.snapshot.scanner import PAGE_BYTES_MAX, ChunkBuilder, RateLimit, Scanner, ScanOptions, next_page_rows
 from casscade.snapshot.store import SnapshotStore, SnapshotTask
-from casscade.snapshot.wire import Page, split_rows
+from casscade.snapshot.wire import Page, RawSession, split_rows
 from casscade.transport.chunk import Chunk
 
 TABLE = assign_indexes(
@@ -234,3 +236,27 @@ def test_the_rate_is_kept_over_all_callers() -> None:
 def test_raw_rows_are_split_by_length() -> None:
     data = bytes.fromhex("00000001 61 ffffffff 00000000 00000002 6263")
     assert split_rows(data, 2, 2) == [[b"a", None], [b"", b"bc"]]
+
+
+def test_a_partitioner_without_numeric_tokens_is_refused() -> None:
+    cluster = SimpleNamespace(metadata=SimpleNamespace(partitioner="org.apache.cassandra.dht.ByteOrderedPartitioner"))
+    with pytest.raises(ConfigurationError) as caught:
+        RawSession(cluster)
+    assert caught.value.code == "partitioner_unsupported"
+
+
+@pytest.mark.requirement("FR-019")
+def test_a_claim_waits_until_postgresql_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scanner_module, "PAUSE_SECONDS_FIRST", 0.001)
+    run = Run(FakePages([[raw_row(10, 1, 1)]]))
+    claim = run.store.claim
+    errors = [OperationalError("down"), OperationalError("still down")]
+
+    def failing_claim(*arguments: Any) -> SnapshotTask | None:
+        if errors:
+            raise errors.pop()
+        return claim(*arguments)
+
+    monkeypatch.setattr(run.store, "claim", failing_claim)
+    run.finish()
+    assert rows_of(run.chunks) == [(1, 1)]

@@ -223,14 +223,14 @@ class Scanner:
             try:
                 with self._connection() as connection:
                     return self._store.claim(connection, self._owner, self._scans.keys())
-            except OperationalError:
+            except (OperationalError, RetryableError):
                 if self._stop.wait(pause):
                     return None
                 pause = min(pause * 2, PAUSE_SECONDS_MAX)
 
     def _release(self, task: SnapshotTask) -> None:
         # Without PostgreSQL the claim stays; the next start of this owner frees it.
-        with suppress(OperationalError), self._connection() as connection:
+        with suppress(OperationalError, RetryableError), self._connection() as connection:
             self._store.release(connection, task.task_id, self._owner)
 
     def _scan(self, task: SnapshotTask) -> bool:

@@ -130,11 +130,14 @@ class SnapshotStore:
         )
         return cursor.rowcount
 
-    def finished(self, connection: Connection[Any]) -> bool:
-        """Whether every task is done."""
+    def finished(self, connection: Connection[Any], tables: Collection[uuid.UUID] | None = None) -> bool:
+        """Whether every task is done, of `tables` where given: tasks of dropped tables stay open for ever."""
         row = connection.execute(
-            sql.SQL("SELECT NOT EXISTS (SELECT FROM {} WHERE pipeline = %s AND state <> 'done')").format(self._table),
-            (self.pipeline,),
+            sql.SQL(
+                "SELECT NOT EXISTS (SELECT FROM {} WHERE pipeline = %(pipeline)s AND state <> 'done' "
+                "AND (%(tables)s::uuid[] IS NULL OR table_id = ANY(%(tables)s)))"
+            ).format(self._table),
+            {"pipeline": self.pipeline, "tables": None if tables is None else list(tables)},
         ).fetchone()
         assert row is not None
         return bool(row[0])

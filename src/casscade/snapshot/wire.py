@@ -19,6 +19,10 @@ from typing import Any, Final
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, Session
 from cassandra.protocol import ExecuteMessage, ProtocolHandler, ResultMessage, read_int
 
+from casscade.core.errors import ConfigurationError
+
+_PARTITIONER: Final = "Murmur3Partitioner"
+
 NOW_IN_SECONDS_SINCE: Final = 5
 _DSE_PROTOCOLS: Final = 64
 _NOW_IN_SECONDS_FLAG: Final = 0x100
@@ -79,6 +83,15 @@ class RawSession:
     """A session of its own on a connected cluster, for scans; any thread may use it."""
 
     def __init__(self, cluster: Cluster, clock: Callable[[], float] = time.time) -> None:
+        """Open the session; raises `ConfigurationError` (`partitioner_unsupported`) for any but Murmur3Partitioner."""
+        partitioner = str(cluster.metadata.partitioner)
+        if not partitioner.endswith(_PARTITIONER):
+            raise ConfigurationError(
+                "partitioner_unsupported",
+                f"the cluster uses {partitioner}; existing rows can be read by token only with {_PARTITIONER}",
+                now="nothing was started",
+                hint="set snapshot: {mode: never} to replicate new writes only",
+            )
         self._clock = clock
         self._session: Session = cluster.connect()
         self._session.client_protocol_handler = RawProtocol
