@@ -18,7 +18,7 @@ from tests.support.mutations import content, mutations, tables_of
 from tests.support.sidecar import golden_sets
 
 VERSIONS = st.sampled_from([6, 7, 8])
-_calm = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+_calm = settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.requirement("FR-001")
@@ -132,7 +132,7 @@ def _golden_mutations() -> list[tuple[bytes, int, dict[bytes, TableShape]]]:
 
 @pytest.mark.requirement("FR-022")
 @given(st.data())
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=200)
 def test_real_mutations_with_flipped_bits_end_in_a_named_error_or_decode(data: st.DataObject) -> None:
     known = _golden_mutations()
     mutation, version, tables = known[data.draw(st.integers(0, len(known) - 1))]

@@ -22,7 +22,7 @@ from tests.support.sidecar import golden_sets
 SEGMENT = 1795425809903
 KINDS = st.sampled_from(["", *sorted(COMPRESSORS)])
 MUTATIONS = st.lists(st.binary(min_size=10, max_size=80) | st.just(b"m" * 3000), min_size=1, max_size=12)
-_calm = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+_calm = settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
 
 
 def _flat(sections: Iterable[Section]) -> list[tuple[int, bytes]]:
@@ -127,7 +127,7 @@ def test_no_flipped_bit_of_a_real_segment_is_silent(name: str, tmp_path: Path) -
     complete = _flat(read_segment(path)[1])
     dice = random.Random(name)
     in_use = min(len(data), entry["next_marker"])
-    for _ in range(60):
+    for _ in range(40):
         changed = bytearray(data)
         changed[dice.randrange(in_use)] ^= 1 << dice.randrange(8)
         path.write_bytes(changed)
@@ -138,7 +138,7 @@ def test_no_flipped_bit_of_a_real_segment_is_silent(name: str, tmp_path: Path) -
 @pytest.mark.parametrize("kind", ["", *sorted(COMPRESSORS)])
 def test_no_single_bit_of_a_segment_can_flip_in_silence(kind: str, tmp_path: Path) -> None:
     # The first section's 128 bytes make a length word that one flipped bit turns into 0.
-    mutations = [bytes([i]) * size for i, size in enumerate((30, 31, 31, 19, 22, 25))]
+    mutations = [bytes([i]) * size for i, size in enumerate((30, 31, 31, 19))]
     data = encode_segment(SEGMENT, 8, mutations, compression=kind, mutations_per_section=3)
     path = _write(tmp_path, data)
     complete = _flat(read_segment(path)[1])
