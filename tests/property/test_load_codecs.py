@@ -12,7 +12,7 @@ from casscade.cql.types import CqlType
 from casscade.load.codecs import codec_for
 from casscade.schema.mapping import map_column
 
-SIMPLE = (
+SIMPLE = (  # noqa: SIM905 one line reads better than nineteen
     "ascii bigint blob boolean date decimal double duration float inet int smallint text time timestamp timeuuid "
     "tinyint uuid varint"
 ).split()
