@@ -212,3 +212,27 @@ def test_segments_of_another_node_are_not_taken_for_carried_over(node: FakeNode)
     assert caught.value.code == "capture_position"
     assert len(node.names()) == 3
     assert capture.numbers == []
+
+
+def test_a_file_system_that_always_counts_one_link_loses_nothing(node: FakeNode) -> None:
+    capture = Capture(node)
+    for number in (10, 11, 12):
+        active, spare = node.segment(number), node.segment(number + 100)
+        for segment in (active, spare):
+            segment.own.unlink()
+        capture.steps()
+        active.write(make_mutation(number))
+        active.sync()
+        capture.steps()
+        capture.outlet.acknowledge()
+        active.write(make_mutation(number + 50))
+        capture.steps()
+        assert active.path.exists()
+        spare.path.unlink()
+        active.complete()
+        capture.steps()
+        capture.outlet.acknowledge()
+        capture.steps()
+    assert capture.numbers == [10, 60, 11, 61, 12, 62]
+    assert node.names() == []
+    assert capture.anomalies == []

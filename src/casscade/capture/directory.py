@@ -43,10 +43,14 @@ class SegmentEntry(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """One look at the directory: segments by ascending id, and indexes whose segment is gone (id, path)."""
+    """One look at the directory: segments by ascending id, and indexes whose segment is gone (id, path).
+
+    `newest_indexed` is the highest id of a segment with an index, -1 when there is none.
+    """
 
     segments: list[SegmentEntry]
     lone_indexes: list[tuple[int, Path]]
+    newest_indexed: int
 
 
 def index_path(segment_path: Path) -> Path:
@@ -80,7 +84,8 @@ def list_directory(directory: Path) -> Listing:
         segments.append(
             SegmentEntry(segment_id, version, Path(entry.path), stat.st_size, stat.st_nlink, segment_id in indexes)
         )
-    return Listing(segments, [(segment_id, indexes[segment_id]) for segment_id in sorted(indexes.keys() - logs.keys())])
+    lone = [(segment_id, indexes[segment_id]) for segment_id in sorted(indexes.keys() - logs.keys())]
+    return Listing(segments, lone, max((entry.id for entry in segments if entry.indexed), default=-1))
 
 
 def check_directories(cdc_directory: Path, state_directory: Path) -> None:

@@ -49,10 +49,7 @@ class OpenSegment:
         if self._index is not None and self._index.completed:
             return self._index
         now = next((other for other in listing.segments if other.id == entry.id), None)
-        if now is None:
-            final = any(other.indexed for other in listing.segments if other.id > entry.id)
-        else:
-            final = let_go(now, listing)
+        final = listing.newest_indexed > entry.id if now is None else let_go(now, listing)
         return FINISHED if final else self._index
 
 

@@ -102,8 +102,11 @@ class Ledger:
 
 
 def let_go(entry: SegmentEntry, listing: Listing) -> bool:
-    """Whether Cassandra has let go of the segment: it holds no link of its own and has begun a later one."""
-    return entry.links == 1 and listing.segments[-1].id > entry.id
+    """Whether Cassandra has let go of the segment: it holds no link of its own, and a later segment has an index.
+
+    The later index guards against file systems that always count one link.
+    """
+    return entry.links == 1 and listing.newest_indexed > entry.id
 
 
 def read_index(path: Path) -> CdcIndex | None:
