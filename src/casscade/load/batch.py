@@ -34,6 +34,14 @@ REAP_ROWS_MAX = 5000
 _LETTER_ENCODING = 8
 
 
+CommitProgress = Callable[[Connection[Any], SnapshotProgress], None]
+
+
+def no_snapshot(_connection: Connection[Any], progress: SnapshotProgress) -> None:
+    """For writers that never see a snapshot."""
+    raise InvariantError("snapshot_unexpected", f"Progress of snapshot task {progress.task_id} came to a plain writer")
+
+
 @dataclass(slots=True)
 class Batch:
     """What is to be committed together: a fold, what could not be decoded, and how far that brings its sources.
@@ -95,6 +103,7 @@ class BatchWriter:
         source: str,
         epoch: int,
         *,
+        commit_progress: CommitProgress = no_snapshot,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.control = control
@@ -102,6 +111,7 @@ class BatchWriter:
         self.epoch = epoch
         self.position = Position(0, 0)
         self._targets: dict[bytes, TargetWriter] = {}
+        self._commit_progress = commit_progress
         self._clock = clock
 
     def add_target(self, connection: Connection[Any], target: Target, tombstone_margin_s: int) -> None:
@@ -141,7 +151,7 @@ class BatchWriter:
                 self.control.set_aside(connection, letters)
                 counts.dead_letters.update(letter.code for letter in letters)
             for progress in batch.progress:
-                self.control.advance_snapshot(connection, progress)
+                self._commit_progress(connection, progress)
             position = batch.position if batch.position is not None else self.position
             self.control.advance(connection, self.source, self.epoch, position)
         self.position = max(self.position, position)

@@ -17,7 +17,6 @@ from psycopg import Connection, sql
 from casscade.core.errors import ConfigurationError, FencedError
 from casscade.core.position import Position
 from casscade.schema.model import Table
-from casscade.transport.chunk import SnapshotProgress
 
 # Serialises migrations and DDL of all instances that share a control schema; any constant will do.
 _MIGRATION_LOCK = 0x63617373636164
@@ -167,16 +166,6 @@ class ControlStore:
             (self.pipeline, source),
         ).fetchone()
         return None if row is None else Position(int(row[0]), int(row[1]))
-
-    def advance_snapshot(self, connection: Connection[Any], progress: SnapshotProgress) -> None:
-        """Move a snapshot task as part of the transaction that holds its rows; never backwards."""
-        connection.execute(
-            sql.SQL(
-                "UPDATE {} SET last_token = greatest(last_token, %s), rows = rows + %s, updated_at = now(), "
-                "state = CASE WHEN %s THEN 'done' ELSE state END WHERE task_id = %s"
-            ).format(self.name("snapshot_tasks")),
-            (progress.token, progress.rows, progress.done, progress.task_id),
-        )
 
     def set_aside(self, connection: Connection[Any], letters: list[DeadLetter]) -> None:
         """Store dead letters; one that is known already stays as it is."""

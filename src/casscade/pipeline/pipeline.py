@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+import uuid
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -56,6 +57,7 @@ class Parts:
     space: SpaceGuard
     stop: threading.Event
     capture_thread: threading.Thread
+    snapshot_tables: list[uuid.UUID]
     capture_failure: list[BaseException] = field(default_factory=list)
 
 
@@ -118,9 +120,6 @@ class Pipeline:
         with self._database.transaction() as connection:
             self._control.migrate(connection)
             targets = catalog.resolve(connection)
-            if config.snapshot.mode != "never":
-                for target in targets:
-                    require_scannable(target.table, node.release_version)
             for statement in catalog.apply(connection):
                 log.info("changed PostgreSQL", purpose=statement.purpose)
             epoch, position = self._control.acquire(connection, source)
@@ -152,14 +151,15 @@ class Pipeline:
             on_anomaly=monitor.anomaly,
         )
         monitor.watch(follower, transport, batcher)
-        scanner, raw_session = self._scanner(cluster, targets, transport)
+        scanner, raw_session = self._scanner(cluster, targets, transport, node.release_version)
         failures: list[BaseException] = []
         thread = threading.Thread(target=_guarded(follower, failures, stop), name="capture", daemon=True)
         space = SpaceGuard(config.capture.cdc_directory, None, monitor.space_crossed)
-        return Parts(follower, loader, scanner, raw_session, space, stop, thread, failures)
+        tables = [target.table.id for target in targets]
+        return Parts(follower, loader, scanner, raw_session, space, stop, thread, tables, failures)
 
     def _writer(self, source: str, epoch: int, position: Position, targets: list[Target]) -> BatchWriter:
-        writer = BatchWriter(self._control, source, epoch)
+        writer = BatchWriter(self._control, source, epoch, commit_progress=self._snapshots.commit_progress)
         writer.position = position
         with self._database.transaction() as connection:
             for target in targets:
@@ -167,7 +167,7 @@ class Pipeline:
         return writer
 
     def _scanner(
-        self, cluster: Any, targets: list[Target], transport: DirectTransport
+        self, cluster: Any, targets: list[Target], transport: DirectTransport, release_version: str
     ) -> tuple[Scanner | None, RawSession | None]:
         config = self._config
         if config.snapshot.mode == "never":
@@ -176,13 +176,17 @@ class Pipeline:
             for target in targets:
                 ranges = split_ring(config.snapshot.ranges_per_table)
                 self._snapshots.create_tasks(connection, target.table.id, target.table.full_name, ranges)
-            if self._snapshots.finished(connection):
+            unfinished = [t for t in targets if not self._snapshots.finished(connection, [t.table.id])]
+            # Raising rolls the tasks back: a table that can't be read leaves no half-planned snapshot.
+            for target in unfinished:
+                require_scannable(target.table, release_version)
+            if not unfinished:
                 self._monitor.snapshot(self._snapshots.progress(connection))
                 return None, None
         raw_session = RawSession(cluster)
         scanner = Scanner(
             raw_session,
-            {target.table.id: TableScan(target.table) for target in targets},
+            {target.table.id: TableScan(target.table) for target in unfinished},
             self._snapshots,
             self._database.transaction,
             transport.put,
@@ -230,7 +234,7 @@ class Pipeline:
             parts.scanner.join()
         with self._database.transaction() as connection:
             progress = self._snapshots.progress(connection)
-            finished = self._snapshots.finished(connection)
+            finished = self._snapshots.finished(connection, parts.snapshot_tables)
         self._monitor.snapshot(progress)
         for table in progress:
             log.info(
