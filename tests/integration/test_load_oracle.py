@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from casscade.commitlog.encoder import clustering_key
 from casscade.core.cell import NO_TIMESTAMP, Cell, live_cell, tombstone_cell
 from casscade.core.mutation import Bound, PartitionUpdate, RangeTombstone, Row
 from casscade.core.position import Position
@@ -18,7 +19,6 @@ from casscade.load.batch import Batch, BatchWriter
 from casscade.load.control import ControlStore
 from casscade.load.deletions import OrderedDeletions
 from casscade.load.raw import register
-from casscade.load.row_reader import serialize_clustering
 from casscade.merge.fold import Fold
 from casscade.merge.row import is_visible, shadow_from_outside
 from casscade.schema.ddl import ExistingSchema, plan_target
@@ -47,7 +47,7 @@ def _random_update(rng: random.Random, table: Table, plain: float) -> PartitionU
         update.deletion = rng.choice(TIMESTAMPS)
     for _ in range(rng.randint(0, 2)):
         values: list[bytes | None] = [rng.randint(0, 3).to_bytes(4, "big")] if table.clustering else []
-        row = random_row(rng, serialize_clustering(values, [4]), values, simple=4, complex_indexes=[4], plain=plain)
+        row = random_row(rng, clustering_key(values, [4]), values, simple=4, complex_indexes=[4], plain=plain)
         if all(known.key != row.key for known in update.rows):
             update.rows.append(row)
     if table.statics and rng.random() < 0.3:

@@ -5,10 +5,10 @@ Invariant: reading what `RowEncoder` wrote gives the row that was written, cell 
 
 from __future__ import annotations
 
+from casscade.commitlog.encoder import clustering_key
 from casscade.core.cell import NO_TIMESTAMP
 from casscade.core.errors import CorruptionError
 from casscade.core.mutation import Row
-from casscade.cql.vint import write_unsigned
 from casscade.load.layout import RowLayout, join_partition_key
 from casscade.merge.state import decode_state
 
@@ -21,30 +21,6 @@ class StoredRow:
     def __init__(self, partition_key: bytes, row: Row) -> None:
         self.partition_key: bytes = partition_key
         self.row: Row = row
-
-
-def serialize_clustering(values: list[bytes | None], lengths: list[int]) -> bytes:
-    """The clustering as mutations hold it (`ClusteringPrefix.Serializer.serializeValuesWithoutSize`).
-
-    `lengths` are the fixed lengths of the values or -1; values come in groups of 32 behind a header with two bits
-    for each: empty, null.
-    """
-    out = bytearray()
-    for start in range(0, len(values), 32):
-        header = 0
-        body = bytearray()
-        for position, value in enumerate(values[start : start + 32]):
-            if value is None:
-                header |= 2 << (2 * position)
-            elif not value:
-                header |= 1 << (2 * position)
-            else:
-                if lengths[start + position] < 0:
-                    body += write_unsigned(len(value))
-                body += value
-        out += write_unsigned(header)
-        out += body
-    return bytes(out)
 
 
 def read_row(layout: RowLayout, fields: list[bytes | None], offset: int = 0) -> StoredRow:
@@ -60,7 +36,7 @@ def read_row(layout: RowLayout, fields: list[bytes | None], offset: int = 0) -> 
             raise CorruptionError("state_corrupt", "A key column of a stored row is NULL")
         keys.append(codec.decode(field))
     clustering: list[bytes | None] = list(keys[layout.partition_columns :])
-    row = Row(serialize_clustering(clustering, layout.clustering_lengths), clustering)
+    row = Row(clustering_key(clustering, layout.clustering_lengths), clustering)
     values: dict[int, bytes] = {}
     for column in layout.values:
         field = fields[offset]
