@@ -1,0 +1,1 @@
+"""Sample tables and random workloads, for the demo, the tests and the chaos runs."""

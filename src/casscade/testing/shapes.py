@@ -1,0 +1,275 @@
+"""The shapes of the statements of a workload: CQL text with a source for each of its values.
+
+Invariant: every shape names the whole key that its kind of statement needs; what Cassandra refuses all the same (an
+index beyond the end of a list) changes nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Protocol
+
+from cassandra.query import UNSET_VALUE
+
+from casscade.cql.types import CqlType
+from casscade.testing.tables import Role, SampleColumn, SampleTable
+from casscade.testing.values import random_value
+
+
+class Source(Protocol):
+    """Where the values of one statement come from (see `casscade.testing.workload.Draw`)."""
+
+    rng: random.Random
+
+    def partition(self, position: int, *, other: bool = False) -> Any: ...
+
+    def clustering(self, position: int) -> Any: ...
+
+    def timestamp(self) -> Any: ...
+
+    def ttl(self) -> Any: ...
+
+
+Value = Callable[[Source], Any]
+# A piece of CQL and the values of its `?`.
+Part = tuple[str, list[Value]]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A statement whose values are drawn anew each time."""
+
+    cql: str
+    values: tuple[Value, ...]
+
+
+_CHANCE_NULL: Final = 0.1
+_CHANCE_UNSET: Final = 0.08
+_LOWER: Final = (">", ">=")
+_UPPER: Final = ("<", "<=")
+
+
+def _random(type_: CqlType, source: Source) -> Any:
+    return random_value(source.rng, type_)
+
+
+def _maybe(type_: CqlType, source: Source) -> Any:
+    """A value, null or unset."""
+    chance = source.rng.random()
+    if chance < _CHANCE_NULL:
+        return None
+    return UNSET_VALUE if chance < _CHANCE_NULL + _CHANCE_UNSET else random_value(source.rng, type_)
+
+
+def _timestamp(source: Source) -> Any:
+    return source.timestamp()
+
+
+def _ttl(source: Source) -> Any:
+    return source.ttl()
+
+
+def _index(source: Source) -> int:
+    return source.rng.randint(0, 2)
+
+
+class ShapeMaker:
+    """Makes random shapes for one table; `kind` is one of the keys of `weights`."""
+
+    def __init__(self, rng: random.Random, keyspace: str, table: SampleTable) -> None:
+        self._rng = rng
+        self._table = table
+        self._name = f"{keyspace}.{table.name}"
+        self._regulars = list(table.of(Role.REGULAR))
+        self._statics = list(table.of(Role.STATIC))
+        self._clustering = list(table.of(Role.CLUSTERING))
+
+    def weights(self, deletions: float, *, conditional: bool) -> dict[str, float]:
+        """The kinds that the table allows and how often each comes."""
+        if conditional:
+            weights = {"insert_if": 3.0, "delete_if": 1.0}
+            return weights | ({"update_if": 3.0} if self._regulars else {})
+        weights = {"insert": 30.0, "delete_row": 8 * deletions}
+        if self._regulars:
+            weights |= {"update": 35.0, "delete_columns": 10 * deletions}
+        if self._statics:
+            weights |= {"insert_static": 5.0, "update_static": 10.0, "delete_static": 5 * deletions}
+        if self._clustering:
+            weights |= {"delete_partition": 2 * deletions, "delete_range": 8 * deletions, "delete_in": 2 * deletions}
+        if len(self._clustering) > 1:
+            weights |= {"delete_prefix": 3 * deletions, "delete_slice": 4 * deletions}
+        return weights
+
+    def make(self, kind: str) -> Shape:
+        """A new shape of that kind."""
+        match kind:
+            case "insert" | "insert_if" | "insert_static":
+                return self._insert(kind)
+            case "update" | "update_if" | "update_static":
+                return self._update(kind)
+            case "delete_columns":
+                targets = [self._delete_target(column) for column in self._some(self._regulars)]
+                return self._delete(targets, self._row_key())
+            case "delete_static":
+                targets = [self._delete_target(column) for column in self._some(self._statics)]
+                return self._delete(targets, self._partition_key())
+            case "delete_row" | "delete_if":
+                return self._delete([], self._row_key(), conditional=kind == "delete_if")
+            case "delete_partition":
+                return self._delete([], self._partition_key())
+            case "delete_in":
+                return self._delete([], self._key_in())
+            case "delete_prefix":
+                return self._delete([], self._prefix(self._rng.randint(1, len(self._clustering) - 1)))
+            case "delete_slice":
+                return self._delete([], [*self._partition_key(), *self._slice()])
+            case _:
+                return self._delete([], self._range())
+
+    def _some(self, columns: list[SampleColumn]) -> list[SampleColumn]:
+        count = min(len(columns), self._rng.choice((1, 1, 2, 3)))
+        return self._rng.sample(columns, count)
+
+    def _insert(self, kind: str) -> Shape:
+        columns = {"insert_static": self._statics}.get(kind, self._regulars)
+        if kind != "insert_static" and self._statics and self._rng.random() < 0.3:
+            columns = columns + self._statics
+        if self._rng.random() < 0.5 and columns:
+            columns = self._rng.sample(columns, self._rng.randint(kind == "insert_static", len(columns)))
+        keys = self._partition_key() if kind == "insert_static" else self._row_key()
+        names = [text.split(" ")[0] for text, _ in keys] + [column.name for column in columns]
+        values = [value for _, key_values in keys for value in key_values]
+        values += [partial(_maybe, column.type) for column in columns]
+        marks = ", ".join("?" * len(names))
+        cql = f"INSERT INTO {self._name} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608
+        if kind == "insert_if":
+            return Shape(f"{cql} IF NOT EXISTS USING TTL ?", (*values, _ttl))
+        return Shape(f"{cql} USING TIMESTAMP ? AND TTL ?", (*values, _timestamp, _ttl))
+
+    def _update(self, kind: str) -> Shape:
+        columns = self._some(self._statics if kind == "update_static" else self._regulars)
+        parts = [self._assignment(column) for column in columns]
+        keys = self._partition_key() if kind == "update_static" else self._row_key()
+        conditional = kind == "update_if"
+        using = "TTL ?" if conditional else "TTL ? AND TIMESTAMP ?"
+        head: list[Value] = [_ttl] if conditional else [_ttl, _timestamp]
+        assignments = ", ".join(text for text, _ in parts)
+        where = " AND ".join(text for text, _ in keys)
+        cql = f"UPDATE {self._name} USING {using} SET {assignments} WHERE {where}"  # noqa: S608
+        values = [value for _, part in [*parts, *keys] for value in part]
+        return Shape(f"{cql} IF EXISTS" if conditional else cql, (*head, *values))
+
+    def _delete(self, targets: list[Part], where: list[Part], *, conditional: bool = False) -> Shape:
+        columns = ", ".join(text for text, _ in targets)
+        using = "" if conditional else "USING TIMESTAMP ? "
+        tail = " IF EXISTS" if conditional else ""
+        text = " AND ".join(part for part, _ in where)
+        cql = f"DELETE {columns} FROM {self._name} {using}WHERE {text}{tail}"
+        values = [value for _, part in targets for value in part]
+        values += [] if conditional else [_timestamp]
+        return Shape(cql, (*values, *(value for _, part in where for value in part)))
+
+    def _assignment(self, column: SampleColumn) -> Part:
+        name, type_ = column.name, column.type
+        if not type_.multi_cell or self._rng.random() < 0.25:
+            return f"{name} = ?", [partial(_maybe, type_)]
+        whole: Value = partial(_random, type_)
+        match type_.name:
+            case "set":
+                return f"{name} = {name} {self._rng.choice('+-')} ?", [whole]
+            case "map":
+                removed: Value = partial(_random, CqlType("set", (type_.args[0],)))
+                entry: list[Value] = [partial(_random, type_.args[0]), partial(_maybe, type_.args[1])]
+                maps: list[Part] = [
+                    (f"{name} = {name} + ?", [whole]),
+                    (f"{name} = {name} - ?", [removed]),
+                    (f"{name}[?] = ?", entry),
+                ]
+                return self._rng.choice(maps)
+            case "list":
+                lists: list[Part] = [
+                    (f"{name} = {name} + ?", [whole]),
+                    (f"{name} = ? + {name}", [whole]),
+                    (f"{name} = {name} - ?", [whole]),
+                    (f"{name}[?] = ?", [_index, partial(_random, type_.args[0])]),
+                ]
+                return self._rng.choice(lists)
+            case _:
+                field = self._rng.randrange(len(type_.args))
+                return f"{name}.{type_.field_names[field]} = ?", [partial(_maybe, type_.args[field])]
+
+    def _delete_target(self, column: SampleColumn) -> Part:
+        type_ = column.type
+        if not type_.multi_cell or self._rng.random() < 0.4:
+            return column.name, []
+        match type_.name:
+            case "set" | "map":
+                return f"{column.name}[?]", [partial(_random, type_.args[0])]
+            case "list":
+                return f"{column.name}[?]", [_index]
+            case _:
+                return f"{column.name}.{self._rng.choice(type_.field_names)}", []
+
+    def _partition_key(self) -> list[Part]:
+        columns = self._table.of(Role.PARTITION)
+        return [(f"{column.name} = ?", [partial(_partition, i)]) for i, column in enumerate(columns)]
+
+    def _row_key(self) -> list[Part]:
+        return self._prefix(len(self._clustering))
+
+    def _prefix(self, length: int) -> list[Part]:
+        columns = self._clustering[:length]
+        clustering: list[Part] = [(f"{column.name} = ?", [partial(_clustering, i)]) for i, column in enumerate(columns)]
+        return [*self._partition_key(), *clustering]
+
+    def _key_in(self) -> list[Part]:
+        parts = self._row_key()
+        partition = len(self._table.of(Role.PARTITION))
+        if self._rng.random() < 0.3:
+            parts[partition - 1] = (
+                f"{self._table.of(Role.PARTITION)[-1].name} IN (?, ?)",
+                [partial(_partition, partition - 1), partial(_other_partition, partition - 1)],
+            )
+        last = len(self._clustering) - 1
+        parts[-1] = (f"{self._clustering[last].name} IN (?, ?)", [partial(_clustering, last)] * 2)
+        return parts
+
+    def _range(self) -> list[Part]:
+        position = self._rng.randrange(len(self._clustering))
+        name = self._clustering[position].name
+        operators = self._rng.choice(
+            [
+                [self._rng.choice(_LOWER)],
+                [self._rng.choice(_UPPER)],
+                [self._rng.choice(_LOWER), self._rng.choice(_UPPER)],
+            ]
+        )
+        bounds: list[Part] = [(f"{name} {operator} ?", [partial(_clustering, position)]) for operator in operators]
+        return [*self._prefix(position), *bounds]
+
+    def _slice(self) -> list[Part]:
+        """Bounds over several clustering columns together, each of its own length."""
+        choices = self._rng.choice([(_LOWER,), (_UPPER,), (_LOWER, _UPPER)])
+        parts: list[Part] = []
+        for operators in choices:
+            length = self._rng.randint(1, len(self._clustering))
+            names = ", ".join(column.name for column in self._clustering[:length])
+            marks = ", ".join("?" * length)
+            values: list[Value] = [partial(_clustering, i) for i in range(length)]
+            parts.append((f"({names}) {self._rng.choice(operators)} ({marks})", values))
+        return parts
+
+
+def _partition(position: int, source: Source) -> Any:
+    return source.partition(position)
+
+
+def _other_partition(position: int, source: Source) -> Any:
+    return source.partition(position, other=True)
+
+
+def _clustering(position: int, source: Source) -> Any:
+    return source.clustering(position)

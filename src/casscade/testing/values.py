@@ -1,0 +1,139 @@
+"""Random values of every CQL type, as the Cassandra driver binds them.
+
+Invariant: a value depends on the generator alone; values of keys stay within what PostgreSQL holds exactly.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from decimal import Decimal
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any, Final
+from uuid import UUID
+
+from cassandra.util import Date, Duration, Time
+
+from casscade.cql.types import CqlType
+
+_LETTERS: Final = 'abzé☃𝄞"\\\n\x00 '
+_KEY_LETTERS: Final = "abzAé☃𝄞\"'\\ "
+_DAY_NANOS: Final = 86_400_000_000_000
+_FLOATS: Final = (0.0, -0.0, 1.5, -2.25, float("nan"), float("inf"), -float("inf"))
+_ELEMENTS_MAX: Final = 3
+
+
+def random_value(rng: random.Random, type_: CqlType) -> Any:
+    """A value of `type_`, often near an edge of it."""
+    match type_.name:
+        case "list":
+            return [random_value(rng, type_.args[0]) for _ in range(rng.randint(0, _ELEMENTS_MAX))]
+        case "set":
+            elements = {_hashable(random_value(rng, type_.args[0])) for _ in range(rng.randint(0, _ELEMENTS_MAX))}
+            return sorted(elements, key=repr)
+        case "map":
+            keys = {_hashable(random_value(rng, type_.args[0])) for _ in range(rng.randint(0, _ELEMENTS_MAX))}
+            return {element: random_value(rng, type_.args[1]) for element in sorted(keys, key=repr)}
+        case "tuple" | "udt":
+            return tuple(None if rng.random() < 0.2 else random_value(rng, arg) for arg in type_.args)
+        case "vector":
+            return [random_value(rng, type_.args[0]) for _ in range(type_.dimension)]
+        case _:
+            return _SCALARS[type_.name](rng)
+
+
+def random_key(rng: random.Random, type_: CqlType) -> Any:
+    """A simple value that may stand in a primary key."""
+    return _KEYS.get(type_.name, _SCALARS[type_.name])(rng)
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _integer(bits: int) -> Callable[[random.Random], int]:
+    edge = 1 << (bits - 1)
+    return lambda rng: rng.choice((0, 1, -1, 7, edge - 1, -edge, rng.randrange(-edge, edge)))
+
+
+def _text(rng: random.Random) -> str:
+    return "".join(rng.choices(_LETTERS, k=rng.randint(0, 5)))
+
+
+def _key_text(rng: random.Random) -> str:
+    return "".join(rng.choices(_KEY_LETTERS, k=rng.randint(1, 5)))
+
+
+def _blob(rng: random.Random) -> bytes:
+    return bytes(rng.choices((0, 1, 127, 128, 255), k=rng.randint(1, 40)))
+
+
+def _decimal(rng: random.Random) -> Decimal:
+    return Decimal(rng.choice((0, 1, -1, rng.randint(-(10**25), 10**25)))).scaleb(rng.choice((0, -1, -2, -20, 0, 3)))
+
+
+def _varint(rng: random.Random) -> int:
+    return rng.choice((0, 1, -1, 127, 128, -128, -129, rng.randint(-(10**40), 10**40)))
+
+
+def _usual_days(rng: random.Random) -> int:
+    return rng.choice((0, -1, 19_000, rng.randrange(-700_000, 2_900_000)))
+
+
+def _usual_millis(rng: random.Random) -> int:
+    return rng.choice((0, -1, 1_700_000_000_123, rng.randrange(-62_000_000_000_000, 253_000_000_000_000)))
+
+
+def _nanos(rng: random.Random) -> int:
+    return rng.choice((0, _DAY_NANOS - 1000, rng.randrange(_DAY_NANOS)))
+
+
+def _uuid(rng: random.Random, version: int) -> UUID:
+    return UUID(int=rng.getrandbits(128), version=version)
+
+
+def _inet(rng: random.Random) -> str:
+    if rng.random() < 0.5:
+        return str(IPv4Address(rng.choice((0x7F000001, rng.getrandbits(32)))))
+    return str(IPv6Address(rng.choice((1, (0xFFFF << 32) | 0x01020304, rng.getrandbits(128)))))
+
+
+def _duration(rng: random.Random) -> Duration:
+    sign = rng.choice((1, -1))
+    nanos = rng.choice((0, 1, 999, 1_000, rng.randrange(1 << 50)))
+    return Duration(sign * rng.choice((0, 14)), sign * rng.choice((0, 40)), sign * nanos)
+
+
+_SCALARS: Final[dict[str, Callable[[random.Random], Any]]] = {
+    "ascii": lambda rng: "".join(rng.choices("abz~\x00'", k=rng.randint(0, 5))),
+    "bigint": _integer(64),
+    "blob": lambda rng: b"" if rng.random() < 0.1 else _blob(rng),
+    "boolean": lambda rng: rng.random() < 0.5,
+    "date": lambda rng: Date(rng.choice((_usual_days(rng), _usual_days(rng), -(1 << 31), (1 << 31) - 1))),
+    "decimal": _decimal,
+    "double": lambda rng: rng.choice((*_FLOATS, rng.uniform(-1e6, 1e6))),
+    "duration": _duration,
+    "float": lambda rng: rng.choice((*_FLOATS, rng.uniform(-1e6, 1e6))),
+    "inet": _inet,
+    "int": _integer(32),
+    "smallint": _integer(16),
+    "text": _text,
+    "time": lambda rng: Time(_nanos(rng)),
+    "timestamp": lambda rng: rng.choice((_usual_millis(rng), _usual_millis(rng), -(1 << 63), (1 << 63) - 1)),
+    "timeuuid": lambda rng: _uuid(rng, 1),
+    "tinyint": _integer(8),
+    "uuid": lambda rng: _uuid(rng, 4),
+    "varint": _varint,
+}
+# Values that PostgreSQL can't tell apart, or hold, as keys are left out: -0, 1.0 and 1.00, U+0000, nanoseconds.
+_KEYS: Final[dict[str, Callable[[random.Random], Any]]] = {
+    "ascii": lambda rng: "".join(rng.choices("abz~'", k=rng.randint(1, 5))),
+    "blob": _blob,
+    "date": lambda rng: Date(_usual_days(rng)),
+    "decimal": lambda rng: Decimal(rng.randint(-99, 99) * 10 + 3).scaleb(-2),
+    "double": lambda rng: rng.choice((0.0, 0.5, -3.0)),
+    "float": lambda rng: rng.choice((0.0, 0.5, -3.0)),
+    "text": _key_text,
+    "time": lambda rng: Time(_nanos(rng) // 1000 * 1000),
+    "timestamp": _usual_millis,
+}

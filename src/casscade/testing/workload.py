@@ -1,0 +1,151 @@
+"""A random workload for given tables: every kind of write that CQL knows, counters aside.
+
+Invariant: the operations depend on the seed, the tables and the options alone, so a seed that was printed shows the
+same statements again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cassandra.query import UNSET_VALUE
+
+from casscade.testing.shapes import Shape, ShapeMaker
+from casscade.testing.tables import Role, SampleTable
+from casscade.testing.values import random_key
+
+# A session keeps prepared statements; so many of a kind and table show what there is.
+SHAPES_MAX: Final = 12
+_LONG_TTL: Final = (10_000, 10_000_000)
+_SHORT_TTL: Final = (1, 5)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a workload does.
+
+    `timestamps`: range of the explicit `USING TIMESTAMP` (a tiny one makes ties), or None for the client's clock.
+    `partitions` and `clusterings`: how many keys there are of each table, and values of each clustering column.
+    `ttl`, `short_ttl`, `batch`, `conditional`: chance of each; conditional statements need `timestamps` None.
+    `deletions`: factor on the weight of everything that deletes.
+    """
+
+    timestamps: tuple[int, int] | None = (1, 5)
+    partitions: int = 3
+    clusterings: int = 3
+    ttl: float = 0.1
+    short_ttl: float = 0.0
+    batch: float = 0.1
+    conditional: float = 0.0
+    deletions: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """CQL with `?` and the values for it."""
+
+    kind: str
+    table: str
+    cql: str
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What is sent at once: one statement, or a batch when `batch` is `LOGGED` or `UNLOGGED`."""
+
+    statements: tuple[Statement, ...]
+    batch: str = ""
+
+
+class Draw:
+    """The keys of one statement and the source of its other values."""
+
+    def __init__(self, workload: Workload, table: SampleTable) -> None:
+        self.rng = workload.rng
+        self._workload = workload
+        self._table = table
+        self._partition = workload.partition(table, self.rng.randrange(workload.options.partitions))
+
+    def partition(self, position: int, *, other: bool = False) -> Any:
+        """A value of the partition key; `other` for one of perhaps another partition."""
+        if other:
+            return self._workload.partition(self._table, self.rng.randrange(self._workload.options.partitions))[
+                position
+            ]
+        return self._partition[position]
+
+    def clustering(self, position: int) -> Any:
+        """A value of a clustering column."""
+        return self._workload.clustering(self._table, position)
+
+    def timestamp(self) -> Any:
+        """The write time in microseconds, or unset."""
+        limits = self._workload.options.timestamps
+        return UNSET_VALUE if limits is None else self.rng.randint(*limits)
+
+    def ttl(self) -> Any:
+        """Seconds, or unset."""
+        chance = self.rng.random()
+        options = self._workload.options
+        if chance < options.short_ttl:
+            return self.rng.randint(*_SHORT_TTL)
+        return self.rng.randint(*_LONG_TTL) if chance < options.short_ttl + options.ttl else UNSET_VALUE
+
+
+class Workload:
+    """An endless iterator of operations on `tables` of `keyspace`."""
+
+    def __init__(self, seed: int, keyspace: str, tables: Sequence[SampleTable], options: Options | None = None) -> None:
+        self.seed = seed
+        self.options = options if options is not None else Options()
+        self.rng = random.Random(seed)
+        self._tables = list(tables)
+        self._makers = {table.name: ShapeMaker(self.rng, keyspace, table) for table in tables}
+        self._shapes: dict[tuple[str, str], list[Shape]] = {}
+
+    def __iter__(self) -> Iterator[Operation]:
+        return self
+
+    def __next__(self) -> Operation:
+        options = self.options
+        chance = self.rng.random()
+        if chance < options.conditional:
+            return Operation((self._statement(conditional=True),))
+        if chance < options.conditional + options.batch:
+            count = self.rng.randint(2, 6)
+            batch = self.rng.choice(("LOGGED", "UNLOGGED"))
+            return Operation(tuple(self._statement() for _ in range(count)), batch)
+        return Operation((self._statement(),))
+
+    def partition(self, table: SampleTable, number: int) -> tuple[Any, ...]:
+        """The partition key of that number."""
+        rng = random.Random(f"{self.seed} {table.name} {number}")
+        return tuple(random_key(rng, column.type) for column in table.of(Role.PARTITION))
+
+    def clustering(self, table: SampleTable, position: int) -> Any:
+        """Some value of a clustering column; of many columns mostly the first value, so that keys repeat."""
+        count = self.options.clusterings
+        several = len(table.of(Role.CLUSTERING)) > 3 and self.rng.random() < 0.85
+        number = 0 if several else self.rng.randrange(count)
+        column = table.of(Role.CLUSTERING)[position]
+        if number == count - 1 and column.type.name in {"text", "ascii", "blob"}:
+            return b"" if column.type.name == "blob" else ""
+        return random_key(random.Random(f"{self.seed} {table.name} {position} {number}"), column.type)
+
+    def _statement(self, *, conditional: bool = False) -> Statement:
+        table = self.rng.choice(self._tables)
+        maker = self._makers[table.name]
+        weights = maker.weights(self.options.deletions, conditional=conditional)
+        kind = self.rng.choices(list(weights), list(weights.values()))[0]
+        shapes = self._shapes.setdefault((table.name, kind), [])
+        if (len(shapes) < SHAPES_MAX and self.rng.random() < 0.5) or not shapes:
+            shapes.append(maker.make(kind))
+            shape = shapes[-1]
+        else:
+            shape = self.rng.choice(shapes)
+        draw = Draw(self, table)
+        return Statement(kind, table.name, shape.cql, tuple(value(draw) for value in shape.values))

@@ -1,0 +1,1 @@
+"""Row-level comparison of a Cassandra table with its copy in PostgreSQL."""

@@ -1,0 +1,189 @@
+"""Cassandra's side of a comparison: the rows of a table as raw values, by token range and by key.
+
+Invariant: a row stays the bytes of the wire here; what they mean is decided in `casscade.verify.normal` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from struct import unpack
+from typing import Any, Final
+
+from cassandra import cqltypes
+from cassandra.concurrent import execute_concurrent
+from cassandra.marshal import int64_pack
+from cassandra.protocol import ProtocolHandler, ResultMessage, read_int
+from cassandra.query import BoundStatement
+from cassandra.util import Date, Time
+
+from casscade.cql.types import CqlType, quote_name
+from casscade.schema.mapping import Target
+from casscade.schema.model import Column
+from casscade.verify.normal import NAN, Key, cassandra_form, key_form
+
+RING_START: Final = -(1 << 63)
+RING_END: Final = (1 << 63) - 1
+# Reads by key under way at once: enough to hide the way to the node, few enough not to disturb it.
+READS_AT_ONCE: Final = 32
+
+RawKey = tuple[bytes, ...]
+RawRow = list[bytes | None]
+
+
+class _RawResult(ResultMessage):  # type: ignore[misc] # the driver has no types
+    """A RESULT message whose rows stay bytes."""
+
+    def recv_results_rows(self, f: Any, *arguments: Any) -> None:
+        self.recv_results_metadata(f, arguments[1])
+        metadata = self.column_metadata or arguments[2]
+        self.column_names = [column[2] for column in metadata]
+        self.column_types = [column[3] for column in metadata]
+        self.parsed_rows = [[_read_value(f) for _ in metadata] for _ in range(read_int(f))]
+
+
+def _read_value(f: Any) -> bytes | None:
+    length = read_int(f)
+    if length < 0:
+        return None
+    value: bytes = f.read(length)
+    return value
+
+
+class RawProtocol(ProtocolHandler):  # type: ignore[misc] # the driver has no types
+    """The protocol of a session whose results are rows of raw values."""
+
+    message_types_by_opcode = {  # noqa: RUF012 # the driver's own class attribute
+        **ProtocolHandler.message_types_by_opcode,
+        _RawResult.opcode: _RawResult,
+    }
+
+
+class CassandraTable:
+    """Reads one table over a session of its own on the cluster of `session`; `close` ends that session.
+
+    The columns of a row are: partition key, clustering, all statics, the replicated regular columns.
+    """
+
+    def __init__(self, session: Any, target: Target, consistency: int, page_rows: int) -> None:
+        table = target.table
+        self.partition = table.partition_key
+        self.clustering = table.clustering
+        self.statics = table.statics
+        excluded = {column.name for column in target.excluded}
+        self._shown_statics = [i for i, column in enumerate(table.statics) if column.name not in excluded]
+        self.regulars = tuple(column for column in table.regulars if column.name not in excluded)
+        self._consistency = consistency
+        self._page_rows = page_rows
+        self._session = session.cluster.connect()
+        self._session.client_protocol_handler = RawProtocol
+        name = f"{quote_name(table.keyspace)}.{quote_name(table.name)}"
+        shown = _names((*self.partition, *self.clustering, *self.statics, *self.regulars))
+        token = f"token({_names(self.partition)})"
+        keys = " AND ".join(f"{quote_name(column.name)} = ?" for column in (*self.partition, *self.clustering))
+        partition = " AND ".join(f"{quote_name(column.name)} = ?" for column in self.partition)
+        self._by_token = self._prepare(f"SELECT {shown} FROM {name} WHERE {token} > ? AND {token} <= ?")  # noqa: S608
+        self._by_key = self._prepare(f"SELECT {shown} FROM {name} WHERE {keys}")  # noqa: S608
+        # The first row shows the statics; without any row there is one that has nothing else.
+        self._by_partition = self._prepare(f"SELECT {shown} FROM {name} WHERE {partition} LIMIT 1")  # noqa: S608
+
+    def close(self) -> None:
+        """Close the session; the cluster stays open."""
+        self._session.shutdown()
+
+    def pages(self, start: int, end: int) -> Iterator[list[RawRow]]:
+        """The rows of the token range (start, end], page by page."""
+        bound = self._by_token.bind((start, end))
+        bound.fetch_size = self._page_rows
+        result = self._session.execute(bound)
+        while True:
+            yield list(result.current_rows)
+            if not result.has_more_pages:
+                return
+            result.fetch_next_page()
+
+    def find(self, keys: Sequence[RawKey], *, static: bool) -> list[RawRow | None]:
+        """The row of each key (None: it has none); with `static` keys are partition keys, rows hold their statics."""
+        prepared = self._by_partition if static else self._by_key
+        statements = []
+        for key in keys:
+            bound = BoundStatement(prepared)
+            bound.values = list(key)
+            statements.append((bound, ()))
+        outcomes = execute_concurrent(self._session, statements, concurrency=READS_AT_ONCE)
+        found: list[RawRow | None] = []
+        for _, result in outcomes:
+            rows = list(result.current_rows)
+            row = rows[0] if rows else None
+            visible = row is not None and (self.has_statics(row) if static else self.is_row(row))
+            found.append(row if visible else None)
+        return found
+
+    def is_row(self, row: RawRow) -> bool:
+        """Whether it is more than the statics of a partition without rows."""
+        first = len(self.partition)
+        return not self.clustering or row[first] is not None
+
+    def has_statics(self, row: RawRow) -> bool:
+        """Whether the partition of the row shows any static value."""
+        return any(value is not None for value in self._static_values(row))
+
+    def raw_key(self, row: RawRow, *, static: bool) -> RawKey:
+        """The bytes of the key."""
+        width = len(self.partition) + (0 if static else len(self.clustering))
+        return tuple(value or b"" for value in row[:width])
+
+    def key_forms(self, key: RawKey) -> Key | None:
+        """The normal form of a key, or None when PostgreSQL can't hold it."""
+        columns = (*self.partition, *self.clustering)
+        forms = tuple(key_form(column.type, value) for column, value in zip(columns, key, strict=False))
+        return None if None in forms else forms
+
+    def value_forms(self, row: RawRow, *, static: bool) -> Key:
+        """The normal forms of the columns that are not in the key, in the order of the relation."""
+        if static:
+            values = self._static_values(row)
+            return tuple(cassandra_form(self.statics[i].type, values[i]) for i in self._shown_statics)
+        values = row[len(row) - len(self.regulars) :]
+        return tuple(cassandra_form(column.type, value) for column, value in zip(self.regulars, values, strict=True))
+
+    def key_bytes(self, forms: Key) -> RawKey:
+        """The bytes of a key that PostgreSQL has."""
+        columns = (*self.partition, *self.clustering)
+        return tuple(_to_bytes(column.type, form) for column, form in zip(columns, forms, strict=False))
+
+    def _static_values(self, row: RawRow) -> RawRow:
+        first = len(self.partition) + len(self.clustering)
+        return row[first : first + len(self.statics)]
+
+    def _prepare(self, query: str) -> Any:
+        statement = self._session.prepare(query)
+        statement.consistency_level = self._consistency
+        statement.is_idempotent = True
+        return statement
+
+
+def _names(columns: Sequence[Column]) -> str:
+    return ", ".join(quote_name(column.name) for column in columns)
+
+
+def _to_bytes(type_: CqlType, form: Any) -> bytes:
+    value: Any = form
+    match type_.name:
+        case "blob" | "custom":
+            return bytes(form)
+        case "timestamp":
+            packed: bytes = int64_pack(form // 1000)
+            return packed
+        case "float" | "double":
+            value = float("nan") if form == NAN else unpack(">d", form)[0]
+        case "date":
+            value = Date(form)
+        case "time":
+            value = Time(form * 1000)
+        case "inet":
+            value = str(form)
+        case "decimal":
+            value = Decimal(form)
+    encoded: bytes = cqltypes._cqltypes[type_.name].serialize(value, 5)
+    return encoded

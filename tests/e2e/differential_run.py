@@ -1,0 +1,144 @@
+"""The differential test for as long as one likes: random seeds on fresh keyspaces, until the first difference.
+
+    python -m tests.e2e.differential_run --minutes 10
+    python -m tests.e2e.differential_run --seed 4711 --operations 2000     one seed again
+
+Invariant: what runs was started here and ends here; the exit status is 0 only if no run found a difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from casscade.devstack.cassandra import CassandraNode
+from casscade.devstack.cassandra_files import CassandraSettings
+from casscade.devstack.places import free_port
+from casscade.devstack.postgres import PostgresServer
+from casscade.schema.connect import silence_driver
+from casscade.testing.tables import ALL
+from tests.support.differential import CdcReader, Differential, Outcome, connection_to, run_seed
+
+SHORT_TTL_EVERY = 8
+
+
+@contextmanager
+def servers() -> Iterator[tuple[CassandraNode, PostgresServer]]:
+    """A node and a server in a directory of their own, removed at the end."""
+    directory = Path(tempfile.mkdtemp(prefix="casscade-differential-"))
+    directory.chmod(0o755)
+    settings = CassandraSettings(
+        port=free_port(), storage_port=free_port(), commitlog_sync_period_ms=100, segment_size="1MiB"
+    )
+    node = CassandraNode(directory / "cassandra", settings)
+    postgres = PostgresServer(directory / "postgres", port=free_port(), settings={"fsync": "off"})
+    try:
+        node.start(owner=os.getpid())
+        postgres.start(owner=os.getpid())
+        node.wait_ready()
+        postgres.wait_ready()
+        yield node, postgres
+    finally:
+        node.kill()
+        postgres.kill()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+class LongRun:
+    """Runs seed after seed and adds up what they did."""
+
+    def __init__(self, session: Any, node: CassandraNode, postgres: PostgresServer, operations: int) -> None:
+        self._session = session
+        self._reader = CdcReader(node.cdc_directory, delete=True)
+        self._postgres = postgres
+        self._operations = operations
+        self.totals: Counter[str] = Counter()
+        self.kinds: Counter[str] = Counter()
+
+    def close(self) -> None:
+        """Close what was opened."""
+        self._reader.close()
+
+    def run(self, seed: int, short_ttl: bool) -> Outcome:
+        """One seed in a new keyspace and a new database, both dropped afterwards."""
+        name = f"diff_{seed}"
+        replication = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
+        self._session.execute(f"CREATE KEYSPACE {name} WITH replication = {replication}")
+        with psycopg.connect(self._postgres.dsn(), autocommit=True) as connection:
+            create = "CREATE DATABASE {} STRATEGY file_copy TEMPLATE template0"
+            connection.execute(sql.SQL(create).format(sql.Identifier(name)))
+        with connection_to(self._postgres.dsn(name)) as connection:
+            outcome = run_seed(
+                self._session,
+                connection,
+                self._reader,
+                name,
+                seed,
+                tables=ALL,
+                operations=self._operations,
+                short_ttl=short_ttl,
+                on_difference=explain,
+            )
+        with psycopg.connect(self._postgres.dsn(), autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        self._session.execute(f"DROP KEYSPACE {name}", timeout=60)
+        self.kinds += outcome.kinds
+        counts = {"seeds": 1, "statements": outcome.statements, "mutations": outcome.mutations}
+        self.totals.update(counts | {"batches": outcome.batches, "rows": outcome.rows})
+        return outcome
+
+
+def explain(differential: Differential) -> None:
+    """Keep the mutations of a run that found a difference, so that it can be looked into."""
+    with tempfile.NamedTemporaryFile("w", prefix="casscade-differential-", suffix=".txt", delete=False) as file:
+        for version, mutation in differential.mutations:
+            file.write(f"{version} {mutation.hex()}\n")
+    print(f"its mutations are in {file.name}")
+
+
+def main() -> int:
+    """Run until the time is over or a difference is found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--operations", type=int, default=2000, help="operations of each seed")
+    parser.add_argument("--seed", type=int, help="run this seed alone")
+    parser.add_argument("--short-ttl", action="store_true", help="with --seed: let some rows expire")
+    arguments = parser.parse_args()
+    silence_driver()
+    with (
+        servers() as (node, postgres),
+        node.session() as session,
+        closing(LongRun(session, node, postgres, arguments.operations)) as runs,
+    ):
+        deadline = time.monotonic() + arguments.minutes * 60
+        outcome = None
+        number = 0
+        while outcome is None or not outcome.differences:
+            seed = arguments.seed if arguments.seed is not None else random.randrange(1 << 32)
+            number += 1
+            short = arguments.short_ttl or (arguments.seed is None and number % SHORT_TTL_EVERY == 0)
+            print(f"seed {seed}{' (short TTLs)' if short else ''}", flush=True)
+            outcome = runs.run(seed, short)
+            print(outcome.report(), flush=True)
+            if arguments.seed is not None or time.monotonic() > deadline:
+                break
+        print(", ".join(f"{count} {what}" for what, count in runs.totals.items()))
+        print(", ".join(f"{kind} {count}" for kind, count in sorted(runs.kinds.items())))
+    return 1 if outcome is not None and outcome.differences else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""The merge against Cassandra itself: what SELECT shows must stand in PostgreSQL, however the mutations arrive."""
+
+from __future__ import annotations
+
+import random
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from casscade.devstack.cassandra import CassandraNode
+from casscade.testing.tables import ALL
+from tests.support.differential import CdcReader, connection_to, run_seed
+
+pytestmark = pytest.mark.servers
+
+OPERATIONS = 400
+
+
+@pytest.mark.requirement("FR-003")
+@pytest.mark.requirement("FR-025")
+@pytest.mark.parametrize("seed", [1, 2, random.randrange(1 << 32)], ids=["1", "2", "random"])
+def test_postgres_shows_what_cassandra_shows(
+    cassandra_node: CassandraNode, cassandra_session: Any, keyspace: str, database: str, seed: int
+) -> None:
+    print(f"seed {seed}")
+    with closing(CdcReader(cassandra_node.cdc_directory)) as reader, connection_to(database) as connection:
+        outcome = run_seed(cassandra_session, connection, reader, keyspace, seed, tables=ALL, operations=OPERATIONS)
+    print(outcome.report())
+    assert outcome.statements > OPERATIONS // 2
+    assert outcome.mutations > 0
+    assert outcome.rows > 0
+    assert outcome.differences == 0, outcome.report()
