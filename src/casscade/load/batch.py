@@ -22,6 +22,7 @@ from casscade.load.codecs import build_layout
 from casscade.load.control import ControlStore, DeadLetter
 from casscade.load.counters import BatchCounts
 from casscade.load.deletions import DeletionApplier
+from casscade.load.isolation import Poison, isolate
 from casscade.load.raw import Raw
 from casscade.load.relation_writer import RejectedRow, RelationWriter
 from casscade.load.tombstones import TombstoneStore
@@ -138,24 +139,57 @@ class BatchWriter:
     def apply(self, connection: Connection[Any], batch: Batch) -> BatchCounts:
         """Commit one batch; raises FencedError, psycopg errors, or InvariantError for an unknown table."""
         counts = BatchCounts()
-        now = int(self._clock())
+        letters = list(batch.dead_letters)
         with connection.transaction():
-            letters = list(batch.dead_letters)
-            for table_id, fold in batch.fold.tables.items():
-                target = self._targets.get(table_id)
-                if target is None:
-                    raise InvariantError("target_missing", f"No target for table id {uuid.UUID(bytes=table_id)}")
-                target.write(connection, fold, now, counts)
-                letters += self._rejected(target, fold)
-            if letters:
-                self.control.set_aside(connection, letters)
-                counts.dead_letters.update(letter.code for letter in letters)
-            for progress in batch.progress:
-                self._commit_progress(connection, progress)
-            position = batch.position if batch.position is not None else self.position
-            self.control.advance(connection, self.source, self.epoch, position)
+            self._write(connection, batch.fold, counts, letters)
+            position = self._finish(connection, batch, counts, letters)
         self.position = max(self.position, position)
         return counts
+
+    def apply_isolated(self, connection: Connection[Any], batch: Batch) -> BatchCounts:
+        """Commit a batch that failed with a data error: what PostgreSQL refuses becomes dead letters, alone.
+
+        Raises what `apply` raises, and InvariantError when too much is refused (see `casscade.load.isolation`).
+        """
+        counts = BatchCounts()
+        letters = list(batch.dead_letters)
+
+        def write(part: Fold, counted: BatchCounts) -> None:
+            kept = len(letters)
+            try:
+                self._write(connection, part, counted, letters)
+            except BaseException:
+                del letters[kept:]
+                raise
+
+        with connection.transaction():
+            for poison in isolate(connection, batch.fold, write, counts):
+                letters.append(self._poison_letter(poison))
+            position = self._finish(connection, batch, counts, letters)
+        self.position = max(self.position, position)
+        return counts
+
+    def _write(self, connection: Connection[Any], fold: Fold, counts: BatchCounts, letters: list[DeadLetter]) -> None:
+        now = int(self._clock())
+        for table_id, table in fold.tables.items():
+            target = self._targets.get(table_id)
+            if target is None:
+                raise InvariantError("target_missing", f"No target for table id {uuid.UUID(bytes=table_id)}")
+            target.write(connection, table, now, counts)
+            letters += self._rejected(target, table)
+
+    def _finish(
+        self, connection: Connection[Any], batch: Batch, counts: BatchCounts, letters: list[DeadLetter]
+    ) -> Position:
+        """The rest of the transaction: dead letters, snapshot progress, the position, which is returned."""
+        if letters:
+            self.control.set_aside(connection, letters)
+            counts.dead_letters.update(letter.code for letter in letters)
+        for progress in batch.progress:
+            self._commit_progress(connection, progress)
+        position = batch.position if batch.position is not None else self.position
+        self.control.advance(connection, self.source, self.epoch, position)
+        return position
 
     def reap(self, connection: Connection[Any]) -> BatchCounts:
         """Apply what expired by now in all tables, each in a transaction of its own."""
@@ -166,8 +200,15 @@ class BatchWriter:
                 with connection.transaction():
                     looked_at = target.reap(connection, int(self._clock()), counts)
                     if looked_at:
+                        self._request_rechecks(connection)
                         self.control.advance(connection, self.source, self.epoch, self.position)
         return counts
+
+    def _request_rechecks(self, connection: Connection[Any]) -> None:
+        for table_id, target in self._targets.items():
+            if target.rows.doubtful:
+                self.control.request_rechecks(connection, uuid.UUID(bytes=table_id), target.rows.doubtful)
+                target.rows.doubtful = []
 
     def purge(self, connection: Connection[Any]) -> int:
         """Forget tombstones whose time is over; returns how many."""
@@ -189,11 +230,22 @@ class BatchWriter:
                     update.static_row = row.row
                 else:
                     update.rows = [row.row]
-                encoded = encode_mutation([update], _LETTER_ENCODING)
-                event = f"{self.source}:row:{uuid.uuid5(uuid.NAMESPACE_OID, encoded.hex())}"
-                letters.append(
-                    DeadLetter(
-                        event, target.target.table.full_name, row.error.code, row.error.what, _LETTER_ENCODING, encoded
-                    )
-                )
+                letters.append(self._letter(target, update, row.error.code, row.error.what))
         return letters
+
+    def _poison_letter(self, poison: Poison) -> DeadLetter:
+        table = poison.table
+        update = PartitionUpdate(table.table, b"")
+        for (partition_key, _), row in table.rows.items():
+            update.key, update.rows = partition_key, [row]
+        for partition_key, static in table.statics.items():
+            update.key, update.static_row = partition_key, static
+        for partition_key, deletions in table.deletions.items():
+            update.key, update.deletion = partition_key, deletions.deletion
+            update.range_tombstones = deletions.ranges
+        return self._letter(self._targets[table.table.id], update, poison.code, poison.message)
+
+    def _letter(self, target: TargetWriter, update: PartitionUpdate, code: str, message: str) -> DeadLetter:
+        encoded = encode_mutation([update], _LETTER_ENCODING)
+        event = f"{self.source}:row:{uuid.uuid5(uuid.NAMESPACE_OID, encoded.hex())}"
+        return DeadLetter(event, target.target.table.full_name, code, message, _LETTER_ENCODING, encoded)

@@ -24,6 +24,7 @@ from casscade.core.position import Position
 from casscade.load.batch import Batch, BatchWriter
 from casscade.load.batcher import Batcher
 from casscade.load.counters import BatchCounts
+from casscade.load.isolation import is_data_error
 from casscade.transport.direct import DirectTransport
 
 # Two batches wait while one is written: enough to keep the writer busy, few enough to keep memory flat.
@@ -158,7 +159,12 @@ class Loader:
 
     def _apply(self, connection: Connection[Any], batch: Batch) -> None:
         started = time.monotonic()
-        counts = self._writer.apply(connection, batch)
+        try:
+            counts = self._writer.apply(connection, batch)
+        except psycopg.Error as error:
+            if not is_data_error(error):
+                raise
+            counts = self._writer.apply_isolated(connection, batch)
         self._observer.committed(
             Committed(counts, time.time(), time.monotonic() - started, batch.write_times, self._writer.position)
         )

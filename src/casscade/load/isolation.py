@@ -1,0 +1,119 @@
+"""Finds the rows of a batch that PostgreSQL refuses, by halves, inside the transaction of the batch.
+
+Invariant: afterwards every item of the fold is either written in the caller's transaction or returned as poison, and
+poison stands alone: nothing sound is set aside with it. Merging is a join, so writing a fold in parts, in any order,
+leaves the same rows as writing it whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psycopg
+from psycopg import Connection
+
+from casscade.core.errors import InvariantError
+from casscade.load.counters import BatchCounts
+from casscade.merge.fold import Fold, TableFold
+
+# Each costs a savepoint and some statements, about 3 ms and some halvings: five seconds at worst. Where more of one
+# batch is refused, the fault is not in the rows.
+POISON_ITEMS_MAX: Final = 500
+
+# Classes of SQLSTATE that say something about the rows: cardinality (two keys of Cassandra that are equal to
+# PostgreSQL), data, constraints, WITH CHECK OPTION, program limits (index and row size), errors raised by triggers.
+_DATA_CLASSES: Final = ("21", "22", "23", "44", "54", "P0")
+_DATA_STATES: Final = frozenset({"42804"})
+
+Write = Callable[[Fold, BatchCounts], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """One item that PostgreSQL refuses: a row, a static row or the deletions of one partition, alone in `table`."""
+
+    table: TableFold
+    code: str
+    message: str
+
+
+def is_data_error(error: psycopg.Error) -> bool:
+    """Whether the rows of the batch are the reason, so that the others can be written without them."""
+    state = error.sqlstate
+    return state is not None and (state[:2] in _DATA_CLASSES or state in _DATA_STATES)
+
+
+def isolate(connection: Connection[Any], fold: Fold, write: Write, counts: BatchCounts) -> list[Poison]:
+    """Write `fold` with `write`, in parts and each part in a savepoint; returns what was refused.
+
+    Raises the psycopg errors that are not about data, and InvariantError (`postgres_refuses_all`) when more than
+    `POISON_ITEMS_MAX` items are refused. Nothing may be committed then.
+    """
+    found: list[Poison] = []
+    parts = [fold]
+    while parts:
+        part = parts.pop()
+        counted = BatchCounts()
+        try:
+            with connection.transaction():
+                write(part, counted)
+        except psycopg.Error as error:
+            if not is_data_error(error):
+                raise
+            if size(part) > 1:
+                parts += halves(part)
+                continue
+            found.append(_poison(part, error))
+            if len(found) > POISON_ITEMS_MAX:
+                raise _refuses_all(error) from error
+            continue
+        counts.add(counted)
+    return found
+
+
+def size(fold: Fold) -> int:
+    """How many items a fold has: rows, static rows and partitions with deletions."""
+    return fold.row_count()
+
+
+def halves(fold: Fold) -> tuple[Fold, Fold]:
+    """Two folds of about half the items each; the items themselves are shared."""
+    parts = (Fold(), Fold())
+    half = size(fold) // 2
+    taken = 0
+    for table_id, table in fold.tables.items():
+        targets = (TableFold(table.table), TableFold(table.table))
+        for row_key, row in table.rows.items():
+            targets[taken >= half].rows[row_key] = row
+            taken += 1
+        for key, static in table.statics.items():
+            targets[taken >= half].statics[key] = static
+            taken += 1
+        for key, deletions in table.deletions.items():
+            targets[taken >= half].deletions[key] = deletions
+            taken += 1
+        for part, target in zip(parts, targets, strict=True):
+            if target.rows or target.statics or target.deletions:
+                part.tables[table_id] = target
+    return parts
+
+
+def _poison(part: Fold, error: psycopg.Error) -> Poison:
+    table = next(table for table in part.tables.values() if table.rows or table.statics or table.deletions)
+    # PostgreSQL's own text may quote values; the name of the constraint or of the data type does not.
+    place = error.diag.constraint_name or error.diag.datatype_name or ""
+    detail = f", {place}" if place else ""
+    message = f"PostgreSQL refuses it with SQLSTATE {error.sqlstate} ({type(error).__name__}{detail})"
+    return Poison(table, f"postgres_{error.sqlstate}", message)
+
+
+def _refuses_all(error: psycopg.Error) -> InvariantError:
+    return InvariantError(
+        "postgres_refuses_all",
+        f"PostgreSQL refused more than {POISON_ITEMS_MAX} rows of one batch, last with SQLSTATE {error.sqlstate} "
+        f"({type(error).__name__})",
+        now="the pipeline stops; the batch is not committed and will be applied again",
+        hint="look for constraints and triggers on the target tables; casscade check compares their columns",
+    )

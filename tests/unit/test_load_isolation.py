@@ -1,0 +1,159 @@
+"""Poison is found by halves: what PostgreSQL refuses is set aside alone, everything else is written once."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import errors
+
+from casscade.core.errors import InvariantError
+from casscade.core.mutation import Bound, PartitionUpdate, RangeTombstone, Row
+from casscade.core.table import TableShape
+from casscade.load.counters import BatchCounts
+from casscade.load.isolation import POISON_ITEMS_MAX, is_data_error, isolate
+from casscade.merge.fold import Fold, TableFold
+
+FIRST = TableShape(b"1" * 16, "ks", "first", [4], [])
+SECOND = TableShape(b"2" * 16, "ks", "second", [], [])
+Written = set[tuple[bytes, str, bytes, bytes]]
+
+
+def _row(key: int, ts: int = 1) -> Row:
+    row = Row(key.to_bytes(4, "big"), [key.to_bytes(4, "big")])
+    row.liveness_ts = ts
+    return row
+
+
+def _fold(rows: int) -> Fold:
+    """`rows` rows over two tables, and of the first table a static row and a deletion for every tenth partition."""
+    fold = Fold()
+    for number in range(rows):
+        update = PartitionUpdate(FIRST if number % 3 else SECOND, number.to_bytes(4, "big"))
+        update.rows = [_row(number)] if number % 3 else [Row(b"", [])]
+        update.rows[0].liveness_ts = 1
+        if number % 10 == 1 and update.table is FIRST:
+            static = Row(b"", [])
+            static.liveness_ts = 1
+            update.static_row = static
+            update.range_tombstones.append(RangeTombstone(Bound(1, [b"\0" * 4]), Bound(6, [b"\1" * 4]), 1))
+        fold.add([update])
+    return fold
+
+
+def _items_of(table: TableFold) -> Written:
+    table_id = table.table.id
+    found: Written = {(table_id, "row", *key) for key in table.rows}
+    found |= {(table_id, "static", key, b"") for key in table.statics}
+    return found | {(table_id, "deletions", key, b"") for key in table.deletions}
+
+
+def _items(fold: Fold) -> Written:
+    return set().union(*(_items_of(table) for table in fold.tables.values()))
+
+
+class FakePostgres:
+    """Keeps what was written in savepoints that stayed, and refuses what is poison."""
+
+    def __init__(self, poison: Written, error: type[psycopg.Error] = errors.ProgramLimitExceeded) -> None:
+        self.poison = poison
+        self.written: list[Written] = []
+        self.attempts = 0
+        self._error = error
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        kept = len(self.written)
+        try:
+            yield
+        except BaseException:
+            del self.written[kept:]
+            raise
+
+    def write(self, fold: Fold, counts: BatchCounts) -> None:
+        self.attempts += 1
+        items = _items(fold)
+        self.written.append(items)
+        counts.rows += len(items)
+        if items & self.poison:
+            raise self._error("index row size 5016 exceeds the maximum of secret")
+
+
+def _isolate(postgres: FakePostgres, fold: Fold) -> tuple[BatchCounts, list[Any]]:
+    counts = BatchCounts()
+    connection: Any = postgres
+    found = isolate(connection, fold, postgres.write, counts)
+    return counts, found
+
+
+@pytest.mark.requirement("FR-022")
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 1.0])
+@pytest.mark.parametrize("rows", [1, 2, 3, 100])
+def test_exactly_the_poison_is_set_aside(rows: int, share: float) -> None:
+    rng = random.Random(rows)
+    everything = _items(_fold(rows))
+    poison = {item for item in sorted(everything) if rng.random() < share}
+    postgres = FakePostgres(poison)
+    counts, found = _isolate(postgres, _fold(rows))
+    written = [item for items in postgres.written for item in items]
+    assert sorted(written) == sorted(everything - poison)
+    assert set().union(*(_items_of(one.table) for one in found)) == poison
+    assert all(len(_items_of(one.table)) == 1 for one in found)
+    assert counts.rows == len(written)
+
+
+@pytest.mark.requirement("FR-022")
+def test_one_poison_row_costs_the_logarithm_of_the_batch() -> None:
+    fold = _fold(1000)
+    poison = {sorted(_items(fold))[517]}
+    postgres = FakePostgres(poison)
+    _isolate(postgres, fold)
+    assert postgres.attempts <= 2 * math.ceil(math.log2(len(_items(_fold(1000))))) + 1
+
+
+def test_the_code_is_the_sqlstate_and_the_message_holds_no_value() -> None:
+    _, found = _isolate(FakePostgres(_items(_fold(1)), errors.UniqueViolation), _fold(1))
+    assert [one.code for one in found] == ["postgres_23505"]
+    assert "secret" not in found[0].message
+    assert "UniqueViolation" in found[0].message
+
+
+def test_other_errors_pass_and_nothing_stays() -> None:
+    postgres = FakePostgres(_items(_fold(9)), errors.AdminShutdown)
+    with pytest.raises(errors.AdminShutdown):
+        _isolate(postgres, _fold(9))
+    assert postgres.written == []
+
+
+def test_a_batch_full_of_poison_is_no_bad_row_but_a_wrong_table() -> None:
+    fold = _fold(POISON_ITEMS_MAX * 2)
+    with pytest.raises(InvariantError) as caught:
+        _isolate(FakePostgres(_items(fold), errors.DatatypeMismatch), fold)
+    assert caught.value.code == "postgres_refuses_all"
+    assert "42804" in caught.value.what
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (errors.NumericValueOutOfRange, True),
+        (errors.CheckViolation, True),
+        (errors.ProgramLimitExceeded, True),
+        (errors.DatatypeMismatch, True),
+        (errors.CardinalityViolation, True),
+        (errors.RaiseException, True),
+        (errors.UndefinedTable, False),
+        (errors.InsufficientPrivilege, False),
+        (errors.DiskFull, False),
+        (errors.DeadlockDetected, False),
+        (errors.QueryCanceled, False),
+        (psycopg.OperationalError, False),
+    ],
+)
+def test_which_errors_are_the_fault_of_a_row(error: type[psycopg.Error], expected: bool) -> None:
+    assert is_data_error(error("")) is expected
