@@ -16,7 +16,7 @@ from cassandra.query import UNSET_VALUE
 
 from casscade.cql.types import CqlType
 from casscade.testing.tables import Role, SampleColumn, SampleTable
-from casscade.testing.values import random_value
+from casscade.testing.values import random_element, random_value
 
 
 class Source(Protocol):
@@ -54,6 +54,10 @@ _UPPER: Final = ("<", "<=")
 
 def _random(type_: CqlType, source: Source) -> Any:
     return random_value(source.rng, type_)
+
+
+def _element(type_: CqlType, source: Source) -> Any:
+    return random_element(source.rng, type_)
 
 
 def _maybe(type_: CqlType, source: Source) -> Any:
@@ -182,7 +186,7 @@ class ShapeMaker:
                 return f"{name} = {name} {self._rng.choice('+-')} ?", [whole]
             case "map":
                 removed: Value = partial(_random, CqlType("set", (type_.args[0],)))
-                entry: list[Value] = [partial(_random, type_.args[0]), partial(_maybe, type_.args[1])]
+                entry: list[Value] = [partial(_element, type_.args[0]), partial(_maybe, type_.args[1])]
                 maps: list[Part] = [
                     (f"{name} = {name} + ?", [whole]),
                     (f"{name} = {name} - ?", [removed]),
@@ -207,7 +211,7 @@ class ShapeMaker:
             return column.name, []
         match type_.name:
             case "set" | "map":
-                return f"{column.name}[?]", [partial(_random, type_.args[0])]
+                return f"{column.name}[?]", [partial(_element, type_.args[0])]
             case "list":
                 return f"{column.name}[?]", [_index]
             case _:

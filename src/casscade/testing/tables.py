@@ -37,10 +37,11 @@ class SampleColumn:
 
 @dataclass(frozen=True)
 class SampleTable:
-    """A table by name, in whichever keyspace."""
+    """A table by name, in whichever keyspace; `default_ttl` in seconds, 0 for none."""
 
     name: str
     columns: tuple[SampleColumn, ...]
+    default_ttl: int = 0
 
     def of(self, role: Role) -> tuple[SampleColumn, ...]:
         """The columns of a role, in order."""
@@ -66,6 +67,8 @@ class SampleTable:
         key = ", ".join([f"({partition})", *(column.name for column in clustering)])
         order = ", ".join(f"{column.name} {'DESC' if column.descending else 'ASC'}" for column in clustering)
         options = [f"CLUSTERING ORDER BY ({order})"] if clustering else []
+        if self.default_ttl:
+            options.append(f"default_time_to_live = {self.default_ttl}")
         options.append(f"cdc = {'true' if cdc else 'false'}")
         return (
             f"CREATE TABLE {keyspace}.{self.name} ({', '.join(columns)}, PRIMARY KEY ({key})) "
@@ -100,6 +103,7 @@ def sample_table(
     clustering: Mapping[str, str] | None = None,
     statics: Mapping[str, str] | None = None,
     regulars: Mapping[str, str] | None = None,
+    default_ttl: int = 0,
 ) -> SampleTable:
     """A table by the CQL types of its columns; a clustering type may end with ` DESC`."""
     columns = []
@@ -109,7 +113,7 @@ def sample_table(
             definition = text.removesuffix(" DESC")
             parsed = parse_type(definition, _NO_KEYSPACE, _DEFINITIONS)
             columns.append(SampleColumn(column, definition, role, parsed, descending=definition != text))
-    return SampleTable(name, tuple(columns))
+    return SampleTable(name, tuple(columns), default_ttl)
 
 
 _SIMPLE: Final = (
@@ -184,8 +188,11 @@ NESTED: Final = sample_table(
     },
 )
 WIDE: Final = sample_table("wide", {"p": "int"}, {"c": "int"}, regulars={f"v{i:02}": "int" for i in range(70)})
+EXPIRING: Final = sample_table(
+    "expiring", {"p": "int"}, {"c": "int"}, {"s": "int"}, {"v": "int", "m": "map<int, text>"}, default_ttl=1_000_000
+)
 
-ALL: Final = (PLAIN, KEYS_ONLY, SIMPLE_TYPES, ORDERED, EVENTS, TYPED_KEYS, STATICS, COLLECTIONS, NESTED, WIDE)
+ALL: Final = (PLAIN, KEYS_ONLY, SIMPLE_TYPES, ORDERED, EVENTS, TYPED_KEYS, STATICS, COLLECTIONS, NESTED, WIDE, EXPIRING)
 
 
 def create_all(keyspace: str, tables: Sequence[SampleTable] = ALL) -> list[str]:

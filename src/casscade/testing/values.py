@@ -29,10 +29,10 @@ def random_value(rng: random.Random, type_: CqlType) -> Any:
         case "list":
             return [random_value(rng, type_.args[0]) for _ in range(rng.randint(0, _ELEMENTS_MAX))]
         case "set":
-            elements = {_hashable(random_value(rng, type_.args[0])) for _ in range(rng.randint(0, _ELEMENTS_MAX))}
+            elements = {_hashable(random_element(rng, type_.args[0])) for _ in range(rng.randint(0, _ELEMENTS_MAX))}
             return sorted(elements, key=repr)
         case "map":
-            keys = {_hashable(random_value(rng, type_.args[0])) for _ in range(rng.randint(0, _ELEMENTS_MAX))}
+            keys = {_hashable(random_element(rng, type_.args[0])) for _ in range(rng.randint(0, _ELEMENTS_MAX))}
             return {element: random_value(rng, type_.args[1]) for element in sorted(keys, key=repr)}
         case "tuple" | "udt":
             return tuple(None if rng.random() < 0.2 else random_value(rng, arg) for arg in type_.args)
@@ -40,6 +40,11 @@ def random_value(rng: random.Random, type_: CqlType) -> Any:
             return [random_value(rng, type_.args[0]) for _ in range(type_.dimension)]
         case _:
             return _SCALARS[type_.name](rng)
+
+
+def random_element(rng: random.Random, type_: CqlType) -> Any:
+    """A value that may stand in a set, or be a key of a map: 1.0 and 1.00 would be one element in Cassandra."""
+    return random_key(rng, type_) if type_.name == "decimal" else random_value(rng, type_)
 
 
 def random_key(rng: random.Random, type_: CqlType) -> Any:

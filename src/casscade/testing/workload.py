@@ -18,7 +18,7 @@ from casscade.testing.tables import Role, SampleTable
 from casscade.testing.values import random_key
 
 # A session keeps prepared statements; so many of a kind and table show what there is.
-SHAPES_MAX: Final = 12
+SHAPES_MAX: Final = 40
 _LONG_TTL: Final = (10_000, 10_000_000)
 _SHORT_TTL: Final = (1, 5)
 

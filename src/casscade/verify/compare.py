@@ -170,15 +170,16 @@ class _Side:
             copy = None if form is None else found.get(form)
             self.matched += copy is not None
             if copy != self.table.value_forms(row, static=self.static):
-                checker.suspect(key)
+                checker.suspect(key, form)
 
     def look_for_extra(self, page_rows: int, checker: _Checker) -> None:
         """Rows of PostgreSQL that Cassandra does not have become suspects."""
         for page in self.postgres.pages(page_rows):
             keys = [self.table.key_bytes(form) for form in page]
-            for key, row in zip(keys, self.table.find(keys, static=self.static), strict=True):
-                if row is None:
-                    checker.suspect(key)
+            for key, form, row in zip(keys, page, self.table.find(keys, static=self.static), strict=True):
+                # A form that Cassandra's type can't hold (microseconds in a timestamp) does not come back.
+                if row is None or self.table.key_forms(key) != form:
+                    checker.suspect(key, form)
 
 
 class _Checker:
@@ -192,12 +193,12 @@ class _Checker:
         self._settle_s = settle_s
         self._max_examples = max_examples
         self._show_values = show_values
-        self._suspects: dict[RawKey, None] = {}
+        self._suspects: dict[tuple[RawKey, Key | None], None] = {}
 
-    def suspect(self, key: RawKey) -> None:
+    def suspect(self, key: RawKey, form: Key | None) -> None:
         if len(self._suspects) >= SUSPECTS_MAX:
             self.settle()
-        self._suspects[key] = None
+        self._suspects[key, form] = None
 
     def settle(self) -> None:
         """Read the suspects again; what differs in every round is a difference."""
@@ -216,16 +217,18 @@ class _Checker:
 
     def _check_again(self) -> list[Difference]:
         side = self._side
-        keys = list(self._suspects)
-        rows = side.table.find(keys, static=side.static)
-        forms = [side.table.key_forms(key) for key in keys]
+        suspects = list(self._suspects)
+        rows = side.table.find([key for key, _ in suspects], static=side.static)
+        forms = [form for _, form in suspects]
         copies = side.postgres.find([form for form in forms if form is not None])
         found: list[Difference] = []
-        for key, form, row in zip(keys, forms, rows, strict=True):
-            expected = None if row is None else side.table.value_forms(row, static=side.static)
+        for (key, form), row in zip(suspects, rows, strict=True):
+            expected = None
+            if row is not None and side.table.key_forms(key) == form:
+                expected = side.table.value_forms(row, static=side.static)
             copy = None if form is None else copies.get(form)
             if expected == copy:
-                del self._suspects[key]
+                del self._suspects[key, form]
             else:
                 found.append(self._difference(side.relation, key, form, expected, copy))
         return found
