@@ -22,7 +22,7 @@ from casscade.snapshot.rows import TableScan
 from casscade.snapshot.scanner import PAGE_BYTES_MAX, ChunkBuilder, RateLimit, Scanner, ScanOptions, next_page_rows
 from casscade.snapshot.store import SnapshotStore, SnapshotTask
 from casscade.snapshot.wire import Page, RawSession, split_rows
-from casscade.transport.chunk import Chunk
+from casscade.transport.chunk import Chunk, SnapshotProgress
 
 TABLE = assign_indexes(
     Table(
@@ -138,7 +138,9 @@ def rows_of(chunks: list[Chunk]) -> list[tuple[int, int]]:
 
 
 def progress_of(chunks: list[Chunk]) -> list[tuple[int, int, bool]]:
-    return [(c.progress.token, c.progress.rows, c.progress.done) for c in chunks if c.progress is not None]
+    return [
+        (c.progress.token, c.progress.rows, c.progress.done) for c in chunks if isinstance(c.progress, SnapshotProgress)
+    ]
 
 
 @pytest.mark.requirement("FR-023")

@@ -40,6 +40,7 @@ class Row:
     - `clustering`: its values, in order; None where a value is null, b"" where it is empty.
     - `liveness_ts`, `liveness_ttl`, `liveness_expires_at`: the primary key liveness; `NO_TIMESTAMP`, 0, `NO_EXPIRY`
       when there is none.
+    - `liveness_unknown`: a snapshot saw the row, and CQL does not show its liveness: it may have one without expiry.
     - `deletion`: timestamp of the row deletion or `NO_TIMESTAMP`.
     - `cells`: column index -> cell. `complex`: column index -> multi-cell column, or None when there are none.
     """
@@ -53,6 +54,7 @@ class Row:
         "liveness_expires_at",
         "liveness_ts",
         "liveness_ttl",
+        "liveness_unknown",
     )
 
     def __init__(self, key: bytes, clustering: list[bytes | None]) -> None:
@@ -61,6 +63,7 @@ class Row:
         self.liveness_ts: int = NO_TIMESTAMP
         self.liveness_ttl: int = 0
         self.liveness_expires_at: int = NO_EXPIRY
+        self.liveness_unknown: bool = False
         self.deletion: int = NO_TIMESTAMP
         self.cells: dict[int, Cell] = {}
         self.complex: dict[int, ComplexColumn] | None = None

@@ -28,19 +28,19 @@ from casscade.load.relation_writer import RejectedRow, RelationWriter
 from casscade.load.tombstones import TombstoneStore
 from casscade.merge.fold import Fold, TableFold
 from casscade.schema.mapping import Relation, Target
-from casscade.transport.chunk import SnapshotProgress
+from casscade.transport.chunk import Progress
 
 REAP_ROWS_MAX = 5000
 # Dead letters that were made from folded rows are encoded as Cassandra 5.0 writes them.
 _LETTER_ENCODING = 8
 
 
-CommitProgress = Callable[[Connection[Any], SnapshotProgress], None]
+CommitProgress = Callable[[Connection[Any], Progress], None]
 
 
-def no_snapshot(_connection: Connection[Any], progress: SnapshotProgress) -> None:
+def no_snapshot(_connection: Connection[Any], progress: Progress) -> None:
     """For writers that never see a snapshot."""
-    raise InvariantError("snapshot_unexpected", f"Progress of snapshot task {progress.task_id} came to a plain writer")
+    raise InvariantError("snapshot_unexpected", f"{type(progress).__name__} came to a writer without a snapshot")
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ class Batch:
 
     fold: Fold
     position: Position | None = None
-    progress: list[SnapshotProgress] = field(default_factory=list)
+    progress: list[Progress] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     write_times: list[int] = field(default_factory=list)
 

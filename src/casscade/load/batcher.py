@@ -90,6 +90,8 @@ class Batcher:
                 write_times.append(_write_time(updates[0]))
             for update in updates:
                 self._rows += len(update.rows) or 1
+                if not streamed:
+                    _mark_unknown(update)
             fold.add(updates)
         self.counts["decoded"] += len(chunk.mutations)
         self._bytes += chunk.size
@@ -137,6 +139,12 @@ class Batcher:
             )
         )
         return []
+
+
+def _mark_unknown(update: PartitionUpdate) -> None:
+    """CQL does not show the liveness of rows (see `casscade.snapshot.rows`)."""
+    for row in update.rows:
+        row.liveness_unknown = row.liveness_ts == NO_TIMESTAMP
 
 
 def _write_time(update: PartitionUpdate) -> int:

@@ -12,8 +12,9 @@ from typing import Final
 
 from casscade.core.cell import NO_EXPIRY, NO_TIMESTAMP
 from casscade.core.errors import BadDataError
+from casscade.core.keys import split_partition_key
 from casscade.core.mutation import Row
-from casscade.load.layout import RowLayout, split_partition_key, without_value
+from casscade.load.layout import RowLayout, without_value
 from casscade.merge.row import drop_expired_values, is_visible, newest_timestamp, next_expiry
 from casscade.merge.state import encode_state
 

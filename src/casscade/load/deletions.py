@@ -12,10 +12,10 @@ from typing import Any
 from psycopg import Connection
 
 from casscade.core.cell import NO_TIMESTAMP
+from casscade.core.keys import split_partition_key
 from casscade.core.mutation import RangeTombstone, Row
 from casscade.cql.bounds import ClusteringOrder
 from casscade.load.counters import BatchCounts
-from casscade.load.layout import split_partition_key
 from casscade.load.raw import Raw, int8
 from casscade.load.relation_writer import RelationWriter, RowItem
 from casscade.load.tombstones import PARTITION, StoredDeletion, pack_bound, unpack_range

@@ -63,26 +63,6 @@ class RowLayout:
         self.field_count: int = len(keys) + len(values) + 5
 
 
-def split_partition_key(key: bytes, columns: int) -> list[bytes]:
-    """The values of a serialized partition key (`CompositeType` when there are several columns)."""
-    if columns == 1:
-        return [key]
-    values: list[bytes] = []
-    offset = 0
-    while offset < len(key):
-        length = int.from_bytes(key[offset : offset + 2], "big")
-        values.append(key[offset + 2 : offset + 2 + length])
-        offset += length + 3
-    return values
-
-
-def join_partition_key(values: list[bytes]) -> bytes:
-    """The inverse of `split_partition_key`."""
-    if len(values) == 1:
-        return values[0]
-    return b"".join([len(value).to_bytes(2, "big") + value + b"\x00" for value in values])
-
-
 def without_value(cell: Cell) -> Cell:
     """The cell of a column that is not replicated: that it lives matters for the row, what it holds does not."""
     if cell[3] is None or cell[2] == COUNTER_TTL:

@@ -22,7 +22,7 @@ from casscade.load.raw import fields
 from casscade.load.row_reader import StoredRow, read_row
 from casscade.load.tombstones import RowTombstone, TombstoneStore, row_key, row_of
 from casscade.merge.fold import RowKey
-from casscade.merge.row import is_empty, merge_rows
+from casscade.merge.row import is_empty, is_visible, merge_rows
 from casscade.schema.mapping import Relation
 
 RowItem = tuple[bytes, Row]
@@ -43,8 +43,9 @@ class RejectedRow:
 class RelationWriter:
     """Writes rows of one relation over one connection at a time.
 
-    `prepare` must run once on each new connection. `rejected` collects rows whose keys PostgreSQL can't hold; the
-    caller sets them aside in the same transaction.
+    `prepare` must run once on each new connection. `rejected` collects rows whose keys PostgreSQL can't hold, `doubtful`
+    (partition key, clustering) of rows that are not visible any more although Cassandra may show them, because a
+    snapshot could not see their liveness; the caller takes care of both in the same transaction.
     """
 
     def __init__(self, relation: Relation, layout: RowLayout, tombstones: TombstoneStore) -> None:
@@ -53,6 +54,7 @@ class RelationWriter:
         self.tombstones = tombstones
         self.sql = TargetSql(relation, f"casscade_stage_{tombstones.target_no}")
         self.rejected: list[RejectedRow] = []
+        self.doubtful: list[tuple[bytes, list[bytes | None]]] = []
         self._encoder = RowEncoder(layout)
 
     def prepare(self, connection: Connection[Any]) -> None:
@@ -62,11 +64,11 @@ class RelationWriter:
 
     def write(self, connection: Connection[Any], rows: dict[RowKey, Row], now: int, counts: BatchCounts) -> None:
         """Merge `rows` into the relation; `now` is the second at which expiry is judged."""
-        self.rejected = []
+        self.rejected, self.doubtful = [], []
         if not rows:
             return
         items = [(key[0], row) for key, row in rows.items()]
-        met = self._meet_tombstones(connection, items) if self.tombstones.rows_exist else set()
+        met = self._meet_tombstones(connection, items, now) if self.tombstones.rows_exist else set()
         staged = self._stage(connection, items, now, merged=False)
         used = {encoded.op for _, encoded in staged.values()}
         decided = self._execute_decisions(connection, used)
@@ -111,6 +113,9 @@ class RelationWriter:
         if ops.OP_REMOVE not in used:
             return set()
         counts.removed += connection.execute(self.sql.remove).rowcount
+        for (partition_key, row), encoded in staged.values():
+            if encoded.op == ops.OP_REMOVE:
+                self._doubt(partition_key, row)
         return self._put_tombstones(
             connection, [(item, encoded) for item, encoded in staged.values() if encoded.op == ops.OP_REMOVE]
         )
@@ -128,15 +133,23 @@ class RelationWriter:
                 break
         connection.execute("CLOSE casscade_rows")
 
-    def _meet_tombstones(self, connection: Connection[Any], items: list[RowItem]) -> set[bytes]:
+    def _meet_tombstones(self, connection: Connection[Any], items: list[RowItem], now: int) -> set[bytes]:
         """Merge the state of rows that are not visible into the new rows; returns the keys that were met."""
-        by_key = {row_key(partition_key, row.key): row for partition_key, row in items}
+        by_key = {row_key(item[0], item[1].key): item for item in items}
         met: set[bytes] = set()
         for tombstone in self.tombstones.find_rows(connection, list(by_key)):
-            row = by_key[tombstone.key]
+            partition_key, row = by_key[tombstone.key]
+            was_visible = is_visible(row, now)
             merge_rows(row, row_of(tombstone, row))
+            if was_visible and not is_visible(row, now):
+                self._doubt(partition_key, row)
             met.add(tombstone.key)
         return met
+
+    def _doubt(self, partition_key: bytes, row: Row) -> None:
+        """Note a row that lost its last value and may have a liveness; one that was deleted as a whole has not."""
+        if row.liveness_unknown and (row.cells or row.complex is not None):
+            self.doubtful.append((partition_key, row.clustering))
 
     def _stage(
         self, connection: Connection[Any], items: list[RowItem], now: int, *, merged: bool, truncate: bool = True

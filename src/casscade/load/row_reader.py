@@ -8,8 +8,9 @@ from __future__ import annotations
 from casscade.commitlog.encoder import clustering_key
 from casscade.core.cell import NO_TIMESTAMP
 from casscade.core.errors import CorruptionError
+from casscade.core.keys import join_partition_key
 from casscade.core.mutation import Row
-from casscade.load.layout import RowLayout, join_partition_key
+from casscade.load.layout import RowLayout
 from casscade.merge.state import decode_state
 
 

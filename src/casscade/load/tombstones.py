@@ -14,6 +14,7 @@ from typing import Any
 from psycopg import Connection, sql
 
 from casscade.core.errors import CorruptionError
+from casscade.core.keys import pack_values, unpack_values
 from casscade.core.mutation import Bound, RangeTombstone, Row
 from casscade.load.control import ControlStore
 from casscade.merge.state import decode_state
@@ -49,28 +50,16 @@ def row_key(partition_key: bytes, clustering_key: bytes) -> bytes:
 
 
 def pack_bound(bound: Bound) -> bytes:
-    """A bound as bytes: its kind, then each value with its length (-1 for null)."""
-    parts = [bytes((bound.kind,))]
-    for value in bound.values:
-        parts.append(b"\xff\xff\xff\xff" if value is None else len(value).to_bytes(4, "big") + value)
-    return b"".join(parts)
+    """A bound as bytes: its kind, then its values."""
+    return bytes((bound.kind,)) + pack_values(bound.values)
 
 
 def unpack_bound(packed: bytes) -> Bound:
     """The inverse of `pack_bound`."""
-    values: list[bytes | None] = []
-    offset = 1
-    while offset < len(packed):
-        length = int.from_bytes(packed[offset : offset + 4], "big", signed=True)
-        offset += 4
-        if length < 0:
-            values.append(None)
-            continue
-        if offset + length > len(packed):
-            raise CorruptionError("state_corrupt", "A stored range tombstone ends too early")
-        values.append(packed[offset : offset + length])
-        offset += length
-    return Bound(packed[0], values)
+    try:
+        return Bound(packed[0], unpack_values(packed, 1))
+    except ValueError:
+        raise CorruptionError("state_corrupt", "A stored range tombstone ends too early") from None
 
 
 def unpack_range(stored: StoredDeletion) -> RangeTombstone:

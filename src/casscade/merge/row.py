@@ -32,6 +32,8 @@ def merge_rows(row: Row, other: Row) -> None:
         row.liveness_ts = other.liveness_ts
         row.liveness_ttl = other.liveness_ttl
         row.liveness_expires_at = other.liveness_expires_at
+    if other.liveness_unknown:
+        row.liveness_unknown = True
     cells = row.cells
     for index, cell in other.cells.items():
         mine = cells.get(index)

@@ -13,6 +13,8 @@ state (NULL). Else (all integers big-endian, `leb` an unsigned LEB128, `age` = `
                          are tombstones at _cdc_ts
       0x08 BASE          i64 timestamp, u8 n, n bytes of bitmap: a column whose bit is clear was written at that
                          timestamp, one whose bit is set at _cdc_ts (bit i of byte i/8, lowest first)
+      0x20 UNKNOWN       a snapshot saw the row: it may have a liveness that CQL does not show; left out when a
+                         liveness without expiry is known, since then it makes no difference
       0x10 PARTS         u8 parts, then those present, in this order:
         0x01 row deletion        age
         0x02 expiring liveness   age, leb ttl, leb expires_at
@@ -35,6 +37,7 @@ LIVENESS: Final = 0x02
 NULLS: Final = 0x04
 BASE: Final = 0x08
 PARTS: Final = 0x10
+UNKNOWN: Final = 0x20
 
 _EXPIRES: Final = 0x01
 _VALUE: Final = 0x02
@@ -109,6 +112,8 @@ def encode_state(row: Row, newest: int, kept: set[int], columns: int) -> bytes |
     elif row.liveness_ts != newest:
         flags |= LIVENESS
         head += (row.liveness_ts & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "big")
+    if row.liveness_unknown and (row.liveness_ts == NO_TIMESTAMP or expiring_liveness):
+        flags |= UNKNOWN
     tombstones = 0
     for cell in row.cells.values():
         if cell[3] is None and cell[2] == 0 and cell[0] == newest:
@@ -260,6 +265,8 @@ def decode_state(row: Row, newest: int, state: bytes | None, values: dict[int, b
     bitmap = b""
     if flags & NO_LIVENESS:
         row.liveness_ts = NO_TIMESTAMP
+    if flags & UNKNOWN:
+        row.liveness_unknown = True
     if flags & LIVENESS:
         row.liveness_ts = int.from_bytes(reader.take(8), "big", signed=True)
     if flags & NULLS:

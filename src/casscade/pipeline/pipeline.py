@@ -6,18 +6,19 @@ and nothing is acknowledged after that.
 
 from __future__ import annotations
 
-import socket
+import random
 import threading
 import time
 import uuid
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from cassandra import ConsistencyLevel
+import psycopg
 
 from casscade.capture.follower import Follower
 from casscade.capture.space import SpaceGuard
 from casscade.config import PipelineConfig
+from casscade.core.backoff import Backoff
 from casscade.core.errors import RetryableError
 from casscade.core.position import Position
 from casscade.load.batch import BatchWriter
@@ -26,16 +27,12 @@ from casscade.load.control import ControlStore
 from casscade.load.loader import Loader
 from casscade.observability.health import State
 from casscade.observability.logs import get_logger
-from casscade.pipeline.catalog import Catalog
+from casscade.pipeline.catalog import SCHEMA_CHANGED, Catalog
 from casscade.pipeline.database import Database
 from casscade.pipeline.monitor import Monitor
+from casscade.pipeline.snapshots import SnapshotReader, Snapshots
 from casscade.schema.connect import CassandraSettings, connect, read_node, require_cdc_enabled
 from casscade.schema.mapping import Target
-from casscade.snapshot.ranges import split_ring
-from casscade.snapshot.rows import TableScan, require_scannable
-from casscade.snapshot.scanner import Scanner, ScanOptions
-from casscade.snapshot.store import SnapshotStore
-from casscade.snapshot.wire import RawSession
 from casscade.transport.direct import DirectTransport
 
 log = get_logger("casscade.pipeline")
@@ -44,6 +41,8 @@ _TICK_S: Final = 0.2
 _SPACE_INTERVAL_S: Final = 1.0
 _PROGRESS_INTERVAL_S: Final = 1.0
 _JOIN_TIMEOUT_S: Final = 15.0
+# Parts that ran this long were sound: their next failure is a first one again.
+STABLE_S: Final = 60.0
 
 
 @dataclass(slots=True)
@@ -52,8 +51,7 @@ class Parts:
 
     follower: Follower
     loader: Loader
-    scanner: Scanner | None
-    raw_session: RawSession | None
+    reader: SnapshotReader | None
     space: SpaceGuard
     stop: threading.Event
     capture_thread: threading.Thread
@@ -84,9 +82,7 @@ class Pipeline:
         self._stop = threading.Event()
         self._database = Database(config)
         self._control = ControlStore(config.name, config.postgres.control_schema)
-        self._snapshots = SnapshotStore(config.name, config.postgres.control_schema)
-        # Claims of snapshot tasks carry it: a restart on the same host frees what its earlier life left behind.
-        self._owner = f"{config.name}@{socket.gethostname()}"
+        self._snapshots = Snapshots(config, self._database, monitor)
 
     def stop(self) -> None:
         """Ask it to end; may be called by a signal handler."""
@@ -99,17 +95,32 @@ class Pipeline:
         self._database.open()
         cluster, session = connect(cassandra_settings(self._config))
         try:
-            while not self._stop.is_set():
-                parts = self._build(cluster, session)
-                try:
-                    self._supervise(parts)
-                except RetryableError as error:
-                    log.warning("the parts are built anew", code=error.code, reason=error.what)
-                finally:
-                    self._shut_down(parts)
+            self._keep_running(cluster, session)
         finally:
             cluster.shutdown()
             self._database.close()
+
+    def _keep_running(self, cluster: Any, session: Any) -> None:
+        """Build and watch the parts; after a transient failure or a change of schema build them anew."""
+        backoff = Backoff(random.random)
+        while not self._stop.is_set():
+            started = time.monotonic()
+            try:
+                parts = self._build(cluster, session)
+                try:
+                    self._supervise(parts)
+                finally:
+                    self._shut_down(parts)
+            except RetryableError as error:
+                reason, wait = error.what, 0.0 if error.code == SCHEMA_CHANGED else backoff.fail()
+            except psycopg.OperationalError as error:
+                reason, wait = f"PostgreSQL failed ({type(error).__name__})", backoff.fail()
+            else:
+                return
+            if time.monotonic() - started > STABLE_S:
+                backoff.succeed()
+            log.warning("the parts are built anew", reason=reason, wait_s=round(wait, 1))
+            self._stop.wait(wait)
 
     def _build(self, cluster: Any, session: Any) -> Parts:
         config, monitor = self._config, self._monitor
@@ -151,12 +162,15 @@ class Pipeline:
             on_anomaly=monitor.anomaly,
         )
         monitor.watch(follower, transport, batcher)
-        scanner, raw_session = self._scanner(cluster, targets, transport, node.release_version)
+        reader = None
+        if self._snapshots.wanted:
+            unfinished = self._snapshots.plan(targets, node.release_version)
+            reader = self._snapshots.reader(cluster, targets, unfinished, transport)
         failures: list[BaseException] = []
         thread = threading.Thread(target=_guarded(follower, failures, stop), name="capture", daemon=True)
         space = SpaceGuard(config.capture.cdc_directory, None, monitor.space_crossed)
         tables = [target.table.id for target in targets]
-        return Parts(follower, loader, scanner, raw_session, space, stop, thread, tables, failures)
+        return Parts(follower, loader, reader, space, stop, thread, tables, failures)
 
     def _writer(self, source: str, epoch: int, position: Position, targets: list[Target]) -> BatchWriter:
         writer = BatchWriter(self._control, source, epoch, commit_progress=self._snapshots.commit_progress)
@@ -166,49 +180,14 @@ class Pipeline:
                 writer.add_target(connection, target, self._config.load.tombstone_margin_seconds)
         return writer
 
-    def _scanner(
-        self, cluster: Any, targets: list[Target], transport: DirectTransport, release_version: str
-    ) -> tuple[Scanner | None, RawSession | None]:
-        config = self._config
-        if config.snapshot.mode == "never":
-            return None, None
-        with self._database.transaction() as connection:
-            for target in targets:
-                ranges = split_ring(config.snapshot.ranges_per_table)
-                self._snapshots.create_tasks(connection, target.table.id, target.table.full_name, ranges)
-            unfinished = [t for t in targets if not self._snapshots.finished(connection, [t.table.id])]
-            # Raising rolls the tasks back: a table that can't be read leaves no half-planned snapshot.
-            for target in unfinished:
-                require_scannable(target.table, release_version)
-            if not unfinished:
-                self._monitor.snapshot(self._snapshots.progress(connection))
-                return None, None
-        raw_session = RawSession(cluster)
-        scanner = Scanner(
-            raw_session,
-            {target.table.id: TableScan(target.table) for target in unfinished},
-            self._snapshots,
-            self._database.transaction,
-            transport.put,
-            ScanOptions(
-                ConsistencyLevel.name_to_value[config.cassandra.consistency],
-                page_rows=config.snapshot.page_rows,
-                workers=config.snapshot.workers,
-            ),
-            owner=self._owner,
-            on_page=lambda _task, _rows: None,
-        )
-        return scanner, raw_session
-
     def _supervise(self, parts: Parts) -> None:
         """Start the parts in their order and watch them; raises what stopped one of them."""
         parts.loader.start()
         parts.capture_thread.start()
-        if parts.scanner is not None:
-            parts.scanner.start()
-            log.info("snapshot started")
+        if parts.reader is not None:
+            parts.reader.start()
         next_space = next_progress = 0.0
-        snapshot_open = parts.scanner is not None
+        snapshot_open = parts.reader is not None and parts.reader.scanning
         while not self._stop.is_set() and not parts.stop.is_set():
             now = time.monotonic()
             for thread, beat in parts.loader.beats.items():
@@ -219,45 +198,23 @@ class Pipeline:
             if now >= next_space:
                 self._monitor.space(parts.space.check())
                 next_space = now + _SPACE_INTERVAL_S
+            if parts.reader is not None:
+                parts.reader.check()
             if snapshot_open and now >= next_progress:
-                snapshot_open = self._snapshot_open(parts)
+                snapshot_open = not self._snapshots.finished(parts.snapshot_tables)
                 next_progress = now + _PROGRESS_INTERVAL_S
             self._stop.wait(_TICK_S)
         for failure in (parts.loader.failure, *parts.capture_failure):
             if failure is not None:
                 raise failure
 
-    def _snapshot_open(self, parts: Parts) -> bool:
-        """Report the progress; False when the snapshot is durable as a whole."""
-        assert parts.scanner is not None
-        if not parts.scanner.running:
-            parts.scanner.join()
-        with self._database.transaction() as connection:
-            progress = self._snapshots.progress(connection)
-            finished = self._snapshots.finished(connection, parts.snapshot_tables)
-        self._monitor.snapshot(progress)
-        for table in progress:
-            log.info(
-                "snapshot",
-                table=table.source_name,
-                rows=table.rows,
-                ranges=f"{table.ranges_done}/{table.ranges_total}",
-                percent=round(100 * float(table.fraction), 1),
-                eta_seconds=None if table.eta_seconds is None else round(float(table.eta_seconds)),
-            )
-        return not finished
-
     def _shut_down(self, parts: Parts) -> None:
         parts.stop.set()
-        if parts.scanner is not None:
-            parts.scanner.stop()
         parts.loader.join(_JOIN_TIMEOUT_S)
         if parts.capture_thread.ident is not None:
             parts.capture_thread.join(_JOIN_TIMEOUT_S)
-        if parts.scanner is not None and parts.scanner.running:
-            parts.scanner.join(_JOIN_TIMEOUT_S)
-        if parts.raw_session is not None:
-            parts.raw_session.close()
+        if parts.reader is not None:
+            parts.reader.shut_down(_JOIN_TIMEOUT_S)
         for thread in ("decode", "write"):
             self._monitor.health.retire(thread)
 

@@ -5,17 +5,16 @@ and end when Cassandra's cells end; nulls yield nothing; no deletion is ever mad
 stream in any order: whatever was written, overwritten or deleted since has a newer timestamp and wins, and whatever
 the page saw and the stream brings again is the same cell.
 
-CQL does not show the primary key liveness of a row, so it is approximated:
+CQL does not show the primary key liveness of a row, which keeps it visible when all its columns are null:
 
-- all cells expire: liveness with the oldest write time that ends with the last of them (`INSERT ... USING TTL`);
-- else some cell does not expire: liveness with the oldest write time of the row's cells (`INSERT`);
-- no cell is alive but the row is visible, so it has a liveness: one with `OLDEST`, which any deletion removes.
+- a row of which no cell is alive is visible, so it has a liveness: it gets one with `OLDEST`, which any deletion
+  removes;
+- any other row is loaded without liveness and marked (`Row.liveness_unknown`). Should its last cell end or be deleted
+  later, the loader asks for a recheck: the row is read again by its key (`casscade.snapshot.recheck`), and a row that
+  Cassandra still shows gets its liveness then.
 
-It is wrong for a row that was made by `UPDATE` alone (it has no liveness) and whose columns are all set to null one
-by one afterwards: Cassandra drops the row, the copy keeps it with nulls until the row is deleted. It is wrong the
-other way for a row whose columns were all rewritten with a TTL after an `INSERT` without: the copy drops it when they
-end. And deletions from before capture began are not known: a write older than such a deletion that reaches a replica
-late (a hint) is taken for a new one.
+What CQL hides for good: whether the liveness of a row without cells expires, and deletions from before capture began
+(a write older than such a deletion that reaches a replica late, as a hint, is taken for a new one).
 """
 
 from __future__ import annotations
@@ -23,8 +22,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from casscade.core.cell import NO_EXPIRY, NO_TIMESTAMP, Cell
+from casscade.core.cell import NO_TIMESTAMP, Cell
 from casscade.core.errors import ConfigurationError
+from casscade.core.keys import join_partition_key, split_partition_key, unpack_values
 from casscade.core.limits import CHUNK_BYTES_MAX
 from casscade.core.mutation import ComplexColumn, PartitionUpdate, Row
 from casscade.core.table import TableShape
@@ -75,7 +75,16 @@ class TableScan:
         self._statics = [_ScanColumn(column, offset + 3 * i) for i, column in enumerate(table.statics)]
         offset += 3 * len(self._statics)
         self._regulars = [_ScanColumn(column, offset + 3 * i) for i, column in enumerate(table.regulars)]
-        self.query: str = _query(table)
+        self.query: str = f"{_select(table)} WHERE {_token(table)} > ? AND {_token(table)} <= ?"
+        keys = (*table.partition_key, *table.clustering)
+        self.point_query: str = f"{_select(table)} WHERE " + " AND ".join(
+            f"{cql_identifier(column.name)} = ?" for column in keys
+        )
+
+    def key_values(self, partition_key: bytes, clustering: bytes) -> list[bytes]:
+        """The values that `point_query` binds, from a serialized partition key and packed clustering values."""
+        values = split_partition_key(partition_key, self._keys)
+        return [*values, *(value or b"" for value in unpack_values(clustering))]
 
     def read_page(self, rows: Sequence[RawRow], now: int) -> list[ScannedPartition]:
         """The partitions of one page in its order; `now` is the second at which TTLs were computed.
@@ -106,13 +115,7 @@ class TableScan:
         return parts
 
     def _partition_key(self, raw: RawRow) -> bytes:
-        if self._keys == 1:
-            return raw[1] or b""
-        parts = bytearray()
-        for value in raw[1 : 1 + self._keys]:
-            component = value or b""
-            parts += len(component).to_bytes(2, "big") + component + b"\0"
-        return bytes(parts)
+        return join_partition_key([value or b"" for value in raw[1 : 1 + self._keys]])
 
     def _static_row(self, raw: RawRow, now: int) -> Row | None:
         row = Row(b"", [])
@@ -126,7 +129,8 @@ class TableScan:
         if self._clusterings and clustering[0] is None:
             return None
         row = Row(b"", clustering)
-        _set_liveness(row, _read_columns(row, raw, self._regulars, now))
+        if not _read_columns(row, raw, self._regulars, now):
+            row.liveness_ts = OLDEST
         return row
 
 
@@ -151,17 +155,6 @@ def _read_columns(row: Row, raw: RawRow, columns: list[_ScanColumn], now: int) -
             row.cells[column.index] = cell
             found.append(cell)
     return found
-
-
-def _set_liveness(row: Row, cells: list[Cell]) -> None:
-    if not cells:
-        row.liveness_ts = OLDEST
-        return
-    row.liveness_ts = min(cell[0] for cell in cells)
-    last = max(cells, key=lambda cell: cell[1])
-    if last[1] != NO_EXPIRY:
-        row.liveness_expires_at = last[1]
-        row.liveness_ttl = last[2]
 
 
 def require_scannable(table: Table, release_version: str) -> None:
@@ -192,12 +185,14 @@ def cql_identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _query(table: Table) -> str:
-    partition = ", ".join(cql_identifier(column.name) for column in table.partition_key)
-    token = f"token({partition})"
-    shown = [token, *(cql_identifier(column.name) for column in (*table.partition_key, *table.clustering))]
+def _token(table: Table) -> str:
+    return f"token({', '.join(cql_identifier(column.name) for column in table.partition_key)})"
+
+
+def _select(table: Table) -> str:
+    shown = [_token(table), *(cql_identifier(column.name) for column in (*table.partition_key, *table.clustering))]
     for column in (*table.statics, *table.regulars):
         name = cql_identifier(column.name)
         shown += [name, f"WRITETIME({name})", f"TTL({name})"]
     source = f"{cql_identifier(table.keyspace)}.{cql_identifier(table.name)}"
-    return " ".join(["SELECT", ", ".join(shown), "FROM", source, "WHERE", token, "> ? AND", token, "<= ?"])
+    return f"SELECT {', '.join(shown)} FROM {source}"  # noqa: S608 names are quoted, and no value is in it

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, Session
 from cassandra.protocol import ExecuteMessage, ProtocolHandler, ResultMessage, read_int
+from cassandra.query import BoundStatement
 
 from casscade.core.errors import ConfigurationError
 
@@ -110,10 +111,19 @@ class RawSession:
         """The next page of at most `rows` rows; raises the driver's exceptions."""
         bound = statement.bind(bounds)
         bound.fetch_size = rows
+        return self._fetch(bound, paging_state)
+
+    def _fetch(self, bound: Any, paging_state: bytes | None) -> Page:
         before = int(self._clock())
         result = self._session.execute(bound, execution_profile=EXEC_PROFILE_DEFAULT, paging_state=paging_state)
         told = getattr(result.response_future.message, "now_in_seconds", before)
         return Page(list(result.current_rows), int(told), result.paging_state)
+
+    def read(self, statement: Any, key: Sequence[bytes]) -> Page:
+        """The rows with the serialized key values `key`; raises the driver's exceptions."""
+        bound = BoundStatement(statement)
+        bound.values = list(key)
+        return self._fetch(bound, None)
 
     def close(self) -> None:
         """Close the session; the cluster stays open."""

@@ -25,6 +25,16 @@ class SnapshotProgress:
     done: bool
 
 
+@dataclass(frozen=True, slots=True)
+class RecheckProgress:
+    """Rows that were read again by their keys: the requests `ids` are answered when their chunk is durable."""
+
+    ids: tuple[int, ...]
+
+
+Progress = SnapshotProgress | RecheckProgress
+
+
 @dataclass(slots=True)
 class Chunk:
     """Raw mutations, one after another as they lie in their source.
@@ -36,7 +46,7 @@ class Chunk:
     - `end`: the position behind the chunk.
     - `captured_at`: Unix time in seconds when the chunk was read.
     - `size`: bytes of the mutations plus a constant for each, as the queue counts them.
-    - `progress`: set for chunks of a snapshot; their `end` is not a position in a commit log and is ignored.
+    - `progress`: set for chunks of a snapshot or recheck; their `end` is not a position in a commit log and is ignored.
     """
 
     source: str
@@ -46,4 +56,4 @@ class Chunk:
     mutations: list[bytes] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
     size: int = 0
-    progress: SnapshotProgress | None = None
+    progress: Progress | None = None

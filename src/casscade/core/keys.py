@@ -1,0 +1,51 @@
+"""Serialized keys and their parts.
+
+Invariant: joining what was split gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def split_partition_key(key: bytes, columns: int) -> list[bytes]:
+    """The values of a serialized partition key (`CompositeType` when there are several columns)."""
+    if columns == 1:
+        return [key]
+    values: list[bytes] = []
+    offset = 0
+    while offset < len(key):
+        length = int.from_bytes(key[offset : offset + 2], "big")
+        values.append(key[offset + 2 : offset + 2 + length])
+        offset += length + 3
+    return values
+
+
+def join_partition_key(values: Sequence[bytes]) -> bytes:
+    """The inverse of `split_partition_key`."""
+    if len(values) == 1:
+        return values[0]
+    return b"".join([len(value).to_bytes(2, "big") + value + b"\x00" for value in values])
+
+
+def pack_values(values: Sequence[bytes | None]) -> bytes:
+    """Values one after another, each behind its length as i32 (-1 for null)."""
+    return b"".join(
+        [b"\xff\xff\xff\xff" if value is None else len(value).to_bytes(4, "big") + value for value in values]
+    )
+
+
+def unpack_values(packed: bytes, offset: int = 0) -> list[bytes | None]:
+    """The inverse of `pack_values`; ValueError when the bytes end too early."""
+    values: list[bytes | None] = []
+    while offset < len(packed):
+        length = int.from_bytes(packed[offset : offset + 4], "big", signed=True)
+        offset += 4
+        if length < 0:
+            values.append(None)
+            continue
+        if offset + length > len(packed):
+            raise ValueError("packed values end too early")
+        values.append(packed[offset : offset + length])
+        offset += length
+    return values

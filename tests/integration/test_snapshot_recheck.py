@@ -1,0 +1,176 @@
+"""Rows of a snapshot that lose their last value stay exactly where Cassandra still shows them."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+from cassandra import ConsistencyLevel
+
+from casscade.commitlog.encoder import encode_mutation
+from casscade.core.cell import expiring_cell, tombstone_cell
+from casscade.core.mutation import PartitionUpdate, Row
+from casscade.core.position import Position
+from casscade.load.batch import BatchWriter
+from casscade.load.batcher import Batcher
+from casscade.load.control import ControlStore
+from casscade.load.raw import register
+from casscade.schema.connect import CassandraSettings, connect
+from casscade.schema.ddl import ExistingSchema, plan_target
+from casscade.schema.mapping import build_target
+from casscade.schema.reader import read_schema
+from casscade.snapshot.ranges import TOKEN_MAX, TOKEN_MIN
+from casscade.snapshot.recheck import Rechecker, RecheckStore
+from casscade.snapshot.rows import TableScan
+from casscade.snapshot.wire import RawSession
+from casscade.transport.chunk import Chunk, RecheckProgress, SnapshotProgress
+
+pytestmark = pytest.mark.servers
+
+
+class Copy:
+    """A table in both databases with a loader between them, driven by hand."""
+
+    def __init__(self, cassandra_node: Any, keyspace: str, connection: psycopg.Connection[Any]) -> None:
+        settings = CassandraSettings((cassandra_node.address,), "datacenter1", cassandra_node.port)
+        self.cluster, self.session = connect(settings)
+        table = read_schema(self.session).find(keyspace, "t")
+        assert table is not None
+        self.table = table
+        self.scan = TableScan(table)
+        self.shape = table.shape(replicated=True)
+        self.connection = connection
+        self.rechecks = RecheckStore("test", "casscade")
+        control = ControlStore("test", "casscade")
+        control.migrate(connection)
+        target = build_target(table, schema="copy")
+        for statement in plan_target(target, ExistingSchema()):
+            connection.execute(statement.sql.encode())
+        epoch, _ = control.acquire(connection, "node")
+        self.writer = BatchWriter(control, "node", epoch, commit_progress=self._commit_progress)
+        self.writer.add_target(connection, target, 0)
+        self.writer.prepare(connection)
+        self.batcher = Batcher(lambda: {self.shape.id: self.shape}, lambda _: False, batch_rows=1000, batch_s=1.0)
+        self.reader = RawSession(self.cluster)
+
+    def _commit_progress(self, connection: Any, progress: Any) -> None:
+        if isinstance(progress, RecheckProgress):
+            self.rechecks.answered(connection, progress)
+
+    def apply(self, chunk: Chunk, _stop: threading.Event | None = None) -> bool:
+        self.batcher.add(chunk)
+        self.writer.apply(self.connection, self.batcher.take())
+        return True
+
+    def snapshot(self) -> None:
+        statement = self.reader.prepare(self.scan.query, ConsistencyLevel.ONE)
+        page = self.reader.fetch(statement, (TOKEN_MIN, TOKEN_MAX), 1000, None)
+        mutations = [encode_mutation([part.update], 8) for part in self.scan.read_page(page.rows, page.now)]
+        offsets = list(range(len(mutations)))
+        self.apply(
+            Chunk("snapshot", 8, Position(0, 0), 0.0, mutations, offsets, 0, SnapshotProgress(1, 0, 1, done=True))
+        )
+
+    def stream(self, *rows: tuple[int, Row]) -> None:
+        mutations = []
+        for key, row in rows:
+            update = PartitionUpdate(self.shape, key.to_bytes(4, "big"))
+            update.rows.append(row)
+            mutations.append(encode_mutation([update], 8))
+        self.apply(Chunk("node", 8, Position(1, 1), 0.0, mutations, list(range(len(mutations)))))
+
+    def recheck(self) -> int:
+        @contextmanager
+        def transaction() -> Any:
+            with self.connection.transaction():
+                yield self.connection
+
+        rechecker = Rechecker(
+            self.reader,
+            {self.table.id: self.scan},
+            self.rechecks,
+            transaction,
+            self.apply,
+            threading.Event(),
+            ConsistencyLevel.ONE,
+        )
+        return rechecker.step()
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        return self.connection.execute("SELECT k, a FROM copy.t ORDER BY k").fetchall()
+
+    def requests(self) -> int:
+        row = self.connection.execute("SELECT count(*) FROM casscade.rechecks").fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+def without_value() -> Row:
+    row = Row(b"", [])
+    row.cells[0] = tombstone_cell(int(time.time() * 1e6))
+    return row
+
+
+@pytest.fixture
+def copy(cassandra_node: Any, cassandra_session: Any, keyspace: str, database: str) -> Any:
+    cassandra_session.execute(f"CREATE TABLE {keyspace}.t (k int PRIMARY KEY, a int) WITH cdc = true")
+    with psycopg.connect(database, autocommit=True) as connection:
+        register(connection)
+        built = Copy(cassandra_node, keyspace, connection)
+        yield built
+        built.reader.close()
+        built.cluster.shutdown()
+
+
+@pytest.mark.requirement("FR-001")
+def test_an_inserted_row_stays_and_an_updated_one_goes(copy: Copy, cassandra_session: Any, keyspace: str) -> None:
+    cassandra_session.execute(f"INSERT INTO {keyspace}.t (k, a) VALUES (1, 10)")
+    cassandra_session.execute(f"UPDATE {keyspace}.t SET a = 20 WHERE k = 2")
+    cassandra_session.execute(f"INSERT INTO {keyspace}.t (k) VALUES (3)")
+    copy.snapshot()
+    assert copy.rows() == [(1, 10), (2, 20), (3, None)]
+    for key in (1, 2):
+        cassandra_session.execute(f"DELETE a FROM {keyspace}.t WHERE k = {key}")
+    copy.stream((1, without_value()), (2, without_value()))
+    assert copy.requests() == 2
+    assert copy.recheck() == 2
+    assert copy.rows() == [(1, None), (3, None)]
+    assert copy.requests() == 0
+
+
+@pytest.mark.requirement("FR-008")
+def test_a_row_whose_values_expired_is_read_again(copy: Copy, cassandra_session: Any, keyspace: str) -> None:
+    cassandra_session.execute(f"INSERT INTO {keyspace}.t (k, a) VALUES (1, 10)")
+    copy.snapshot()
+    cassandra_session.execute(f"UPDATE {keyspace}.t USING TTL 1 SET a = 11 WHERE k = 1")
+    row = Row(b"", [])
+    now = int(time.time())
+    row.cells[0] = expiring_cell(now * 1_000_000 + 999_999, now + 1, 1, (11).to_bytes(4, "big"))
+    copy.stream((1, row))
+    assert copy.rows() == [(1, 11)]
+    time.sleep(2.1)
+    copy.writer.reap(copy.connection)
+    assert copy.rows() == []
+    copy.recheck()
+    assert copy.rows() == [(1, None)]
+
+
+def test_a_row_that_was_deleted_as_a_whole_is_not_read_again(copy: Copy, cassandra_session: Any, keyspace: str) -> None:
+    cassandra_session.execute(f"INSERT INTO {keyspace}.t (k, a) VALUES (1, 10)")
+    copy.snapshot()
+    deleted = Row(b"", [])
+    deleted.deletion = int(time.time() * 1e6)
+    copy.stream((1, deleted))
+    assert copy.rows() == []
+    assert copy.requests() == 0
+
+
+def test_a_request_for_a_table_that_is_gone_is_dropped(copy: Copy) -> None:
+    copy.writer.control.request_rechecks(copy.connection, uuid.uuid4(), [(b"k", [])])
+    assert copy.recheck() == 1
+    assert copy.requests() == 0
