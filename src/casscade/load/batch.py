@@ -185,6 +185,7 @@ class BatchWriter:
         if letters:
             self.control.set_aside(connection, letters)
             counts.dead_letters.update(letter.code for letter in letters)
+        self._request_rechecks(connection)
         for progress in batch.progress:
             self._commit_progress(connection, progress)
         position = batch.position if batch.position is not None else self.position

@@ -43,7 +43,7 @@ class RejectedRow:
 class RelationWriter:
     """Writes rows of one relation over one connection at a time.
 
-    `prepare` must run once on each new connection. `rejected` collects rows whose keys PostgreSQL can't hold, `doubtful`
+    `prepare` must run once on each new connection. `rejected` has rows whose keys PostgreSQL can't hold, `doubtful`
     (partition key, clustering) of rows that are not visible any more although Cassandra may show them, because a
     snapshot could not see their liveness; the caller takes care of both in the same transaction.
     """
@@ -64,7 +64,7 @@ class RelationWriter:
 
     def write(self, connection: Connection[Any], rows: dict[RowKey, Row], now: int, counts: BatchCounts) -> None:
         """Merge `rows` into the relation; `now` is the second at which expiry is judged."""
-        self.rejected, self.doubtful = [], []
+        self.rejected = []
         if not rows:
             return
         items = [(key[0], row) for key, row in rows.items()]
