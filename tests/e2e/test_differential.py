@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from casscade.devstack.cassandra import CassandraNode
-from casscade.testing.tables import ALL
+from casscade.testing.tables import ALL, COLLECTIONS, STATICS
 from tests.support.differential import CdcReader, connection_to, run_seed
 
 pytestmark = pytest.mark.servers
@@ -31,3 +31,21 @@ def test_postgres_shows_what_cassandra_shows(
     assert outcome.mutations > 0
     assert outcome.rows > 0
     assert outcome.differences == 0, outcome.report()
+
+
+def test_mutations_that_are_lost_are_noticed(
+    cassandra_node: CassandraNode, cassandra_session: Any, keyspace: str, database: str
+) -> None:
+    with closing(CdcReader(cassandra_node.cdc_directory)) as reader, connection_to(database) as connection:
+        outcome = run_seed(
+            cassandra_session,
+            connection,
+            reader,
+            keyspace,
+            3,
+            tables=(COLLECTIONS, STATICS),
+            operations=100,
+            keep=0.8,
+        )
+    assert outcome.differences > 0
+    assert outcome.dead_letters.total() == 0

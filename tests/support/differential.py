@@ -132,15 +132,26 @@ class Outcome:
 
 
 class Differential:
-    """One copy of the sample tables in `keyspace` and in a schema of the same name."""
+    """One copy of the sample tables in `keyspace` and in a schema of the same name.
+
+    `keep` is the part of the mutations that is applied: less than 1 must end in differences.
+    """
 
     def __init__(
-        self, session: Any, reader: CdcReader, connection: psycopg.Connection[Any], keyspace: str, seed: int
+        self,
+        session: Any,
+        reader: CdcReader,
+        connection: psycopg.Connection[Any],
+        keyspace: str,
+        seed: int,
+        *,
+        keep: float = 1.0,
     ) -> None:
         self._session = session
         self._reader = reader
         self._connection = connection
         self._keyspace = keyspace
+        self._keep = keep
         self._rng = random.Random(f"scramble {seed}")
         self.mutations: list[Mutation] = []
         self.shapes: dict[bytes, TableShape] = {}
@@ -202,7 +213,8 @@ class Differential:
 
     def _apply(self, writer: BatchWriter, outcome: Outcome) -> None:
         """The mutations in any order, a quarter of them twice, in batches of any size."""
-        order = [*self.mutations, *self._rng.sample(self.mutations, len(self.mutations) // 4)]
+        kept = self._rng.sample(self.mutations, int(len(self.mutations) * self._keep))
+        order = [*kept, *self._rng.sample(kept, len(kept) // 4)]
         self._rng.shuffle(order)
         largest = self._rng.choice((1, 5, 40, 400, 4000)) if len(order) < 1000 else self._rng.choice((40, 400, 4000))
         applied = 0
@@ -251,11 +263,12 @@ def run_seed(
     tables: tuple[SampleTable, ...],
     operations: int,
     short_ttl: bool = False,
+    keep: float = 1.0,
     on_difference: Callable[[Differential], None] = lambda _: None,
 ) -> Outcome:
     """One whole run in a keyspace that exists and is empty."""
     options = options_for(seed, short_ttl=short_ttl)
-    differential = Differential(session, reader, connection, keyspace, seed)
+    differential = Differential(session, reader, connection, keyspace, seed, keep=keep)
     workload = Workload(seed, keyspace, tables, options)
     outcome = differential.run(workload, tables, operations, 6.0 if short_ttl else 0.0)
     if outcome.differences:

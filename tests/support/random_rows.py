@@ -68,6 +68,7 @@ def random_row(
             row.complex = row.complex or {}
             row.complex[index] = ComplexColumn(deletion, cells)
     normalise(row)
+    row.liveness_unknown = not static and row.liveness_ts == NO_TIMESTAMP and rng.random() < 0.2
     return row
 
 
@@ -76,6 +77,7 @@ def copy_row(row: Row) -> Row:
     copy = Row(row.key, list(row.clustering))
     copy.liveness_ts, copy.liveness_ttl = row.liveness_ts, row.liveness_ttl
     copy.liveness_expires_at, copy.deletion = row.liveness_expires_at, row.deletion
+    copy.liveness_unknown = row.liveness_unknown
     copy.cells = dict(row.cells)
     if row.complex is not None:
         copy.complex = {i: ComplexColumn(c.deletion, dict(c.cells)) for i, c in row.complex.items()}
@@ -90,6 +92,7 @@ def content(row: Row) -> tuple[object, ...]:
         row.liveness_ts,
         row.liveness_ttl,
         row.liveness_expires_at,
+        row.liveness_unknown,
         row.deletion,
         dict(row.cells),
         {index: (column.deletion, dict(column.cells)) for index, column in columns.items()},

@@ -28,7 +28,7 @@ class Source(Protocol):
 
     def clustering(self, position: int) -> Any: ...
 
-    def timestamp(self) -> Any: ...
+    def timestamp(self, newest: float = 1.0) -> Any: ...
 
     def ttl(self) -> Any: ...
 
@@ -48,6 +48,9 @@ class Shape:
 
 _CHANCE_NULL: Final = 0.1
 _CHANCE_UNSET: Final = 0.08
+# With few write times a deletion at the newest ends everything it covers: rare, so that something is left to compare.
+_NEWEST_NARROW: Final = 0.4
+_NEWEST_BROAD: Final = 0.05
 _LOWER: Final = (">", ">=")
 _UPPER: Final = ("<", "<=")
 
@@ -70,6 +73,10 @@ def _maybe(type_: CqlType, source: Source) -> Any:
 
 def _timestamp(source: Source) -> Any:
     return source.timestamp()
+
+
+def _deletion_timestamp(newest: float, source: Source) -> Any:
+    return source.timestamp(newest)
 
 
 def _ttl(source: Source) -> Any:
@@ -173,7 +180,10 @@ class ShapeMaker:
         text = " AND ".join(part for part, _ in where)
         cql = f"DELETE {columns} FROM {self._name} {using}WHERE {text}{tail}"
         values = [value for _, part in targets for value in part]
-        values += [] if conditional else [_timestamp]
+        keys = sum(len(part) for _, part in self._row_key())
+        whole = sum(len(part) for text, part in where if " = " in text) == keys
+        timestamp = partial(_deletion_timestamp, _NEWEST_NARROW if whole else _NEWEST_BROAD)
+        values += [] if conditional else [timestamp]
         return Shape(cql, (*values, *(value for _, part in where for value in part)))
 
     def _assignment(self, column: SampleColumn) -> Part:

@@ -82,10 +82,13 @@ class Draw:
         """A value of a clustering column."""
         return self._workload.clustering(self._table, position)
 
-    def timestamp(self) -> Any:
-        """The write time in microseconds, or unset."""
+    def timestamp(self, newest: float = 1.0) -> Any:
+        """The write time in microseconds, or unset; `newest` is the chance that it may be the last of the range."""
         limits = self._workload.options.timestamps
-        return UNSET_VALUE if limits is None else self.rng.randint(*limits)
+        if limits is None:
+            return UNSET_VALUE
+        first, last = limits
+        return self.rng.randint(first, last if self.rng.random() < newest else max(first, last - 1))
 
     def ttl(self) -> Any:
         """Seconds, or unset."""
