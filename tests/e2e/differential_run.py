@@ -1,7 +1,7 @@
 """The differential test for as long as one likes: random seeds on fresh keyspaces, until the first difference.
 
     python -m tests.e2e.differential_run --minutes 10
-    python -m tests.e2e.differential_run --seed 4711 --operations 2000     one seed again
+    python -m tests.e2e.differential_run --seed 4711      the seeds of one keyspace again
 
 Invariant: what runs was started here and ends here; the exit status is 0 only if no run found a difference.
 """
@@ -30,9 +30,10 @@ from casscade.devstack.places import free_port
 from casscade.devstack.postgres import PostgresServer
 from casscade.schema.connect import silence_driver
 from casscade.testing.tables import ALL
-from tests.support.differential import CdcReader, Differential, Outcome, connection_to, run_seed
+from tests.support.differential import CdcReader, Differential, Outcome, connection_to
 
-SHORT_TTL_EVERY = 8
+# Seeds that share a keyspace, one after the other: the later ones meet what the earlier ones left.
+ROUNDS = 4
 
 
 @contextmanager
@@ -72,8 +73,11 @@ class LongRun:
         """Close what was opened."""
         self._reader.close()
 
-    def run(self, seed: int, short_ttl: bool) -> Outcome:
-        """One seed in a new keyspace and a new database, both dropped afterwards."""
+    def run(self, seed: int, rounds: int, deadline: float) -> Outcome:
+        """`seed` and the numbers after it, in a new keyspace and a new database, both dropped afterwards.
+
+        The last of all rounds lets rows expire. Ends at the first difference.
+        """
         name = f"diff_{seed}"
         replication = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
         self._session.execute(f"CREATE KEYSPACE {name} WITH replication = {replication}")
@@ -81,24 +85,25 @@ class LongRun:
             create = "CREATE DATABASE {} STRATEGY file_copy TEMPLATE template0"
             connection.execute(sql.SQL(create).format(sql.Identifier(name)))
         with connection_to(self._postgres.dsn(name)) as connection:
-            outcome = run_seed(
-                self._session,
-                connection,
-                self._reader,
-                name,
-                seed,
-                tables=ALL,
-                operations=self._operations,
-                short_ttl=short_ttl,
-                on_difference=explain,
-            )
+            differential = Differential(self._session, self._reader, connection, name, ALL)
+            for number in range(rounds):
+                outcome = differential.run(seed + number, self._operations, short_ttl=number == ROUNDS - 1)
+                print(outcome.report(), flush=True)
+                self._add(outcome)
+                if outcome.differences:
+                    explain(differential)
+                    break
+                if time.monotonic() > deadline:
+                    break
         with psycopg.connect(self._postgres.dsn(), autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
         self._session.execute(f"DROP KEYSPACE {name}", timeout=60)
+        return outcome
+
+    def _add(self, outcome: Outcome) -> None:
         self.kinds += outcome.kinds
         counts = {"seeds": 1, "statements": outcome.statements, "mutations": outcome.mutations}
         self.totals.update(counts | {"batches": outcome.batches, "rows": outcome.rows})
-        return outcome
 
 
 def explain(differential: Differential) -> None:
@@ -114,8 +119,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--operations", type=int, default=2000, help="operations of each seed")
-    parser.add_argument("--seed", type=int, help="run this seed alone")
-    parser.add_argument("--short-ttl", action="store_true", help="with --seed: let some rows expire")
+    parser.add_argument("--seed", type=int, help="run this seed and the ones after it in one keyspace")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="seeds in one keyspace")
     arguments = parser.parse_args()
     silence_driver()
     with (
@@ -125,14 +130,10 @@ def main() -> int:
     ):
         deadline = time.monotonic() + arguments.minutes * 60
         outcome = None
-        number = 0
         while outcome is None or not outcome.differences:
             seed = arguments.seed if arguments.seed is not None else random.randrange(1 << 32)
-            number += 1
-            short = arguments.short_ttl or (arguments.seed is None and number % SHORT_TTL_EVERY == 0)
-            print(f"seed {seed}{' (short TTLs)' if short else ''}", flush=True)
-            outcome = runs.run(seed, short)
-            print(outcome.report(), flush=True)
+            print(f"from seed {seed}", flush=True)
+            outcome = runs.run(seed, arguments.rounds, deadline)
             if arguments.seed is not None or time.monotonic() > deadline:
                 break
         print(", ".join(f"{count} {what}" for what, count in runs.totals.items()))

@@ -10,7 +10,7 @@ import random
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +38,7 @@ from casscade.testing.workload import Options, Workload
 from casscade.verify.compare import TableComparison, compare_table
 
 WAIT_S: Final = 30.0
+SHORT_TTL_WAIT_S: Final = 6.0
 SENTINEL: Final = "sentinel"
 Mutation = tuple[int, bytes]
 
@@ -132,9 +133,10 @@ class Outcome:
 
 
 class Differential:
-    """One copy of the sample tables in `keyspace` and in a schema of the same name.
+    """One copy of the sample tables in `keyspace`, which exists and is empty, and in a schema of the same name.
 
-    `keep` is the part of the mutations that is applied: less than 1 must end in differences.
+    Each `run` goes on where the one before ended. `keep` is the part of the mutations that is applied: less than 1
+    must end in differences.
     """
 
     def __init__(
@@ -143,7 +145,7 @@ class Differential:
         reader: CdcReader,
         connection: psycopg.Connection[Any],
         keyspace: str,
-        seed: int,
+        tables: tuple[SampleTable, ...],
         *,
         keep: float = 1.0,
     ) -> None:
@@ -151,29 +153,31 @@ class Differential:
         self._reader = reader
         self._connection = connection
         self._keyspace = keyspace
+        self._tables = tables
         self._keep = keep
-        self._rng = random.Random(f"scramble {seed}")
         self.mutations: list[Mutation] = []
         self.shapes: dict[bytes, TableShape] = {}
         self.targets: list[Target] = []
+        for statement in create_all(keyspace, tables):
+            session.execute(statement)
+        session.execute(f"CREATE TABLE {keyspace}.{SENTINEL} (id uuid PRIMARY KEY, v int) WITH cdc = true")
+        self._writer = self._prepare()
 
-    def run(self, workload: Workload, tables: tuple[SampleTable, ...], operations: int, wait_s: float) -> Outcome:
+    def run(self, seed: int, operations: int, *, short_ttl: bool = False) -> Outcome:
         """Write, read the commit log, apply it scrambled, wait for what expires, compare."""
-        for statement in create_all(self._keyspace, tables):
-            self._session.execute(statement)
-        self._session.execute(f"CREATE TABLE {self._keyspace}.{SENTINEL} (id uuid PRIMARY KEY, v int) WITH cdc = true")
+        workload = Workload(seed, self._keyspace, self._tables, options_for(seed, short_ttl=short_ttl))
         with closing(Runner(self._session)) as runner:
             for _ in range(operations):
                 runner.execute(next(workload))
             runner.flush()
-        outcome = Outcome(workload.seed, runner.counts, runner.statements)
-        writer = self._prepare(tables)
-        self.mutations = self._collect()
-        outcome.mutations = len(self.mutations)
-        self._apply(writer, outcome)
-        if wait_s:
-            time.sleep(wait_s)
-        writer.reap(self._connection)
+        outcome = Outcome(seed, runner.counts, runner.statements)
+        mutations = self._collect()
+        self.mutations += mutations
+        outcome.mutations = len(mutations)
+        self._apply(mutations, random.Random(f"scramble {seed}"), outcome)
+        if short_ttl:
+            time.sleep(SHORT_TTL_WAIT_S)
+        self._writer.reap(self._connection)
         for target in self.targets:
             outcome.comparisons.append(
                 compare_table(
@@ -188,9 +192,9 @@ class Differential:
             )
         return outcome
 
-    def _prepare(self, tables: tuple[SampleTable, ...]) -> BatchWriter:
+    def _prepare(self) -> BatchWriter:
         schema = read_schema(self._session)
-        names = {table.name for table in tables}
+        names = {table.name for table in self._tables}
         replicated = [t for t in schema.tables.values() if t.keyspace == self._keyspace and t.name in names]
         self.shapes = {t.id.bytes: t.shape(replicated=t in replicated) for t in schema.tables.values()}
         self.targets = [build_target(table) for table in replicated]
@@ -211,19 +215,19 @@ class Differential:
         tables = {target.table.id.bytes for target in self.targets}
         return self._reader.read_until(sentinel.bytes, tables)
 
-    def _apply(self, writer: BatchWriter, outcome: Outcome) -> None:
+    def _apply(self, mutations: list[Mutation], rng: random.Random, outcome: Outcome) -> None:
         """The mutations in any order, a quarter of them twice, in batches of any size."""
-        kept = self._rng.sample(self.mutations, int(len(self.mutations) * self._keep))
-        order = [*kept, *self._rng.sample(kept, len(kept) // 4)]
-        self._rng.shuffle(order)
-        largest = self._rng.choice((1, 5, 40, 400, 4000)) if len(order) < 1000 else self._rng.choice((40, 400, 4000))
+        kept = rng.sample(mutations, int(len(mutations) * self._keep))
+        order = [*kept, *rng.sample(kept, len(kept) // 4)]
+        rng.shuffle(order)
+        largest = rng.choice((1, 5, 40, 400, 4000)) if len(order) < 1000 else rng.choice((40, 400, 4000))
         applied = 0
         while applied < len(order):
-            size = self._rng.randint(1, largest)
+            size = rng.randint(1, largest)
             batch = Batch(Fold(), position=Position(1, applied))
             for version, mutation in order[applied : applied + size]:
                 batch.fold.add(decode_mutation(mutation, version, self.shapes))
-            counts = writer.apply(self._connection, batch)
+            counts = self._writer.apply(self._connection, batch)
             outcome.dead_letters.update(counts.dead_letters)
             outcome.batches += 1
             applied += size
@@ -251,26 +255,3 @@ def connection_to(dsn: str) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(dsn, autocommit=True) as connection:
         register(connection)
         yield connection
-
-
-def run_seed(
-    session: Any,
-    connection: psycopg.Connection[Any],
-    reader: CdcReader,
-    keyspace: str,
-    seed: int,
-    *,
-    tables: tuple[SampleTable, ...],
-    operations: int,
-    short_ttl: bool = False,
-    keep: float = 1.0,
-    on_difference: Callable[[Differential], None] = lambda _: None,
-) -> Outcome:
-    """One whole run in a keyspace that exists and is empty."""
-    options = options_for(seed, short_ttl=short_ttl)
-    differential = Differential(session, reader, connection, keyspace, seed, keep=keep)
-    workload = Workload(seed, keyspace, tables, options)
-    outcome = differential.run(workload, tables, operations, 6.0 if short_ttl else 0.0)
-    if outcome.differences:
-        on_difference(differential)
-    return outcome

@@ -1,0 +1,251 @@
+"""What goes wrong at a start or later ends in one clear sentence with a remedy, or is waited for; nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from casscade.devstack.cassandra import CassandraNode
+from casscade.devstack.places import free_port
+from casscade.devstack.postgres import PostgresServer
+from tests.support.mixed_load import create_tables, fill
+from tests.support.pipeline_process import Ended, PipelineProcess, configuration, running, started
+from tests.support.replica import Replica, eventually
+
+pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("cdc")]
+
+Document = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def schema(cassandra_session: Any) -> Iterator[str]:
+    """A keyspace with a table that has CDC and one that has not."""
+    name = f"luck_{uuid.uuid4().hex[:8]}"
+    cassandra_session.execute(
+        f"CREATE KEYSPACE {name} WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': 1}}"
+    )
+    cassandra_session.execute(f"CREATE TABLE {name}.t (id int PRIMARY KEY, v text) WITH cdc = true")
+    cassandra_session.execute(f"CREATE TABLE {name}.plain (id int PRIMARY KEY, v text)")
+    yield name
+    cassandra_session.execute(f"DROP KEYSPACE {name}", timeout=60)
+
+
+@pytest.fixture
+def document(cassandra_node: CassandraNode, database: str, schema: str, tmp_path: Path) -> Document:
+    """A configuration that works."""
+    return configuration(cassandra_node, database, tmp_path / "state", [{"source": f"{schema}.t"}])
+
+
+def refused(ended: Ended, status: int, code: str, *words: str) -> None:
+    """It ended with one error that says what to do, and with nothing else that looks like one."""
+    errors = [line for line in ended.text.splitlines() if line.startswith("error: ")]
+    assert ended.code == status, ended.text
+    assert len(errors) == 1
+    assert f"[{code}]" in errors[0]
+    assert "\n  try:   " in ended.text
+    assert "Traceback" not in ended.text
+    for word in words:
+        assert word in ended.text
+
+
+def _postgres_down(document: Document, schema: str) -> tuple[str, str]:
+    document["postgres"]["dsn"] = f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"
+    return "postgres_unreachable", "postgres.dsn"
+
+
+def _cassandra_down(document: Document, schema: str) -> tuple[str, str]:
+    document["cassandra"]["port"] = free_port()
+    return "cassandra_unreachable", str(document["cassandra"]["port"])
+
+
+def _without_cdc(document: Document, schema: str) -> tuple[str, str]:
+    document["tables"] = [{"source": f"{schema}.plain"}]
+    return "table_without_cdc", f"ALTER TABLE {schema}.plain WITH cdc = true"
+
+
+def _no_keyspace(document: Document, schema: str) -> tuple[str, str]:
+    document["tables"] = [{"source": "nowhere.t"}]
+    return "table_not_found", "nowhere"
+
+
+def _no_table(document: Document, schema: str) -> tuple[str, str]:
+    document["tables"] = [{"source": f"{schema}.tt"}]
+    return "table_not_found", f"{schema}.t"
+
+
+def _unknown_key(document: Document, schema: str) -> tuple[str, str]:
+    document["load"]["batch_row"] = 10
+    return "config_invalid", "batch_rows"
+
+
+def _state_directory(document: Document, schema: str) -> tuple[str, str]:
+    file = Path(document["capture"]["state_directory"]).parent / "file"
+    file.write_text("")
+    document["capture"]["state_directory"] = str(file / "state")
+    return "capture_state_directory", str(file / "state")
+
+
+def _no_cdc_directory(document: Document, schema: str) -> tuple[str, str]:
+    document["capture"]["cdc_directory"] += "-elsewhere"
+    return "capture_directory", document["capture"]["cdc_directory"]
+
+
+@pytest.mark.requirement("SC-014")
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        _postgres_down,
+        _cassandra_down,
+        _without_cdc,
+        _no_keyspace,
+        _no_table,
+        _unknown_key,
+        _state_directory,
+        _no_cdc_directory,
+    ],
+)
+def test_a_start_that_can_not_work_is_refused(
+    document: Document, schema: str, tmp_path: Path, spoil: Callable[[Document, str], tuple[str, str]]
+) -> None:
+    code, word = spoil(document, schema)
+    with started(tmp_path / "pipeline", document) as process:
+        refused(process.wait_end(), 2, code, word)
+
+
+@pytest.mark.requirement("SC-014")
+def test_a_port_in_use_is_named(document: Document, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        document["http"]["listen"] = f"127.0.0.1:{port}"
+        with started(tmp_path, document) as process:
+            refused(process.wait_end(), 2, "http_listen", str(port))
+
+
+@pytest.mark.requirement("FR-017")
+def test_a_table_of_the_same_name_with_other_columns_stays_untouched(
+    document: Document, database: str, schema: str, tmp_path: Path
+) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {schema}".encode())
+        connection.execute(f"CREATE TABLE {schema}.t (id text PRIMARY KEY, w int)".encode())
+        connection.execute(f"INSERT INTO {schema}.t VALUES ('mine', 1)".encode())
+        with started(tmp_path, document) as process:
+            refused(process.wait_end(), 2, "target_mismatch", f"{schema}.t", "target:")
+        assert connection.execute(f"SELECT * FROM {schema}.t".encode()).fetchall() == [("mine", 1)]
+        assert connection.execute("SELECT FROM pg_namespace WHERE nspname = 'casscade'").fetchall() == []
+
+
+@pytest.mark.requirement("FR-003")
+@pytest.mark.parametrize("name", ["test", "another"])
+def test_a_second_pipeline_on_the_directory_ends_and_leaves_the_first_alone(
+    document: Document, database: str, schema: str, cassandra_session: Any, tmp_path: Path, name: str
+) -> None:
+    with running(tmp_path / "first", document) as first, psycopg.connect(database, autocommit=True) as connection:
+        second = {**document, "name": name, "http": {"listen": f"127.0.0.1:{free_port()}"}}
+        with started(tmp_path / "second", second) as process:
+            refused(process.wait_end(), 2, "capture_locked", "another process")
+        replica = Replica(cassandra_session, schema, connection, first)
+        replica.cql(f"INSERT INTO {{ks}}.t (id, v) VALUES (1, '{name}')")
+        replica.arrives("SELECT v FROM {ks}.t WHERE id = 1", [(name,)])
+
+
+@pytest.mark.requirement("FR-003")
+def test_who_takes_a_source_over_fences_the_other(
+    document: Document, schema: str, cassandra_session: Any, tmp_path: Path
+) -> None:
+    with running(tmp_path / "first", document) as first:
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        capture = {"cdc_directory": str(elsewhere), "state_directory": str(tmp_path / "state2")}
+        second = {**document, "capture": capture, "http": {"listen": f"127.0.0.1:{free_port()}"}}
+        with running(tmp_path / "second", second) as other:
+            cassandra_session.execute(f"INSERT INTO {schema}.t (id, v) VALUES (2, 'x')")
+            refused(first.wait_end(), 1, "epoch_superseded", "stop one of the two")
+            assert other.running
+
+
+@pytest.mark.requirement("US-2.5")
+def test_sigterm_during_the_snapshot_ends_it_at_once_and_it_goes_on_later(
+    document: Document, database: str, keyspace: str, cassandra_session: Any, tmp_path: Path
+) -> None:
+    create_tables(cassandra_session, keyspace)
+    fill(cassandra_session, keyspace, 2000)
+    document["tables"] = [{"source": f"{keyspace}.*"}]
+    document["snapshot"] = {"ranges_per_table": 200, "page_rows": 1, "workers": 1}
+    count = f"SELECT count(*) FROM {keyspace}.orders".encode()
+    process = PipelineProcess(tmp_path / "pipeline", document)
+    with psycopg.connect(database, autocommit=True) as connection:
+        try:
+            process.start()
+            process.wait(lambda: bool(process.status()["snapshot"]), "the start of the snapshot")
+            ended = process.stop(5.0)
+            assert ended.code == 0
+            assert "Traceback" not in ended.text
+            found = connection.execute(count).fetchone()
+            assert found is not None
+            assert found[0] < 1000
+            process.document["snapshot"] = {"ranges_per_table": 200}
+            process.start()
+            eventually(lambda: connection.execute(count).fetchone(), (1000,), process)
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def own_server() -> Iterator[PostgresServer]:
+    """A server that a test may stop; not below pytest's directory, which is closed to the user it runs as."""
+    directory = Path(tempfile.mkdtemp(prefix="casscade-luck-"))
+    directory.chmod(0o755)
+    server = PostgresServer(directory / "postgres", port=free_port(), settings={"fsync": "off"})
+    try:
+        server.start(owner=os.getpid())
+        server.wait_ready()
+        yield server
+    finally:
+        server.kill()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.mark.requirement("FR-019")
+@pytest.mark.requirement("SC-009")
+@pytest.mark.requirement("FR-028")
+def test_postgres_may_go_and_come_back(
+    document: Document, own_server: PostgresServer, schema: str, cassandra_session: Any, tmp_path: Path
+) -> None:
+    document["postgres"]["dsn"] = own_server.dsn()
+    query = f"SELECT id, v FROM {schema}.t WHERE id >= 100 ORDER BY id".encode()
+
+    def stored() -> object:
+        try:
+            with psycopg.connect(own_server.dsn()) as connection:
+                return connection.execute(query).fetchall()
+        except psycopg.Error as error:
+            return type(error)
+
+    with running(tmp_path / "pipeline", document) as process:
+        pid = process.status()["pid"]
+        for number in (100, 101):
+            cassandra_session.execute(f"INSERT INTO {schema}.t (id, v) VALUES ({number}, 'before')")
+        eventually(stored, [(100, "before"), (101, "before")], process)
+        own_server.stop()
+        eventually(lambda: process.probe("/readyz"), False, process)
+        assert process.probe("/livez")
+        cassandra_session.execute(f"INSERT INTO {schema}.t (id, v) VALUES (102, 'meanwhile')")
+        cassandra_session.execute(f"DELETE FROM {schema}.t WHERE id = 100")
+        own_server.start(owner=os.getpid())
+        own_server.wait_ready()
+        eventually(stored, [(101, "before"), (102, "meanwhile")], process, 15.0)
+        process.wait_ready()
+        assert process.status()["pid"] == pid
+        ended = process.stop()
+    assert ended.code == 0
+    assert "Traceback" not in ended.text
