@@ -35,11 +35,16 @@ class KillReport:
 
 
 def kill_repeatedly(process: PipelineProcess, kills: int, rng: random.Random, life_s_max: float) -> KillReport:
-    """Start and kill `process` `kills` times, then start it once more and let it catch up."""
+    """Start and kill `process` `kills` times, then start it once more and wait until it is ready.
+
+    Some lives end at any moment after the start of the process, most within `life_s_max` of the start of its work.
+    """
     moments: Counter[str] = Counter()
     for _ in range(kills):
         process.start()
-        time.sleep(rng.uniform(0.3, life_s_max))
+        if rng.random() < 0.75:
+            process.wait(lambda: bool(process.status()["capture"]), "the start of capture", 60.0)
+        time.sleep(rng.uniform(0.0, life_s_max))
         moments[_moment(process)] += 1
         assert process.running, f"it ended by itself with {process.exit_code}:\n{process.tail()}"
         process.kill()
@@ -50,12 +55,13 @@ def kill_repeatedly(process: PipelineProcess, kills: int, rng: random.Random, li
 
 def _moment(process: PipelineProcess) -> str:
     try:
-        snapshot = process.status()["snapshot"]
+        status = process.status()
     except OSError:
         return "starting"
-    if not snapshot:
+    if not status["capture"]:
         return "starting"
-    return "stream" if all(table["percent"] == 100.0 for table in snapshot) else "snapshot"
+    done = all(table["ranges_done"] == table["ranges_total"] for table in status["snapshot"])
+    return "stream" if status["snapshot"] and done else "snapshot"
 
 
 def settle(process: PipelineProcess, report: KillReport) -> None:

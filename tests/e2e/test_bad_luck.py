@@ -74,12 +74,12 @@ def _without_cdc(document: Document, schema: str) -> tuple[str, str]:
 
 def _no_keyspace(document: Document, schema: str) -> tuple[str, str]:
     document["tables"] = [{"source": "nowhere.t"}]
-    return "table_not_found", "nowhere"
+    return "config_tables", "nowhere"
 
 
 def _no_table(document: Document, schema: str) -> tuple[str, str]:
     document["tables"] = [{"source": f"{schema}.tt"}]
-    return "table_not_found", f"{schema}.t"
+    return "config_tables", f"{schema}.t"
 
 
 def _unknown_key(document: Document, schema: str) -> tuple[str, str]:

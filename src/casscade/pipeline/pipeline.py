@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import psycopg
 
+from casscade.capture.directory import check_directories, lock_directory
 from casscade.capture.follower import Follower
 from casscade.capture.space import SpaceGuard
 from casscade.config import PipelineConfig
@@ -92,6 +93,7 @@ class Pipeline:
         """Run until `stop`. Raises the CasscadeError that ended it otherwise."""
         self._monitor.health.set("postgres", State.STARTING)
         self._monitor.health.set("cassandra", State.STARTING)
+        check_directories(self._config.capture.cdc_directory, self._config.capture.state_directory)
         self._database.open()
         cluster, session = connect(cassandra_settings(self._config))
         try:
@@ -128,7 +130,8 @@ class Pipeline:
         require_cdc_enabled(node)
         source = str(node.host_id)
         catalog = Catalog(config, session, self._control)
-        with self._database.transaction() as connection:
+        # Who can't have the directory must not fence the one who has it.
+        with lock_directory(config.capture.cdc_directory), self._database.transaction() as connection:
             self._control.migrate(connection)
             targets = catalog.resolve(connection)
             for statement in catalog.apply(connection):
