@@ -92,3 +92,12 @@ def test_signals_clean_up_and_end_it(run: Run, number: signal.Signals) -> None:
 def test_what_can_not_be_is_refused(run: Run, arguments: list[str]) -> None:
     assert call(*arguments).exit_code == 2
     assert run.options == []
+
+
+def test_a_signal_that_is_ignored_stays_ignored(run: Run) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        run.signal = signal.SIGHUP
+        assert call().exit_code == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)

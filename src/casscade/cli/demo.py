@@ -64,12 +64,15 @@ def demo(seconds: float, rate: int, rows: int, seed: int | None, directory: Path
 
 @contextmanager
 def _interrupted_by_signals() -> Iterator[None]:
-    """Clean up after a request to end, or a closed terminal, as after Ctrl-C."""
+    """Clean up after a request to end, or a closed terminal, as after Ctrl-C; a signal ignored (nohup) stays so."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
     try:
         yield
     finally:

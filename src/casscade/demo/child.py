@@ -89,7 +89,8 @@ class PipelineChild:
     def _died(self) -> InvariantError:
         return InvariantError(
             "pipeline_died",
-            "the pipeline ended by itself; the end of its log:\n" + self.log_tail(),
+            "the pipeline ended by itself",
+            where=f"the end of its log:\n{self.log_tail()}",
             now="the demo is over, and everything it started is stopped",
             hint="run it again with the same --seed; if it ends again, report it with these lines",
         )

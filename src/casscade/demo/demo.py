@@ -227,7 +227,8 @@ class Demo:
             if time.monotonic() > deadline:
                 raise RetryableError(
                     "demo_timeout",
-                    f"waited {timeout_s:.0f} s for {what}; the end of the pipeline's log:\n{self._child.log_tail()}",
+                    f"waited {timeout_s:.0f} s for {what}",
+                    where=f"the end of the pipeline's log:\n{self._child.log_tail()}",
                     now="the demo is over, and everything it started is stopped",
                     hint="run it again when the machine is less busy, or with a lower --rate",
                 )

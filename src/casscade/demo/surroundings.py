@@ -64,4 +64,5 @@ def own_servers(directory: Path, screen: Screen) -> Iterator[Site]:
         )
         yield Site(node.address, node.port, node.cdc_directory, postgres.dsn())
     finally:
-        stack.reset()
+        for service in stack.services:
+            service.kill()
