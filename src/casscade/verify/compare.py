@@ -3,8 +3,9 @@
 Invariant: memory does not grow with the table, and a difference is only reported when it is still there after fresh
 reads of both sides: a row that expired, or was written, between two reads is none.
 
-First Cassandra is read by token range, page by page, and PostgreSQL is asked for the same keys. Then PostgreSQL's keys
-are read in their own order and Cassandra is asked for them, which finds the rows that only PostgreSQL has.
+First Cassandra is read by token range, page by page, and PostgreSQL is asked for the same keys. What it has is counted
+by a hash of the key. Where PostgreSQL's own count is another, there may be rows that only PostgreSQL has: there its
+keys are read, and Cassandra is asked for them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from psycopg import Connection
 from casscade.schema.mapping import Relation, Target
 from casscade.verify.normal import Key
 from casscade.verify.read_cassandra import RING_END, RING_START, CassandraTable, RawKey, RawRow
-from casscade.verify.read_postgres import PostgresRelation
+from casscade.verify.read_postgres import BUCKETS, PostgresRelation
 
 MISSING: Final = "missing"
 EXTRA: Final = "extra"
@@ -90,16 +91,14 @@ def compare_table(
     page_rows: int = 500,
     max_examples: int = 20,
     settle_s: float = 1.0,
-    at_rest: bool = False,
     show_values: bool = False,
     progress: Progress | None = None,
 ) -> TableComparison:
     """Compare `target.table` with its relations.
 
     `connection` must be in autocommit, so that each read sees what is there now. `settle_s` is the pause before each
-    of the fresh reads of what differs. `at_rest` promises that nobody writes: then rows that only PostgreSQL has are
-    looked for only if the number of rows tells that there are some. `progress` hears of (rows read, part of the first
-    pass that is done). Raises the exceptions of both drivers.
+    of the fresh reads of what differs. `progress` hears of (rows read, part of Cassandra's ring that is done). Raises
+    the exceptions of both drivers.
     """
     result = TableComparison(target.table.full_name)
     with closing(CassandraTable(session, target, consistency, page_rows)) as table:
@@ -116,8 +115,7 @@ def compare_table(
             if progress is not None:
                 progress(result.rows_cassandra, done)
         for side, checker in zip(sides, checkers, strict=True):
-            if not at_rest or side.postgres.count() != side.matched:
-                side.look_for_extra(page_rows, checker)
+            side.look_for_extra(page_rows, checker)
             checker.settle()
         result.rows_postgres = sides[0].postgres.count()
     return result
@@ -151,7 +149,8 @@ class _Side:
         self.postgres = postgres
         self.static = postgres.relation.static
         self.rows = 0
-        self.matched = 0
+        self._counts = [0] * BUCKETS
+        self._sums = [0] * BUCKETS
 
     @property
     def relation(self) -> Relation:
@@ -168,13 +167,23 @@ class _Side:
         found = self.postgres.find([form for form in forms if form is not None])
         for row, key, form in zip(rows, keys, forms, strict=True):
             copy = None if form is None else found.get(form)
-            self.matched += copy is not None
-            if copy != self.table.value_forms(row, static=self.static):
+            if copy is not None:
+                bucket = copy.fingerprint % BUCKETS
+                self._counts[bucket] += 1
+                self._sums[bucket] += copy.fingerprint
+            if copy is None or copy.values != self.table.value_forms(row, static=self.static):
                 checker.suspect(key, form)
 
     def look_for_extra(self, page_rows: int, checker: _Checker) -> None:
         """Rows of PostgreSQL that Cassandra does not have become suspects."""
-        for page in self.postgres.pages(page_rows):
+        suspicious = [
+            bucket
+            for bucket, counted in self.postgres.buckets().items()
+            if counted != (self._counts[bucket], self._sums[bucket])
+        ]
+        if not suspicious:
+            return
+        for page in self.postgres.pages(suspicious, page_rows):
             keys = [self.table.key_bytes(form) for form in page]
             for key, form, row in zip(keys, page, self.table.find(keys, static=self.static), strict=True):
                 # A form that Cassandra's type can't hold (microseconds in a timestamp) does not come back.
@@ -226,7 +235,8 @@ class _Checker:
             expected = None
             if row is not None and side.table.key_forms(key) == form:
                 expected = side.table.value_forms(row, static=side.static)
-            copy = None if form is None else copies.get(form)
+            found_copy = None if form is None else copies.get(form)
+            copy = None if found_copy is None else found_copy.values
             if expected == copy:
                 del self._suspects[key, form]
             else:

@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import partial
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from psycopg import Connection, Cursor, sql
@@ -36,6 +36,8 @@ from casscade.verify.normal import (
     key_leaf,
 )
 
+# Few enough to keep in memory, enough that a row that is too many leads to a few others only.
+BUCKETS: Final = 4096
 _EPOCH_DAYS: Final = 10_957
 _EPOCH_MICROS: Final = 946_684_800_000_000
 _UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -239,16 +241,29 @@ def _duration(text: str) -> tuple[int, int, int]:
     return (sign * months, sign * days, sign * nanos)
 
 
+class Copy(NamedTuple):
+    """A row that was found: the forms of its columns outside the key, and a hash of its key (64 bits, signed)."""
+
+    values: Key
+    fingerprint: int
+
+
 class PostgresRelation:
-    """Reads one relation; rows come as (key forms, forms of the other columns)."""
+    """Reads one relation, values in normal form.
+
+    Keys are hashed by PostgreSQL and counted in `BUCKETS` buckets, so that sets of keys can be compared without
+    holding them.
+    """
 
     def __init__(self, connection: Connection[Any], relation: Relation) -> None:
         self._connection = connection
         self.relation = relation
         self._keys = relation.key_columns
         self._name = sql.Identifier(relation.schema, relation.name)
+        keys = sql.SQL(", ").join(sql.Identifier("r", key.name) for key in self._keys)
+        self._fingerprint = sql.SQL("hashtextextended(ROW({})::text, 0)").format(keys)
 
-    def find(self, keys: Sequence[Key]) -> dict[Key, Key]:
+    def find(self, keys: Sequence[Key]) -> dict[Key, Copy]:
         """The rows with these keys."""
         if not keys:
             return {}
@@ -258,31 +273,37 @@ class PostgresRelation:
             sql.SQL("r.{} = {}").format(sql.Identifier(key.name), sql.Identifier("k", f"k{i}"))
             for i, key in enumerate(self._keys)
         )
-        query = sql.SQL("SELECT {} FROM unnest({}) AS k({}) JOIN {} AS r ON {}").format(
-            self._columns("r"), arrays, names, self._name, match
+        columns = sql.SQL(", ").join(sql.Identifier("r", column.name) for column in self.relation.columns)
+        query = sql.SQL("SELECT {}, {} FROM unnest({}) AS k({}) JOIN {} AS r ON {}").format(
+            self._fingerprint, columns, arrays, names, self._name, match
         )
-        columns = [
+        parameters = [
             [parameter(key.column.type, form) for form in forms]
             for key, forms in zip(self._keys, zip(*keys, strict=True), strict=True)
         ]
         with self._cursor() as cursor:
-            cursor.execute(query, columns)
+            cursor.execute(query, parameters)
             return dict(self._row(row) for row in cursor)
 
-    def pages(self, size: int) -> Iterator[list[Key]]:
-        """All keys in pages of at most `size`, in the order of the primary key."""
-        order = sql.SQL(", ").join(sql.Identifier(key.name) for key in self._keys)
-        last: list[Any] | None = None
+    def buckets(self) -> dict[int, tuple[int, int]]:
+        """How many keys are in each bucket that has any, and the sum of their fingerprints."""
+        query = sql.SQL("SELECT h & {}, count(*), sum(h) FROM (SELECT {} AS h FROM {} AS r) AS f GROUP BY 1")
+        found = self._connection.execute(query.format(sql.Literal(BUCKETS - 1), self._fingerprint, self._name))
+        return {int(bucket): (int(count), int(total)) for bucket, count, total in found.fetchall()}
+
+    def pages(self, buckets: Sequence[int], size: int) -> Iterator[list[Key]]:
+        """The keys in these buckets in pages of at most `size`, in the order of the primary key."""
+        order = sql.SQL(", ").join(sql.Identifier("r", key.name) for key in self._keys)
+        values = sql.SQL(", ").join(sql.SQL("%b::{}").format(sql.SQL(key.pg_type.name)) for key in self._keys)
+        chosen = sql.SQL("{} & {} = ANY(%b::bigint[])").format(self._fingerprint, sql.Literal(BUCKETS - 1))
+        last: list[Any] = []
         while True:
-            where: sql.Composable = sql.SQL("")
-            if last is not None:
-                values = sql.SQL(", ").join(sql.SQL("%b::{}").format(sql.SQL(key.pg_type.name)) for key in self._keys)
-                where = sql.SQL("WHERE ({}) > ({})").format(order, values)
-            query = sql.SQL("SELECT {} FROM {} {} ORDER BY {} LIMIT {}").format(
-                order, self._name, where, order, sql.Literal(size)
+            later = sql.SQL(" AND ({}) > ({})").format(order, values) if last else sql.SQL("")
+            query = sql.SQL("SELECT {} FROM {} AS r WHERE {}{} ORDER BY {} LIMIT {}").format(
+                order, self._name, chosen, later, order, sql.Literal(size)
             )
             with self._cursor() as cursor:
-                found = cursor.execute(query, last).fetchall()
+                found = cursor.execute(query, [list(buckets), *last]).fetchall()
             page = [self._key(row) for row in found]
             if page:
                 yield page
@@ -301,20 +322,17 @@ class PostgresRelation:
         adapt(cursor)
         return cursor
 
-    def _columns(self, table: str) -> sql.Composable:
-        return sql.SQL(", ").join(sql.Identifier(table, column.name) for column in self.relation.columns)
-
     def _key(self, row: Sequence[Any]) -> Key:
         return tuple(
             value if key.column.type.name == "decimal" else postgres_form(key.column.type, value)
             for key, value in zip(self._keys, row, strict=True)
         )
 
-    def _row(self, row: Sequence[Any]) -> tuple[Key, Key]:
-        values = row[len(self._keys) :]
+    def _row(self, row: Sequence[Any]) -> tuple[Key, Copy]:
+        first = 1 + len(self._keys)
         columns = self.relation.value_columns
-        forms = tuple(_safe(column.column.type, value) for column, value in zip(columns, values, strict=True))
-        return self._key(row[: len(self._keys)]), forms
+        values = tuple(_safe(column.column.type, value) for column, value in zip(columns, row[first:], strict=True))
+        return self._key(row[1:first]), Copy(values, row[0])
 
 
 def _safe(type_: CqlType, value: Any) -> Any:
