@@ -100,10 +100,19 @@ def test_without_a_terminal_there_is_a_line_every_two_seconds() -> None:
 
 def test_a_terminal_gets_the_panel_and_is_left_clean() -> None:
     text = io.StringIO()
-    with open_screen(Console(file=text, width=100, force_terminal=True, color_system=None)) as screen:
+    console = Console(file=text, width=100, force_terminal=True, color_system=None, _environ={"TERM": "xterm"})
+    with open_screen(console) as screen:
         screen.show(VIEW)
         screen.note("servers [start]")
     output = text.getvalue()
     assert "4,512" in output
     assert "servers [start]" in output
     assert output.count("\x1b[?25l") == output.count("\x1b[?25h") == 1, "the cursor is visible again"
+
+
+def test_a_terminal_that_can_not_move_its_cursor_gets_lines() -> None:
+    text = io.StringIO()
+    console = Console(file=text, width=100, force_terminal=True, color_system=None, _environ={"TERM": "dumb"})
+    with open_screen(console) as screen:
+        screen.show(VIEW)
+    assert text.getvalue() == f"{plain_line(VIEW)}\n"

@@ -49,7 +49,7 @@ def test_every_statement_gets_as_many_values_as_it_has_places() -> None:
 
 
 def test_every_statement_is_used() -> None:
-    used = {name for write in [*EXISTING.writes(0), *some(1)] for name, _ in write.statements}
+    used = {name for write in [*EXISTING.writes(0), *some(1, 15_000)] for name, _ in write.statements}
     assert used == set(STATEMENTS)
 
 

@@ -54,7 +54,7 @@ class Screen:
 @contextmanager
 def open_screen(console: Console, clock: Callable[[], float] = time.monotonic) -> Iterator[Screen]:
     """A screen on `console`; the panel vanishes at the end, the steps stay."""
-    if not console.is_terminal:
+    if not console.is_interactive:
         yield Screen(console, None, clock)
         return
     with Live(console=console, auto_refresh=False, transient=True) as live:
