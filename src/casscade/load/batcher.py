@@ -19,6 +19,7 @@ from casscade.core.mutation import PartitionUpdate
 from casscade.core.position import Position, event_id
 from casscade.core.table import TableShape
 from casscade.load.batch import Batch
+from casscade.load.concealment import Excluded, conceal
 from casscade.load.control import DeadLetter
 from casscade.merge.fold import Fold
 from casscade.transport.chunk import Chunk
@@ -30,8 +31,8 @@ class Batcher:
     """Collects chunks until a batch is full.
 
     `tables` gives the shapes by table id as they are now. `refresh` is asked once for each table id that is unknown
-    (or whose mutation names an unknown column); it returns whether the schema changed. `counts` has the mutations by
-    what became of them: `decoded`, or the code of what was wrong.
+    (or whose mutation names an unknown column); it returns whether the schema changed. The content of `excluded`
+    columns is taken out. `counts` has the mutations by what became of them: `decoded`, or the code of what was wrong.
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class Batcher:
         *,
         batch_rows: int,
         batch_s: float,
+        excluded: Excluded | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._tables = tables
         self._refresh = refresh
         self._batch_rows = batch_rows
         self._batch_s = batch_s
+        self._excluded = excluded or {}
         self._clock = clock
         self._batch = Batch(Fold())
         self._rows = 0
@@ -90,6 +93,8 @@ class Batcher:
                 write_times.append(_write_time(updates[0]))
             for update in updates:
                 self._rows += len(update.rows) or 1
+                if self._excluded and update.table.id in self._excluded:
+                    conceal(update, self._excluded[update.table.id])
                 if not streamed:
                     _mark_unknown(update)
             fold.add(updates)

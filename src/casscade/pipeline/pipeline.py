@@ -24,6 +24,7 @@ from casscade.core.errors import RetryableError
 from casscade.core.position import Position
 from casscade.load.batch import BatchWriter
 from casscade.load.batcher import Batcher
+from casscade.load.concealment import excluded_columns
 from casscade.load.control import ControlStore
 from casscade.load.loader import Loader
 from casscade.observability.health import State
@@ -150,6 +151,7 @@ class Pipeline:
             catalog.refresh,
             batch_rows=config.load.batch_rows,
             batch_s=config.load.batch_ms / 1000,
+            excluded=excluded_columns(targets),
         )
         writer = self._writer(source, epoch, position, targets)
         loader = Loader(transport, batcher, writer, self._database.connect, stop, monitor)
