@@ -53,11 +53,11 @@ class Database:
     def open(self) -> None:
         """Connect once to see whether it works, then open the pool.
 
-        Raises ConfigurationError with code `postgres_unreachable`.
+        Raises ConfigurationError with code `postgres_unreachable` or `postgres_encoding`.
         """
         try:
             with psycopg.connect(self._dsn, **self._arguments) as connection:
-                connection.execute("SELECT 1")
+                encoding = connection.info.parameter_status("server_encoding")
         except psycopg.Error as error:
             reason = " ".join(str(error).split())
             raise ConfigurationError(
@@ -67,6 +67,14 @@ class Database:
                 now="nothing was started",
                 hint="check that the server runs at this address and that the role may connect to the database",
             ) from None
+        if encoding != "UTF8":
+            raise ConfigurationError(
+                "postgres_encoding",
+                f"The database has the encoding {encoding}; Cassandra's text needs UTF8",
+                where="postgres.dsn",
+                now="nothing was started",
+                hint="name a database that was made with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0",
+            )
         self._pool.open()
 
     def connect(self) -> Connection[Any]:

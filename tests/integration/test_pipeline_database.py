@@ -1,0 +1,64 @@
+"""What a database must be before a pipeline works with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from casscade.config.load import parse_config
+from casscade.core.errors import ConfigurationError
+from casscade.pipeline.database import Database
+
+pytestmark = pytest.mark.servers
+
+CONFIG = """
+name: test
+cassandra: {{contact_points: ["127.0.0.1"], local_datacenter: datacenter1}}
+capture: {{cdc_directory: cdc, state_directory: state}}
+postgres: {{dsn: "{dsn}"}}
+load: {{pool: {{min: 1, max: 2}}}}
+tables: [{{source: "shop.*"}}]
+"""
+
+
+def database_at(dsn: str) -> Database:
+    return Database(parse_config(CONFIG.format(dsn=dsn).encode(), "test.yaml", {}, Path("/nowhere")))
+
+
+@pytest.mark.requirement("FR-045")
+def test_transactions_commit_over_pooled_connections(database: str) -> None:
+    pooled = database_at(database)
+    pooled.open()
+    try:
+        with pooled.transaction() as connection:
+            connection.execute("CREATE TABLE t (v int)")
+        with pooled.transaction() as connection:
+            assert connection.execute("SELECT count(*) FROM t").fetchone() == (0,)
+    finally:
+        pooled.close()
+
+
+def test_another_encoding_than_utf8_is_refused(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        name = f"{connection.info.dbname}_ascii"
+        connection.execute(
+            f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0".encode()
+        )
+        other = database.replace(connection.info.dbname, name)
+        with pytest.raises(ConfigurationError) as caught:
+            database_at(other).open()
+        assert caught.value.code == "postgres_encoding"
+        assert "SQL_ASCII" in caught.value.what
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+def test_a_server_that_is_not_there_is_named(database: str) -> None:
+    with psycopg.connect(database) as connection:
+        port = connection.info.port
+    with pytest.raises(ConfigurationError) as caught:
+        database_at(database.replace(f":{port}/", ":1/")).open()
+    assert caught.value.code == "postgres_unreachable"
+    assert "127.0.0.1" in caught.value.what
+    assert caught.value.hint
