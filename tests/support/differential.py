@@ -33,7 +33,7 @@ from casscade.schema.ddl import ExistingSchema, plan_target
 from casscade.schema.mapping import Target, build_target
 from casscade.schema.reader import read_schema
 from casscade.testing.runner import Runner
-from casscade.testing.tables import SampleTable, create_all
+from casscade.testing.tables import SampleTable, create_all, sample_table
 from casscade.testing.workload import Options, Workload
 from casscade.verify.compare import TableComparison, compare_table
 
@@ -41,6 +41,8 @@ WAIT_S: Final = 30.0
 SHORT_TTL_WAIT_S: Final = 6.0
 SENTINEL: Final = "sentinel"
 Mutation = tuple[int, bytes]
+# Shares mutations with the other tables, and is not replicated.
+ASIDE: Final = sample_table("aside", {"p": "int"}, {"c": "text"}, {"s": "int"}, {"v": "int", "m": "map<int, text>"})
 
 
 class CdcReader:
@@ -160,12 +162,14 @@ class Differential:
         self.targets: list[Target] = []
         for statement in create_all(keyspace, tables):
             session.execute(statement)
+        session.execute(ASIDE.create(keyspace, cdc=False))
         session.execute(f"CREATE TABLE {keyspace}.{SENTINEL} (id uuid PRIMARY KEY, v int) WITH cdc = true")
         self._writer = self._prepare()
 
     def run(self, seed: int, operations: int, *, short_ttl: bool = False) -> Outcome:
         """Write, read the commit log, apply it scrambled, wait for what expires, compare."""
-        workload = Workload(seed, self._keyspace, self._tables, options_for(seed, short_ttl=short_ttl))
+        options = options_for(seed, short_ttl=short_ttl)
+        workload = Workload(seed, self._keyspace, (*self._tables, ASIDE), options)
         with closing(Runner(self._session)) as runner:
             for _ in range(operations):
                 runner.execute(next(workload))

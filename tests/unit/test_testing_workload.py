@@ -116,6 +116,12 @@ def test_batches_reach_over_tables_and_partitions() -> None:
     assert any(len({statement.table for statement in operation.statements}) == 2 for operation in operations)
 
 
+def test_tables_with_the_same_key_share_partitions() -> None:
+    workload = Workload(1, "ks", [PLAIN, KEYS_ONLY])
+    assert workload.partition(PLAIN, 2) == workload.partition(KEYS_ONLY, 2)
+    assert len({workload.partition(PLAIN, number) for number in range(20)}) > 5
+
+
 def test_as_many_values_as_marks() -> None:
     for statement in statements(Workload(5, "ks", ALL, Options(short_ttl=0.2)), 2000):
         assert statement.cql.count("?") == len(statement.values), statement.cql

@@ -56,9 +56,11 @@ def _hashable(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _integer(bits: int) -> Callable[[random.Random], int]:
+def _integer(bits: int, edges: float = 0.85) -> Callable[[random.Random], int]:
+    """Integers of which a part of `edges` comes from a few that are special."""
     edge = 1 << (bits - 1)
-    return lambda rng: rng.choice((0, 1, -1, 7, edge - 1, -edge, rng.randrange(-edge, edge)))
+    special = (0, 1, -1, 7, edge - 1, -edge)
+    return lambda rng: rng.choice(special) if rng.random() < edges else rng.randrange(-edge, edge)
 
 
 def _text(rng: random.Random) -> str:
@@ -131,13 +133,16 @@ _SCALARS: Final[dict[str, Callable[[random.Random], Any]]] = {
     "varint": _varint,
 }
 # Values that PostgreSQL can't tell apart, or hold, as keys are left out: -0, 1.0 and 1.00, U+0000, nanoseconds.
+# Numbers are mostly any, so that there are as many keys as asked for.
 _KEYS: Final[dict[str, Callable[[random.Random], Any]]] = {
     "ascii": lambda rng: "".join(rng.choices("abz~'", k=rng.randint(1, 5))),
+    "bigint": _integer(64, 0.2),
     "blob": _blob,
     "date": lambda rng: Date(_usual_days(rng)),
     "decimal": lambda rng: Decimal(rng.randint(-99, 99) * 10 + 3).scaleb(-2),
     "double": lambda rng: rng.choice((0.0, 0.5, -3.0)),
     "float": lambda rng: rng.choice((0.0, 0.5, -3.0)),
+    "int": _integer(32, 0.2),
     "text": _key_text,
     "time": lambda rng: Time(_nanos(rng) // 1000 * 1000),
     "timestamp": _usual_millis,

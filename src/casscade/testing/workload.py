@@ -125,8 +125,8 @@ class Workload:
         return Operation((self._statement(),))
 
     def partition(self, table: SampleTable, number: int) -> tuple[Any, ...]:
-        """The partition key of that number."""
-        rng = random.Random(f"{self.seed} {table.name} {number}")
+        """The partition key of that number: the same in tables with the same types, so that batches meet in it."""
+        rng = random.Random(f"{self.seed} {number}")
         return tuple(random_key(rng, column.type) for column in table.of(Role.PARTITION))
 
     def clustering(self, table: SampleTable, position: int) -> Any:
