@@ -57,7 +57,7 @@ def run_demo(options: DemoOptions, console: Console, site: Site | None = None) -
         "[bold]Casscade demo[/bold]: a real Cassandra, a real PostgreSQL, and every change carried across "
         f"(seed {options.seed})",
         highlight=False,
-        soft_wrap=True,
+        soft_wrap=not console.is_terminal,
     )
     with (
         own_directory(options.directory) as directory,

@@ -31,16 +31,16 @@ class Screen:
     def step(self, text: str) -> None:
         """Something that is done."""
         mark = "done" if self.console.options.ascii_only else "✓"
-        self.console.print(f"[green]{mark}[/green] {text}", highlight=False, soft_wrap=True)
+        self.console.print(f"[green]{mark}[/green] {text}", highlight=False, soft_wrap=self._live is None)
 
     def note(self, text: str) -> None:
         """Something on the way."""
-        self.console.print(f"  {text}", style="dim", highlight=False, markup=False, soft_wrap=True)
+        self.console.print(f"  {text}", style="dim", highlight=False, markup=False, soft_wrap=self._live is None)
 
     def warn(self, text: str) -> None:
         """Something that is meant to startle."""
         mark = "!!" if self.console.options.ascii_only else "✗"
-        self.console.print(f"[bold yellow]{mark} {text}[/bold yellow]", highlight=False, soft_wrap=True)
+        self.console.print(f"[bold yellow]{mark} {text}[/bold yellow]", highlight=False, soft_wrap=self._live is None)
 
     def show(self, view: View) -> None:
         """The picture of the moment."""
@@ -48,7 +48,7 @@ class Screen:
             self._live.update(panel(view), refresh=True)
         elif self._clock() >= self._next_line:
             self._next_line = self._clock() + PLAIN_INTERVAL_S
-            self.console.print(plain_line(view), highlight=False, markup=False, soft_wrap=True)
+            self.console.print(plain_line(view), highlight=False, markup=False, soft_wrap=self._live is None)
 
 
 @contextmanager
