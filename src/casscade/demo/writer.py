@@ -17,7 +17,7 @@ from cassandra.query import BatchStatement, BatchType
 from casscade.demo.tables import STATEMENTS, Write
 from casscade.schema.faults import translate
 
-# Two seconds' patience at 5,000 writes/s and 10 ms each would need 50; a slow moment gets some more.
+# 5,000 writes/s that take 10 ms each keep 50 under way; slower moments get some more.
 IN_FLIGHT_MAX: Final = 128
 
 
@@ -27,7 +27,7 @@ def prepare(session: Any) -> dict[str, Any]:
 
 
 class Writer:
-    """A thread that sends `writes`, `rate` a second, for `seconds`; it falls behind rather than send faster later."""
+    """A thread that sends `writes`, `rate` a second, for `seconds`; of a delay it makes good one second at most."""
 
     def __init__(self, session: Any, writes: Iterable[Write], *, rate: float, seconds: float) -> None:
         self._session = session
