@@ -127,7 +127,7 @@ class _Progress(Observer):
 
     def committed(self, committed: Committed) -> None:
         """Count a batch."""
-        self._mutations += len(committed.write_times)
+        self._mutations += committed.mutations
         self.merged += committed.counts.merged
         if self._mutations >= self.wanted:
             self.committed_at = time.perf_counter()

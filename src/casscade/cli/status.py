@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import sys
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,15 @@ _TIMEOUT_S = 5.0
 
 
 def fetch_status(host: str, port: int) -> dict[str, Any]:
-    """The status document of the pipeline that listens there; raises OSError when none answers."""
-    url = f"http://{host}:{port}/status"
-    with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:
-        document: dict[str, Any] = json.load(answer)
+    """The status document of the pipeline that listens there, asked without a proxy; OSError when none answers."""
+    connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
+    try:
+        connection.request("GET", "/status")
+        document: dict[str, Any] = json.load(connection.getresponse())
+    except (http.client.HTTPException, ValueError) as error:
+        raise OSError(f"the answer is not that of a pipeline: {type(error).__name__}") from error
+    finally:
+        connection.close()
     return document
 
 
@@ -41,7 +45,7 @@ def status(config_file: Path, as_json: bool) -> None:
     host, port = load_config(config_file).http.address
     try:
         document = fetch_status(host, port)
-    except (urllib.error.URLError, OSError) as error:
+    except OSError as error:
         raise ConfigurationError(
             "pipeline_unreachable",
             f"No pipeline answers at {host}:{port} ({error})",

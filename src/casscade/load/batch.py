@@ -47,7 +47,8 @@ def no_snapshot(_connection: Connection[Any], progress: Progress) -> None:
 class Batch:
     """What is to be committed together: a fold, what could not be decoded, and how far that brings its sources.
 
-    `write_times` has one write time (microseconds) for each streamed mutation, for the latency.
+    `mutations` counts the streamed ones; `write_times` has a write time (microseconds) of each that tells one, for the
+    latency.
     """
 
     fold: Fold
@@ -55,6 +56,7 @@ class Batch:
     progress: list[Progress] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     write_times: list[int] = field(default_factory=list)
+    mutations: int = 0
 
 
 class TargetWriter:

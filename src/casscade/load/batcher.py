@@ -22,6 +22,7 @@ from casscade.load.batch import Batch
 from casscade.load.concealment import Excluded, conceal
 from casscade.load.control import DeadLetter
 from casscade.merge.fold import Fold
+from casscade.merge.row import newest_timestamp
 from casscade.transport.chunk import Chunk
 
 Tables = Mapping[bytes, TableShape]
@@ -90,7 +91,9 @@ class Batcher:
                 updates = self._decode_again(chunk, position, error)
                 tables = self._tables()
             if streamed and updates:
-                write_times.append(_write_time(updates[0]))
+                write_time = _write_time(updates[0])
+                if write_time != NO_TIMESTAMP:
+                    write_times.append(write_time)
             for update in updates:
                 self._rows += len(update.rows) or 1
                 if self._excluded and update.table.id in self._excluded:
@@ -100,6 +103,8 @@ class Batcher:
             fold.add(updates)
         self.counts["decoded"] += len(chunk.mutations)
         self._bytes += chunk.size
+        if streamed:
+            batch.mutations += len(chunk.mutations)
         if chunk.progress is not None:
             batch.progress.append(chunk.progress)
         elif batch.position is None or batch.position < chunk.end:
@@ -153,12 +158,12 @@ def _mark_unknown(update: PartitionUpdate) -> None:
 
 
 def _write_time(update: PartitionUpdate) -> int:
-    """A write time of the update, for the latency; `NO_TIMESTAMP` when it has none to show."""
+    """The newest write time of what the update says first; `NO_TIMESTAMP` when it says nothing."""
     if update.rows:
         row = update.rows[0]
-        if row.liveness_ts != NO_TIMESTAMP:
-            return row.liveness_ts
-        for cell in row.cells.values():
-            return cell[0]
-        return row.deletion
+        return row.liveness_ts if row.liveness_ts != NO_TIMESTAMP else newest_timestamp(row)
+    if update.static_row is not None:
+        return newest_timestamp(update.static_row)
+    if update.range_tombstones:
+        return update.range_tombstones[0].deletion
     return update.deletion

@@ -33,6 +33,8 @@ BATCHES_QUEUED_MAX = 2
 REAP_INTERVAL_S = 0.5
 PURGE_INTERVAL_S = 60.0
 _IDLE_WAIT_S = 0.05
+# A source that is silent for so long has nothing more just now: its last writes need not wait for batch_ms.
+_LINGER_S = 0.02
 # SQLSTATE classes that pass by themselves: connection, resources, operator intervention, serialization, locks.
 _TRANSIENT_CLASSES = ("08", "53", "57", "58", "40")
 _TRANSIENT_STATES = frozenset({"55P03", "25P02", "25006"})
@@ -40,11 +42,14 @@ _TRANSIENT_STATES = frozenset({"55P03", "25P02", "25006"})
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """A batch that is durable: when (Unix seconds), how long it took, and its write times (microseconds)."""
+    """A batch that is durable: when (Unix seconds), how long it took, its streamed mutations and their write times
+    (microseconds).
+    """
 
     counts: BatchCounts
     at: float
     seconds: float
+    mutations: int
     write_times: list[int]
     position: Position
 
@@ -124,10 +129,10 @@ class Loader:
         batcher = self._batcher
         while not self._stop.is_set():
             self.beats["decode"] = time.monotonic()
-            chunk = self._transport.get(min(_IDLE_WAIT_S, batcher.remaining_s()) if batcher.waiting else _IDLE_WAIT_S)
+            chunk = self._transport.get(min(_LINGER_S, batcher.remaining_s()) if batcher.waiting else _IDLE_WAIT_S)
             if chunk is not None:
                 batcher.add(chunk)
-            if batcher.full():
+            if batcher.full() or (chunk is None and batcher.waiting):
                 self._hand_over(batcher.take())
 
     def _hand_over(self, batch: Batch) -> None:
@@ -166,7 +171,14 @@ class Loader:
                 raise
             counts = self._writer.apply_isolated(connection, batch)
         self._observer.committed(
-            Committed(counts, time.time(), time.monotonic() - started, batch.write_times, self._writer.position)
+            Committed(
+                counts,
+                time.time(),
+                time.monotonic() - started,
+                batch.mutations,
+                batch.write_times,
+                self._writer.position,
+            )
         )
 
     def _reap(self, connection: Connection[Any]) -> None:

@@ -65,7 +65,7 @@ class Monitor(Observer):
             self._totals.add(counts)
             self._batches += 1
             self._committed_at = committed.at
-            self._recent.append((committed.at, len(committed.write_times)))
+            self._recent.append((committed.at, committed.mutations))
             for write_time in committed.write_times:
                 latency = committed.at - write_time / 1e6
                 if -_LATENCY_S_MAX < latency < _LATENCY_S_MAX:
