@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import socket
 import tempfile
@@ -171,6 +172,35 @@ def test_who_takes_a_source_over_fences_the_other(
             cassandra_session.execute(f"INSERT INTO {schema}.t (id, v) VALUES (2, 'x')")
             refused(first.wait_end(), 1, "epoch_superseded", "stop one of the two")
             assert other.running
+
+
+@pytest.mark.requirement("FR-021")
+@pytest.mark.requirement("FR-022")
+def test_a_row_that_postgres_can_not_hold_is_set_aside_and_the_others_go_on(
+    document: Document, database: str, keyspace: str, cassandra_session: Any, tmp_path: Path
+) -> None:
+    cassandra_session.execute(f"CREATE TABLE {keyspace}.t (id text PRIMARY KEY, v int) WITH cdc = true")
+    insert = cassandra_session.prepare(f"INSERT INTO {keyspace}.t (id, v) VALUES (?, ?)")
+    # Beyond what PostgreSQL's index takes, and random, so that it does not compress.
+    too_long = [random.Random(seed).randbytes(5000).hex() for seed in (1, 2)]
+    for key in ("before", too_long[0]):
+        cassandra_session.execute(insert, [key, 1])
+    document["tables"] = [{"source": f"{keyspace}.t"}]
+    with running(tmp_path, document) as process, psycopg.connect(database, autocommit=True) as connection:
+        replica = Replica(cassandra_session, keyspace, connection, process)
+        replica.arrives("SELECT id FROM {ks}.t", [("before",)])
+        for key in ("a", too_long[1], "b"):
+            cassandra_session.execute(insert, [key, 2])
+        replica.arrives("SELECT id FROM {ks}.t ORDER BY id", [("a",), ("b",), ("before",)])
+        # The row that was there before comes twice, by the snapshot and by the stream; both say what they know of it.
+        letters = (
+            "SELECT DISTINCT code, source_name FROM casscade.dead_letters WHERE position('{}'::bytea in mutation) > 0"
+        )
+        for key in too_long:
+            replica.arrives(letters.replace("{}", key), [("postgres_54000", f"{keyspace}.t")])
+        assert set(process.status()["dead_letters"]) == {"postgres_54000"}
+        assert process.probe("/readyz")
+        assert all(key[:40] not in process.text() for key in too_long)
 
 
 @pytest.mark.requirement("US-2.5")
