@@ -12,7 +12,7 @@ from casscade.devstack.cassandra import CassandraNode
 from casscade.testing.tables import ALL, COLLECTIONS, STATICS
 from tests.support.differential import CdcReader, Differential, connection_to
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("cdc")]
 
 OPERATIONS = 400
 

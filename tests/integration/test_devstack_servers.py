@@ -13,6 +13,7 @@ from casscade.devstack.cassandra import CassandraNode
 pytestmark = pytest.mark.servers
 
 
+@pytest.mark.xdist_group("cdc")
 def test_a_cdc_table_leaves_segments_with_an_index(
     cassandra_node: CassandraNode, cassandra_session: Any, keyspace: str
 ) -> None:
