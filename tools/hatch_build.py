@@ -39,6 +39,7 @@ HOT_MODULES: Final = (
     "casscade/load/layout.py",
     "casscade/load/numeric.py",
     "casscade/load/row_reader.py",
+    "casscade/load/staged.py",
     "casscade/load/transcode.py",
     "casscade/merge/fold.py",
     "casscade/merge/row.py",

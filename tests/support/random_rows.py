@@ -37,7 +37,7 @@ def random_row(
 ) -> Row:
     """A normal row: some of the simple columns 0 … `simple` - 1 and of the multi-cell ones, perhaps a deletion.
 
-    `plain` is the share of rows that a plain INSERT could have written.
+    `plain` is the share of rows that a plain INSERT or UPDATE could have written.
     """
     row = Row(key, clustering)
     is_plain = rng.random() < plain
@@ -50,11 +50,12 @@ def random_row(
         if rng.random() < 0.25:
             row.liveness_ttl = rng.choice([60, 3600])
             row.liveness_expires_at = NOW + rng.choice([-100, 0, 100, 1000])
-    if is_plain:  # an INSERT: all at one timestamp
+    if is_plain:  # an INSERT or an UPDATE: all at one timestamp
         timestamp = rng.choice(TIMESTAMPS)
-        if not static:
-            row.liveness_ts, row.liveness_ttl, row.liveness_expires_at = timestamp, 0, (1 << 63) - 1
-        some = range(simple) if rng.random() < 0.5 else rng.sample(range(simple), rng.randint(0, simple))
+        inserted = not static and rng.random() < 0.5
+        row.liveness_ts = timestamp if inserted else NO_TIMESTAMP
+        row.liveness_ttl, row.liveness_expires_at = 0, (1 << 63) - 1
+        some = range(simple) if rng.random() < 0.5 else rng.sample(range(simple), rng.randint(not inserted, simple))
         for index in some:
             row.cells[index] = live_cell(timestamp, rng.choice(VALUES))
     else:

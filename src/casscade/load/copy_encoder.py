@@ -15,23 +15,21 @@ from casscade.core.errors import BadDataError
 from casscade.core.keys import split_partition_key
 from casscade.core.mutation import Row
 from casscade.load.layout import RowLayout, without_value
+from casscade.load.staged import (
+    OP_DELETE,
+    OP_DOMINATE,
+    OP_HIDDEN,
+    OP_INSERT,
+    OP_PATCH,
+    OP_PUT_IF_ABSENT,
+    OP_REMOVE,
+    OP_RENEW,
+    OP_UPSERT,
+    StagedRows,
+    UnseenRow,
+)
 from casscade.merge.row import drop_expired_values, is_visible, newest_timestamp, next_expiry
 from casscade.merge.state import encode_state
-
-OP_DOMINATE: Final = 1
-"""Sets every column at one timestamp: replaces any older row, whatever its state."""
-OP_INSERT: Final = 2
-"""A plain INSERT of some columns: replaces an older plain row that has nothing in the other columns."""
-OP_DELETE: Final = 3
-"""Only a row deletion: removes an older row."""
-OP_PUT_IF_ABSENT: Final = 4
-"""Visible, but SQL can't compare it: inserted where no row is."""
-OP_HIDDEN: Final = 5
-"""Only tombstones and the like: nothing to see where no row is."""
-OP_REMOVE: Final = 8
-"""The outcome of a merge: not visible."""
-OP_UPSERT: Final = 9
-"""The outcome of a merge: visible."""
 
 COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 COPY_TRAILER: Final = b"\xff\xff"
@@ -42,15 +40,14 @@ _PG_EPOCH_SECONDS: Final = 946_684_800
 _TIMESTAMP_INFINITY: Final = (1 << 63) - 1
 
 
-class EncodedRow:
-    """What became of a row: its operation, its newest write time and its state."""
-
-    __slots__ = ("newest", "op", "state")
-
-    def __init__(self, op: int, newest: int, state: bytes | None) -> None:
-        self.op: int = op
-        self.newest: int = newest
-        self.state: bytes | None = state
+# The state of a row that was only deleted: PARTS, a row deletion, of age 0 (see `merge.state`).
+_DELETED: Final = b"\x10\x01\x00"
+_NO_LIVENESS: Final = b"\x01"
+# NO_LIVENESS and BASE; no cell is at the base, so that any time will do.
+_PATCHED: Final = b"\x09" + bytes(8)
+_BITMAP_INDEXES_MAX: Final = 255 * 8
+# Column sets of partial updates whose states are remembered; an application has few.
+_PATCHES_MAX: Final = 256
 
 
 def _put(out: list[bytes], field: bytes | None) -> None:
@@ -68,23 +65,138 @@ class RowEncoder:
     def __init__(self, layout: RowLayout) -> None:
         self.layout: RowLayout = layout
         self.inexact: int = 0
+        self._newest: int = NO_TIMESTAMP
+        self._state: bytes | None = None
+        self._heads: list[bytes] = [
+            layout.field_count.to_bytes(2, "big") + b"\x00\x00\x00\x02" + op.to_bytes(2, "big") + b"\x00\x00\x00\x04"
+            for op in range(10)
+        ]
+        self._no_values: bytes = _NULL * len(layout.values)
+        self._patches: dict[int, bytes] = {}
 
-    def encode(
-        self, out: list[bytes], ordinal: int, partition_key: bytes, row: Row, now: int, merged: bool
-    ) -> EncodedRow:
-        """Append the staged row to `out`.
+    def encode_rows(self, items: list[tuple[bytes, Row]], now: int, merged: bool) -> StagedRows:
+        """The COPY stream of rows with their partition keys, the place in `items` being the ordinal.
 
-        `merged` tells that stored state is already in `row`, so that it is final. Values that expired by `now` (Unix
-        seconds) are dropped from `row`. Raises BadDataError when a key value can't be a key in PostgreSQL; `out` is
-        then as before.
+        `merged` tells that stored state is already in the rows, so that they are final. Values that expired by `now`
+        (Unix seconds) are dropped from the rows.
         """
-        slot = len(out)
-        out.append(b"")
-        try:
-            self._put_key(out, partition_key, row)
-        except BadDataError:
-            del out[slot:]
-            raise
+        staged = StagedRows()
+        counts = staged.counts
+        out = [COPY_HEADER]
+        for ordinal, (partition_key, row) in enumerate(items):
+            slot = len(out)
+            out.append(b"")
+            try:
+                self._put_key(out, partition_key, row)
+            except BadDataError as error:
+                del out[slot:]
+                staged.rejected[ordinal] = error
+                continue
+            op = self._put_plain(out, row, merged)
+            if op == 0:
+                op = self._put_any(out, row, now, merged)
+            out[slot] = self._heads[op] + ordinal.to_bytes(4, "big")
+            counts[op] += 1
+            if op in (OP_DELETE, OP_HIDDEN, OP_REMOVE):
+                staged.unseen[ordinal] = UnseenRow(self._newest, self._state)
+        out.append(COPY_TRAILER)
+        staged.buffer = b"".join(out)
+        return staged
+
+    def _put_plain(self, out: list[bytes], row: Row, merged: bool) -> int:
+        """Append what follows the key of a row that is only deleted, or all alive at one timestamp without expiry.
+
+        Returns its operation, or 0 for any other row: nothing was appended then.
+        """
+        cells = row.cells
+        newest = row.liveness_ts
+        if row.complex is not None or row.liveness_ttl != 0 or (row.liveness_unknown and newest == NO_TIMESTAMP):
+            return 0
+        if row.deletion != NO_TIMESTAMP:
+            if merged or cells or newest != NO_TIMESTAMP:
+                return 0
+            self._newest = row.deletion
+            self._state = _DELETED
+            out.append(self._no_values)
+            self._put_meta(out, row.deletion, _DELETED)
+            return OP_DELETE
+        has_liveness = newest != NO_TIMESTAMP
+        if not has_liveness:
+            for cell in cells.values():
+                newest = cell[0]
+                break
+            else:
+                return 0
+        layout = self.layout
+        mark = len(out)
+        found = 0
+        for column in layout.values:
+            cell_or_none = cells.get(column.index)
+            if cell_or_none is None:
+                out.append(_NULL)
+                continue
+            timestamp, expires_at, ttl, value = cell_or_none
+            field: bytes | None = None
+            codec = column.codec
+            if timestamp == newest and expires_at == NO_EXPIRY and ttl == 0 and value is not None and codec is not None:
+                field = codec.encode(value)
+            if field is None:
+                del out[mark:]
+                return 0
+            length = len(field)
+            out.append(_LENGTHS[length] if length < 1024 else length.to_bytes(4, "big"))
+            out.append(field)
+            found += 1
+        if found != len(cells):
+            del out[mark:]
+            return 0
+        return self._put_plain_meta(out, row, newest, found == layout.simple_count, has_liveness, merged)
+
+    def _put_plain_meta(
+        self, out: list[bytes], row: Row, newest: int, complete: bool, has_liveness: bool, merged: bool
+    ) -> int:
+        layout = self.layout
+        whole = complete and layout.complex_count == 0
+        if has_liveness:
+            self._put_meta(out, newest, None)
+            if merged:
+                return OP_UPSERT
+            return OP_DOMINATE if whole else OP_INSERT
+        if merged:
+            self._put_meta(out, newest, _NO_LIVENESS)
+            return OP_UPSERT
+        if complete:
+            self._put_meta(out, newest, _NO_LIVENESS)
+            return OP_DOMINATE if whole and layout.static else OP_RENEW
+        patch = self._patch(row)
+        self._put_meta(out, newest, patch)
+        return OP_PUT_IF_ABSENT if patch == _NO_LIVENESS else OP_PATCH
+
+    def _put_meta(self, out: list[bytes], newest: int, state: bytes | None) -> None:
+        out.append(b"\x00\x00\x00\x08" + (newest & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "big"))
+        _put(out, state)
+        out.append(_NULL)
+
+    def _patch(self, row: Row) -> bytes:
+        """The state of a row without liveness that tells by its BASE bitmap which columns it has, for SQL to use."""
+        bits = 0
+        highest = 0
+        for index in row.cells:
+            bits |= 1 << index
+            highest = max(highest, index)
+        patch = self._patches.get(bits)
+        if patch is None:
+            if highest >= _BITMAP_INDEXES_MAX:
+                return _NO_LIVENESS
+            size = (highest >> 3) + 1
+            patch = _PATCHED + bytes((size,)) + bits.to_bytes(size, "little")
+            if len(self._patches) >= _PATCHES_MAX:
+                self._patches.clear()
+            self._patches[bits] = patch
+        return patch
+
+    def _put_any(self, out: list[bytes], row: Row, now: int, merged: bool) -> int:
+        """Append what follows the key of any row; returns its operation."""
         newest = newest_timestamp(row)
         if next_expiry(row, -1) != NO_EXPIRY:
             drop_expired_values(row, now)
@@ -101,15 +213,9 @@ class RowEncoder:
         out.append((newest & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "big"))
         _put(out, state)
         _put(out, None if expires_at == NO_EXPIRY else _timestamptz(expires_at))
-        op = self._choose(row, newest, state, now, merged)
-        out[slot] = (
-            self.layout.field_count.to_bytes(2, "big")
-            + b"\x00\x00\x00\x02"
-            + op.to_bytes(2, "big")
-            + b"\x00\x00\x00\x04"
-            + ordinal.to_bytes(4, "big")
-        )
-        return EncodedRow(op, newest, state)
+        self._newest = newest
+        self._state = state
+        return self._choose(row, newest, state, now, merged)
 
     def _put_key(self, out: list[bytes], partition_key: bytes, row: Row) -> None:
         layout = self.layout

@@ -1,20 +1,22 @@
 """The statements that bring a staged batch into a target table.
 
 Invariant: names enter SQL only through `psycopg.sql`; values only through COPY or parameters. Each statement decides
-exactly what `copy_encoder` promises for its operation, and leaves the rest of the rows as they are.
+exactly what `staged` promises for its operation, and leaves the rest of the rows as they are.
 """
 
 from __future__ import annotations
 
 from psycopg import sql
 
-from casscade.load.copy_encoder import (
+from casscade.load.staged import (
     OP_DELETE,
     OP_DOMINATE,
     OP_HIDDEN,
     OP_INSERT,
+    OP_PATCH,
     OP_PUT_IF_ABSENT,
     OP_REMOVE,
+    OP_RENEW,
     OP_UPSERT,
 )
 from casscade.schema.mapping import EXPIRY_COLUMN, META_COLUMNS, STATE_COLUMN, WRITE_TIME_COLUMN, Relation
@@ -46,6 +48,8 @@ class TargetSql:
         self.copy = sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(self._stage)
         self.dominate = self._insert(OP_DOMINATE, self._replace(sql.SQL("t.{ts} < EXCLUDED.{ts}").format(**_TS)))
         self.insert = self._insert(OP_INSERT, self._replace(self._plain_and_covered(values)))
+        self.renew = self._insert(OP_RENEW, self._renew(values))
+        self.patch = self._insert(OP_PATCH, self._patch(values))
         self.put_if_absent = self._insert(OP_PUT_IF_ABSENT, sql.SQL("DO NOTHING"))
         self.upsert = self._insert(OP_UPSERT, self._replace(None))
         self.delete = self._delete(sql.SQL("s._op = {op} AND t.{ts} <= s.{ts}").format(op=OP_DELETE, **_TS))
@@ -92,6 +96,42 @@ class TargetSql:
         plain = sql.SQL("t.{ts} < EXCLUDED.{ts} AND t.{state} IS NULL").format(**_TS)
         return sql.SQL(" AND ").join([plain, *covered])
 
+    def _renew(self, values: list[str]) -> sql.Composed:
+        """All cells of an older row of simple state are replaced; what is known of its liveness stays."""
+        settings = [sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name)) for name in (*values, WRITE_TIME_COLUMN)]
+        state = sql.SQL(
+            "{state} = CASE WHEN t.{state} IS NULL OR get_byte(t.{state}, 0) = 8 "
+            "THEN '\\x02'::bytea || int8send(t.{ts}) WHEN get_byte(t.{state}, 0) IN (1, 9) THEN '\\x01'::bytea "
+            "WHEN get_byte(t.{state}, 0) IN (33, 41) THEN '\\x21'::bytea "
+            "ELSE '\\x02'::bytea || substr(t.{state}, 2, 8) END"
+        ).format(**_TS)
+        return sql.SQL(
+            "DO UPDATE SET {} WHERE t.{ts} < EXCLUDED.{ts} "
+            "AND (t.{state} IS NULL OR get_byte(t.{state}, 0) IN (1, 2, 8, 9, 10, 33, 41))"
+        ).format(sql.SQL(", ").join([*settings, state]), **_TS)
+
+    def _patch(self, values: list[str]) -> sql.Composed:
+        """Some cells of an older row are replaced; afterwards it has cells of two timestamps at most.
+
+        Decided are rows whose cells all have one timestamp, and rows whose newer cells are exactly those that are
+        replaced: the base of the others stays.
+        """
+        settings = [sql.SQL("{0} = COALESCE(EXCLUDED.{0}, t.{0})").format(sql.Identifier(name)) for name in values]
+        settings.append(sql.SQL("{ts} = EXCLUDED.{ts}").format(**_TS))
+        state = sql.SQL(
+            "{state} = CASE WHEN t.{state} IS NULL "
+            "THEN '\\x0a'::bytea || int8send(t.{ts}) || int8send(t.{ts}) || substr(EXCLUDED.{state}, 10) "
+            "ELSE CASE get_byte(t.{state}, 0) "
+            "WHEN 1 THEN '\\x09'::bytea || int8send(t.{ts}) || substr(EXCLUDED.{state}, 10) "
+            "WHEN 33 THEN '\\x29'::bytea || int8send(t.{ts}) || substr(EXCLUDED.{state}, 10) "
+            "WHEN 2 THEN '\\x0a'::bytea || substr(t.{state}, 2, 8) || int8send(t.{ts}) || substr(EXCLUDED.{state}, 10) "
+            "WHEN 8 THEN '\\x0a'::bytea || int8send(t.{ts}) || substr(t.{state}, 2) "
+            "ELSE t.{state} END END"
+        ).format(**_TS)
+        return sql.SQL("DO UPDATE SET {} WHERE t.{ts} < EXCLUDED.{ts} AND ({} OR {})").format(
+            sql.SQL(", ").join([*settings, state]), _ONE_TIME, _same_bitmap("EXCLUDED"), **_TS
+        )
+
     def _delete(self, condition: sql.Composable) -> sql.Composed:
         return sql.SQL("DELETE FROM {target} AS t USING {stage} AS s WHERE {join} AND {condition}").format(
             target=self._target, stage=self._stage, join=self._join(), condition=condition
@@ -103,7 +143,7 @@ class TargetSql:
         return sql.SQL(
             "SELECT s._ord, {fields} FROM {stage} AS s JOIN {target} AS t ON {join} WHERE "
             "(s._op IN ({dominate}, {insert}, {put}) AND {same}) OR (s._op = {delete} AND t.{ts} > s.{ts}) "
-            "OR s._op = {hidden}"
+            "OR s._op = {hidden} OR (s._op IN ({renew}, {patch}) AND NOT {contained})"
         ).format(
             fields=_columns(self._names, "t"),
             stage=self._stage,
@@ -115,16 +155,33 @@ class TargetSql:
             same=same,
             delete=OP_DELETE,
             hidden=OP_HIDDEN,
+            renew=OP_RENEW,
+            patch=OP_PATCH,
+            contained=self._contained(),
             **_TS,
         )
 
+    def _contained(self) -> sql.Composed:
+        """Whether the stored row surely holds every cell of an UPDATE: the same values at the same timestamp."""
+        conditions: list[sql.Composable] = [
+            sql.SQL("t.{ts} = s.{ts}").format(**_TS),
+            sql.SQL("({} OR (s._op = {} AND ({})))").format(_ONE_TIME, OP_PATCH, _same_bitmap("s")),
+        ]
+        for mine, theirs in zip(self._comparables("s"), self._comparables("t"), strict=True):
+            conditions.append(sql.SQL("({0} IS NULL OR {1} IS NOT DISTINCT FROM {0})").format(mine, theirs))
+        return sql.SQL("COALESCE({}, false)").format(sql.SQL(" AND ").join(conditions))
+
     def _comparable(self, prefix: str) -> sql.Composed:
+        meta: list[sql.Composable] = [sql.Identifier(prefix, name) for name in _META]
+        return sql.SQL(", ").join([*self._comparables(prefix), *meta])
+
+    def _comparables(self, prefix: str) -> list[sql.Composable]:
         """The value columns so that equal means equal bytes: 1.0 and 1.00, 0 and -0, 1 month and 30 days differ."""
-        fields: list[sql.Composable] = [sql.Identifier(prefix, name) for name in self._rest]
-        for position, column in enumerate(self.relation.value_columns):
-            if column.pg_type.name in _LOOSE_EQUALITY:
-                fields[position] = fields[position] + sql.SQL("::text")
-        return sql.SQL(", ").join(fields)
+        fields: list[sql.Composable] = []
+        for column in self.relation.value_columns:
+            field: sql.Composable = sql.Identifier(prefix, column.name)
+            fields.append(field + sql.SQL("::text") if column.pg_type.name in _LOOSE_EQUALITY else field)
+        return fields
 
     def select_partition(self, partition_columns: int) -> sql.Composed:
         """The rows of one partition that a deletion at a given time may touch; parameters: key fields, time."""
@@ -151,4 +208,17 @@ class TargetSql:
         )
 
 
+def _same_bitmap(other: str) -> sql.Composed:
+    """Whether the cells at the newest timestamp of `t` are those of an UPDATE's state in `other`, by their bitmaps.
+
+    Both states have a BASE (see `merge.state`); only that of `t` may have a liveness before it.
+    """
+    return sql.SQL(
+        "(get_byte(t.{state}, 0) IN (8, 9, 41) AND substr(t.{state}, 10) = substr({other}.{state}, 10)) "
+        "OR (get_byte(t.{state}, 0) = 10 AND substr(t.{state}, 18) = substr({other}.{state}, 10))"
+    ).format(other=sql.SQL(other), **_TS)
+
+
 _TS = {"ts": sql.Identifier(WRITE_TIME_COLUMN), "state": sql.Identifier(STATE_COLUMN)}
+# All cells of `t` have its newest timestamp: no state, or nothing but the lack or the older time of its liveness.
+_ONE_TIME = sql.SQL("(t.{state} IS NULL OR get_byte(t.{state}, 0) IN (1, 2, 33))").format(**_TS)

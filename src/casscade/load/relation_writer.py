@@ -6,27 +6,28 @@ given; what was written before is read only where SQL could not decide.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from psycopg import Connection, sql
 
 from casscade.core.errors import BadDataError
 from casscade.core.mutation import Row
-from casscade.load import copy_encoder as ops
-from casscade.load.copy_encoder import COPY_HEADER, COPY_TRAILER, EncodedRow, RowEncoder
+from casscade.load import staged as ops
+from casscade.load.copy_encoder import RowEncoder
 from casscade.load.counters import BatchCounts
 from casscade.load.layout import RowLayout
 from casscade.load.merge_sql import TargetSql
 from casscade.load.raw import fields
 from casscade.load.row_reader import StoredRow, read_row
+from casscade.load.staged import StagedRows, UnseenRow
 from casscade.load.tombstones import RowTombstone, TombstoneStore, row_key, row_of
 from casscade.merge.fold import RowKey
 from casscade.merge.row import is_empty, is_visible, merge_rows
 from casscade.schema.mapping import Relation
 
 RowItem = tuple[bytes, Row]
-_UPSERTING = frozenset({ops.OP_DOMINATE, ops.OP_INSERT, ops.OP_PUT_IF_ABSENT})
+_UPSERTING = (ops.OP_DOMINATE, ops.OP_INSERT, ops.OP_RENEW, ops.OP_PATCH, ops.OP_PUT_IF_ABSENT)
 
 
 class RejectedRow:
@@ -70,24 +71,16 @@ class RelationWriter:
         items = [(key[0], row) for key, row in rows.items()]
         met = self._meet_tombstones(connection, items, now) if self.tombstones.rows_exist else set()
         staged = self._stage(connection, items, now, merged=False)
-        used = {encoded.op for _, encoded in staged.values()}
-        decided = self._execute_decisions(connection, used)
-        simple = sum(
-            encoded.op in {ops.OP_DOMINATE, ops.OP_INSERT, ops.OP_PUT_IF_ABSENT} for _, encoded in staged.values()
-        )
+        decided = self._execute_decisions(connection, staged)
         merged: dict[int, RowItem] = {}
-        if decided < simple or ops.OP_DELETE in used or ops.OP_HIDDEN in used:
-            merged = self._merge_stored(connection, staged)
-        if ops.OP_DELETE in used:
+        if decided < sum(staged.counts[op] for op in _UPSERTING) or staged.unseen:
+            merged = self._merge_stored(connection, items)
+        if staged.counts[ops.OP_DELETE]:
             counts.removed += connection.execute(self.sql.delete).rowcount
-        unseen = [
-            (item, encoded)
-            for ordinal, (item, encoded) in staged.items()
-            if encoded.op in {ops.OP_DELETE, ops.OP_HIDDEN} and ordinal not in merged
-        ]
+        unseen = [(items[ordinal], row) for ordinal, row in staged.unseen.items() if ordinal not in merged]
         still_hidden = self._put_tombstones(connection, unseen)
         if merged:
-            still_hidden |= self.replace(connection, merged.values(), now, counts, truncate=False)
+            still_hidden |= self.replace(connection, list(merged.values()), now, counts, truncate=False)
         if met - still_hidden:
             self.tombstones.drop_rows(connection, list(met - still_hidden))
         counts.rows += len(items)
@@ -99,26 +92,23 @@ class RelationWriter:
     def replace(
         self,
         connection: Connection[Any],
-        items: Iterable[RowItem],
+        items: list[RowItem],
         now: int,
         counts: BatchCounts,
         *,
         truncate: bool = True,
     ) -> set[bytes]:
         """Write rows that hold all their stored state already; returns the tombstone keys of those now unseen."""
-        staged = self._stage(connection, list(items), now, merged=True, truncate=truncate)
-        used = {encoded.op for _, encoded in staged.values()}
-        if ops.OP_UPSERT in used:
+        staged = self._stage(connection, items, now, merged=True, truncate=truncate)
+        if staged.counts[ops.OP_UPSERT]:
             connection.execute(self.sql.upsert)
-        if ops.OP_REMOVE not in used:
+        if not staged.counts[ops.OP_REMOVE]:
             return set()
         counts.removed += connection.execute(self.sql.remove).rowcount
-        for (partition_key, row), encoded in staged.values():
-            if encoded.op == ops.OP_REMOVE:
-                self._doubt(partition_key, row)
-        return self._put_tombstones(
-            connection, [(item, encoded) for item, encoded in staged.values() if encoded.op == ops.OP_REMOVE]
-        )
+        removed = [(items[ordinal], encoded) for ordinal, encoded in staged.unseen.items()]
+        for (partition_key, row), _ in removed:
+            self._doubt(partition_key, row)
+        return self._put_tombstones(connection, removed)
 
     def read_pages(
         self, connection: Connection[Any], query: sql.Composed, parameters: tuple[Any, ...], page_rows: int
@@ -153,51 +143,46 @@ class RelationWriter:
 
     def _stage(
         self, connection: Connection[Any], items: list[RowItem], now: int, *, merged: bool, truncate: bool = True
-    ) -> dict[int, tuple[RowItem, EncodedRow]]:
-        """Copy rows to the staging table; returns ordinal -> row and operation."""
-        staged: dict[int, tuple[RowItem, EncodedRow]] = {}
-        out = [COPY_HEADER]
-        encode = self._encoder.encode
-        for ordinal, item in enumerate(items):
-            try:
-                staged[ordinal] = (item, encode(out, ordinal, item[0], item[1], now, merged))
-            except BadDataError as error:
-                self.rejected.append(RejectedRow(item[0], item[1], error))
-        out.append(COPY_TRAILER)
+    ) -> StagedRows:
+        """Copy rows to the staging table, their ordinals being their places in `items`."""
+        staged = self._encoder.encode_rows(items, now, merged)
+        for ordinal, error in staged.rejected.items():
+            self.rejected.append(RejectedRow(*items[ordinal], error))
         with connection.cursor() as cursor:
             if truncate:
                 cursor.execute(self.sql.truncate)
             with cursor.copy(self.sql.copy) as copy:
-                copy.write(b"".join(out))
+                copy.write(staged.buffer)
         return staged
 
-    def _execute_decisions(self, connection: Connection[Any], used: set[int]) -> int:
+    def _execute_decisions(self, connection: Connection[Any], staged: StagedRows) -> int:
         """Run the statements of the operations in use; returns how many rows they wrote."""
         written = 0
         for op, statement in (
             (ops.OP_DOMINATE, self.sql.dominate),
             (ops.OP_INSERT, self.sql.insert),
+            (ops.OP_RENEW, self.sql.renew),
+            (ops.OP_PATCH, self.sql.patch),
             (ops.OP_PUT_IF_ABSENT, self.sql.put_if_absent),
         ):
-            if op in used:
+            if staged.counts[op]:
                 written += connection.execute(statement).rowcount
         return written
 
-    def _merge_stored(
-        self, connection: Connection[Any], staged: dict[int, tuple[RowItem, EncodedRow]]
-    ) -> dict[int, RowItem]:
+    def _merge_stored(self, connection: Connection[Any], items: list[RowItem]) -> dict[int, RowItem]:
         """Read the stored rows that SQL could not decide and merge them with the new ones, by ordinal."""
         cursor = connection.execute(self.sql.undecided, binary=True)
         merged: dict[int, RowItem] = {}
         for found in fields(cursor):
             ordinal_field = found[0]
             assert ordinal_field is not None
-            item = staged[int.from_bytes(ordinal_field, "big")][0]
+            ordinal = int.from_bytes(ordinal_field, "big")
+            item = items[ordinal]
             merge_rows(item[1], read_row(self.layout, found, 1).row)
-            merged[int.from_bytes(ordinal_field, "big")] = item
+            merged[ordinal] = item
         return merged
 
-    def _put_tombstones(self, connection: Connection[Any], unseen: list[tuple[RowItem, EncodedRow]]) -> set[bytes]:
+    def _put_tombstones(self, connection: Connection[Any], unseen: list[tuple[RowItem, UnseenRow]]) -> set[bytes]:
         """Store what is known of rows that are not visible; returns their tombstone keys."""
         tombstones: list[RowTombstone] = []
         for (partition_key, row), encoded in unseen:

@@ -75,14 +75,15 @@ def _put_cell(out: bytearray, cell: Cell, newest: int, *, with_value: bool) -> N
 
 def _bitmap(row: Row, newest: int, base: int, kept: set[int]) -> bytes | None:
     """The BASE bitmap, or None when the plain cells have other timestamps than `newest` and `base`."""
-    size = (max(row.cells) >> 3) + 1
-    bits = bytearray(size)
+    bits = 0
+    highest = 0
     for index, cell in row.cells.items():
         if cell[0] == newest:
-            bits[index >> 3] |= 1 << (index & 7)
+            bits |= 1 << index
+            highest = max(highest, index)
         elif cell[0] != base and cell[1] == NO_EXPIRY and index not in kept and cell[2] == 0:
             return None
-    return bytes(bits)
+    return bits.to_bytes((highest >> 3) + 1, "little")
 
 
 def _base_of(row: Row, newest: int, kept: set[int]) -> int:
