@@ -18,6 +18,7 @@ import pytest
 from casscade.devstack.cassandra import CassandraNode
 from casscade.devstack.places import free_port
 from casscade.devstack.postgres import PostgresServer
+from tests.support.both_sides import compare_keyspace, describe
 from tests.support.mixed_load import create_tables, fill
 from tests.support.pipeline_process import Ended, PipelineProcess, configuration, running, started
 from tests.support.replica import Replica, eventually
@@ -276,6 +277,31 @@ def test_postgres_may_go_and_come_back(
         eventually(stored, [(101, "before"), (102, "meanwhile")], process, 15.0)
         process.wait_ready()
         assert process.status()["pid"] == pid
+        ended = process.stop()
+    assert ended.code == 0
+    assert "Traceback" not in ended.text
+
+
+@pytest.mark.requirement("SC-009")
+def test_postgres_may_go_during_the_snapshot(
+    document: Document, own_server: PostgresServer, keyspace: str, cassandra_session: Any, tmp_path: Path
+) -> None:
+    create_tables(cassandra_session, keyspace)
+    fill(cassandra_session, keyspace, 2000)
+    document["postgres"]["dsn"] = own_server.dsn()
+    document["tables"] = [{"source": f"{keyspace}.*"}]
+    document["snapshot"] = {"ranges_per_table": 100, "page_rows": 1, "workers": 1}
+    with running(tmp_path / "pipeline", document) as process:
+        process.wait(lambda: any(table["rows"] for table in process.status()["snapshot"]), "rows of the snapshot")
+        assert any(table["percent"] < 100 for table in process.status()["snapshot"])
+        own_server.kill()
+        eventually(lambda: process.probe("/readyz"), False, process)
+        own_server.start(owner=os.getpid())
+        own_server.wait_ready()
+        process.wait_caught_up()
+        comparisons = compare_keyspace(cassandra_session, own_server.dsn(), keyspace)
+        assert sum(one.differences for one in comparisons) == 0, describe(comparisons)
+        assert [one.rows_postgres for one in comparisons] == [1000, 1000]
         ended = process.stop()
     assert ended.code == 0
     assert "Traceback" not in ended.text

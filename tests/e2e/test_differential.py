@@ -39,6 +39,6 @@ def test_mutations_that_are_lost_are_noticed(
 ) -> None:
     tables = (COLLECTIONS, STATICS)
     with closing(CdcReader(cassandra_node.cdc_directory)) as reader, connection_to(database) as connection:
-        outcome = Differential(cassandra_session, reader, connection, keyspace, tables, keep=0.8).run(3, 100)
+        outcome = Differential(cassandra_session, reader, connection, keyspace, tables, keep=0.5).run(3, 200)
     assert outcome.differences > 0
     assert outcome.dead_letters.total() == 0

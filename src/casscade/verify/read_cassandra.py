@@ -11,10 +11,11 @@ from struct import unpack
 from typing import Any, Final
 
 from cassandra import cqltypes
+from cassandra.cluster import EXEC_PROFILE_DEFAULT
 from cassandra.concurrent import execute_concurrent
 from cassandra.marshal import int64_pack
 from cassandra.protocol import ProtocolHandler, ResultMessage, read_int
-from cassandra.query import BoundStatement
+from cassandra.query import BoundStatement, tuple_factory
 from cassandra.util import Date, Time
 
 from casscade.cql.types import CqlType, quote_name
@@ -77,6 +78,7 @@ class CassandraTable:
         self._page_rows = page_rows
         self._session = session.cluster.connect()
         self._session.client_protocol_handler = RawProtocol
+        self._profile = self._session.execution_profile_clone_update(EXEC_PROFILE_DEFAULT, row_factory=tuple_factory)
         name = f"{quote_name(table.keyspace)}.{quote_name(table.name)}"
         shown = _names((*self.partition, *self.clustering, *self.statics, *self.regulars))
         token = f"token({_names(self.partition)})"
@@ -95,7 +97,7 @@ class CassandraTable:
         """The rows of the token range (start, end], page by page."""
         bound = self._by_token.bind((start, end))
         bound.fetch_size = self._page_rows
-        result = self._session.execute(bound)
+        result = self._session.execute(bound, execution_profile=self._profile)
         while True:
             yield list(result.current_rows)
             if not result.has_more_pages:
@@ -110,7 +112,9 @@ class CassandraTable:
             bound = BoundStatement(prepared)
             bound.values = list(key)
             statements.append((bound, ()))
-        outcomes = execute_concurrent(self._session, statements, concurrency=READS_AT_ONCE)
+        outcomes = execute_concurrent(
+            self._session, statements, concurrency=READS_AT_ONCE, execution_profile=self._profile
+        )
         found: list[RawRow | None] = []
         for _, result in outcomes:
             rows = list(result.current_rows)
