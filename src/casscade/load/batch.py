@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -138,11 +139,19 @@ class BatchWriter:
                 for writer in target.writers:
                     writer.prepare(connection)
 
+    @contextmanager
+    def _transaction(self, connection: Connection[Any]) -> Iterator[None]:
+        with connection.transaction():
+            for target in self._targets.values():
+                for writer in target.writers:
+                    writer.begin()
+            yield
+
     def apply(self, connection: Connection[Any], batch: Batch) -> BatchCounts:
         """Commit one batch; raises FencedError, psycopg errors, or InvariantError for an unknown table."""
         counts = BatchCounts()
         letters = list(batch.dead_letters)
-        with connection.transaction():
+        with self._transaction(connection):
             self._write(connection, batch.fold, counts, letters)
             position = self._finish(connection, batch, counts, letters)
         self.position = max(self.position, position)
@@ -164,7 +173,7 @@ class BatchWriter:
                 del letters[kept:]
                 raise
 
-        with connection.transaction():
+        with self._transaction(connection):
             for poison in isolate(connection, batch.fold, write, counts):
                 letters.append(self._poison_letter(poison))
             position = self._finish(connection, batch, counts, letters)
@@ -200,7 +209,7 @@ class BatchWriter:
         for target in self._targets.values():
             looked_at = REAP_ROWS_MAX
             while looked_at >= REAP_ROWS_MAX:
-                with connection.transaction():
+                with self._transaction(connection):
                     looked_at = target.reap(connection, int(self._clock()), counts)
                     if looked_at:
                         self._request_rechecks(connection)

@@ -74,16 +74,19 @@ class RowEncoder:
         self._no_values: bytes = _NULL * len(layout.values)
         self._patches: dict[int, bytes] = {}
 
-    def encode_rows(self, items: list[tuple[bytes, Row]], now: int, merged: bool) -> StagedRows:
-        """The COPY stream of rows with their partition keys, the place in `items` being the ordinal.
+    def encode_rows(
+        self, staged: StagedRows, items: list[tuple[bytes, Row]], first: int, last: int, now: int, merged: bool
+    ) -> bytes:
+        """A piece of a COPY stream: the rows of `items` from `first` to before `last`, with their partition keys.
 
-        `merged` tells that stored state is already in the rows, so that they are final. Values that expired by `now`
-        (Unix seconds) are dropped from the rows.
+        The place in `items` is the ordinal. What the rows became is added to `staged`. `merged` tells that stored state
+        is already in the rows, so that they are final. Values that expired by `now` (Unix seconds) are dropped from
+        the rows.
         """
-        staged = StagedRows()
         counts = staged.counts
-        out = [COPY_HEADER]
-        for ordinal, (partition_key, row) in enumerate(items):
+        out: list[bytes] = []
+        for ordinal in range(first, last):
+            partition_key, row = items[ordinal]
             slot = len(out)
             out.append(b"")
             try:
@@ -99,9 +102,7 @@ class RowEncoder:
             counts[op] += 1
             if op in (OP_DELETE, OP_HIDDEN, OP_REMOVE):
                 staged.unseen[ordinal] = UnseenRow(self._newest, self._state)
-        out.append(COPY_TRAILER)
-        staged.buffer = b"".join(out)
-        return staged
+        return b"".join(out)
 
     def _put_plain(self, out: list[bytes], row: Row, merged: bool) -> int:
         """Append what follows the key of a row that is only deleted, or all alive at one timestamp without expiry.

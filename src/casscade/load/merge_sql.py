@@ -63,9 +63,9 @@ class TargetSql:
         ]
         # Types come from the fixed table in schema.mapping, never from outside.
         fields = sql.SQL(", ").join(sql.Identifier(name) + sql.SQL(" " + type_) for name, type_ in types)
-        return sql.SQL("CREATE TEMPORARY TABLE IF NOT EXISTS {} (_op smallint, _ord integer, {})").format(
-            sql.Identifier(stage), fields
-        )
+        return sql.SQL(
+            "CREATE TEMPORARY TABLE IF NOT EXISTS {} (_op smallint, _ord integer, {}) ON COMMIT DELETE ROWS"
+        ).format(sql.Identifier(stage), fields)
 
     def _join(self) -> sql.Composed:
         return sql.SQL(" AND ").join(sql.SQL("t.{0} = s.{0}").format(sql.Identifier(name)) for name in self._keys)

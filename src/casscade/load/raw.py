@@ -5,7 +5,8 @@ Invariant: what is read as a field can be sent back as a field of the same type,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from psycopg import Connection, Cursor
@@ -34,6 +35,22 @@ def register(connection: Connection[Any]) -> None:
 def int8(value: int) -> Raw:
     """A bigint field."""
     return Raw((value & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "big"))
+
+
+def bytea_array(values: Sequence[bytes]) -> Raw:
+    """A bytea[] parameter, many times quicker than one of which psycopg dumps each element."""
+    return _array(17, [len(value).to_bytes(4, "big") + value for value in values])
+
+
+def int8_array(values: Sequence[int]) -> Raw:
+    """A bigint[] parameter."""
+    return _array(20, [b"\x00\x00\x00\x08" + int8(value) for value in values])
+
+
+def _array(element_oid: int, elements: list[bytes]) -> Raw:
+    if not elements:
+        return Raw(struct.pack(">iiI", 0, 0, element_oid))
+    return Raw(struct.pack(">iiIii", 1, 0, element_oid, len(elements), 1) + b"".join(elements))
 
 
 def fields(cursor: Cursor[Any]) -> Iterator[list[bytes | None]]:

@@ -14,7 +14,7 @@ from psycopg import Connection, sql
 from casscade.core.errors import BadDataError
 from casscade.core.mutation import Row
 from casscade.load import staged as ops
-from casscade.load.copy_encoder import RowEncoder
+from casscade.load.copy_encoder import COPY_HEADER, COPY_TRAILER, RowEncoder
 from casscade.load.counters import BatchCounts
 from casscade.load.layout import RowLayout
 from casscade.load.merge_sql import TargetSql
@@ -28,6 +28,8 @@ from casscade.schema.mapping import Relation
 
 RowItem = tuple[bytes, Row]
 _UPSERTING = (ops.OP_DOMINATE, ops.OP_INSERT, ops.OP_RENEW, ops.OP_PATCH, ops.OP_PUT_IF_ABSENT)
+# PostgreSQL reads what was sent while the next rows are encoded.
+_COPY_ROWS = 256
 
 
 class RejectedRow:
@@ -57,11 +59,16 @@ class RelationWriter:
         self.rejected: list[RejectedRow] = []
         self.doubtful: list[tuple[bytes, list[bytes | None]]] = []
         self._encoder = RowEncoder(layout)
+        self._stage_used = True
 
     def prepare(self, connection: Connection[Any]) -> None:
         """Create the staging table of a new connection and look for tombstones."""
         connection.execute(self.sql.create_stage)
         self.tombstones.refresh(connection)
+
+    def begin(self) -> None:
+        """A transaction begins: the staging table is empty, as every commit and rollback leaves it."""
+        self._stage_used = False
 
     def write(self, connection: Connection[Any], rows: dict[RowKey, Row], now: int, counts: BatchCounts) -> None:
         """Merge `rows` into the relation; `now` is the second at which expiry is judged."""
@@ -71,12 +78,13 @@ class RelationWriter:
         items = [(key[0], row) for key, row in rows.items()]
         met = self._meet_tombstones(connection, items, now) if self.tombstones.rows_exist else set()
         staged = self._stage(connection, items, now, merged=False)
-        decided = self._execute_decisions(connection, staged)
-        merged: dict[int, RowItem] = {}
-        if decided < sum(staged.counts[op] for op in _UPSERTING) or staged.unseen:
-            merged = self._merge_stored(connection, items)
+        undecided = sum(staged.counts[op] for op in _UPSERTING) + len(staged.unseen)
+        undecided -= self._execute_decisions(connection, staged)
         if staged.counts[ops.OP_DELETE]:
-            counts.removed += connection.execute(self.sql.delete).rowcount
+            removed = connection.execute(self.sql.delete).rowcount
+            counts.removed += removed
+            undecided -= removed
+        merged: dict[int, RowItem] = self._merge_stored(connection, items) if undecided else {}
         unseen = [(items[ordinal], row) for ordinal, row in staged.unseen.items() if ordinal not in merged]
         still_hidden = self._put_tombstones(connection, unseen)
         if merged:
@@ -145,14 +153,20 @@ class RelationWriter:
         self, connection: Connection[Any], items: list[RowItem], now: int, *, merged: bool, truncate: bool = True
     ) -> StagedRows:
         """Copy rows to the staging table, their ordinals being their places in `items`."""
-        staged = self._encoder.encode_rows(items, now, merged)
+        staged = StagedRows()
+        encode = self._encoder.encode_rows
+        count = len(items)
+        with connection.cursor() as cursor:
+            if truncate and self._stage_used:
+                cursor.execute(self.sql.truncate)
+            self._stage_used = True
+            with cursor.copy(self.sql.copy) as copy:
+                copy.write(COPY_HEADER)
+                for first in range(0, count, _COPY_ROWS):
+                    copy.write(encode(staged, items, first, min(first + _COPY_ROWS, count), now, merged))
+                copy.write(COPY_TRAILER)
         for ordinal, error in staged.rejected.items():
             self.rejected.append(RejectedRow(*items[ordinal], error))
-        with connection.cursor() as cursor:
-            if truncate:
-                cursor.execute(self.sql.truncate)
-            with cursor.copy(self.sql.copy) as copy:
-                copy.write(staged.buffer)
         return staged
 
     def _execute_decisions(self, connection: Connection[Any], staged: StagedRows) -> int:

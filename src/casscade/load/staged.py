@@ -40,17 +40,16 @@ class UnseenRow:
 
 
 class StagedRows:
-    """A COPY stream of rows: `buffer`, and by ordinal (the place in the input) what is not simply visible.
+    """What became of the rows that were copied, by ordinal (the place in the input) what is not simply visible.
 
     - `counts`: how many rows have each operation.
     - `unseen`: rows of OP_DELETE, OP_HIDDEN and OP_REMOVE.
-    - `rejected`: rows that are not in the stream, because PostgreSQL can't hold their keys.
+    - `rejected`: rows that were left out, because PostgreSQL can't hold their keys.
     """
 
-    __slots__ = ("buffer", "counts", "rejected", "unseen")
+    __slots__ = ("counts", "rejected", "unseen")
 
     def __init__(self) -> None:
-        self.buffer: bytes = b""
         self.counts: list[int] = [0] * 10
         self.unseen: dict[int, UnseenRow] = {}
         self.rejected: dict[int, BadDataError] = {}

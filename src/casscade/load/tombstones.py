@@ -17,6 +17,7 @@ from casscade.core.errors import CorruptionError
 from casscade.core.keys import pack_values, unpack_values
 from casscade.core.mutation import Bound, RangeTombstone, Row
 from casscade.load.control import ControlStore
+from casscade.load.raw import bytea_array, int8_array
 from casscade.merge.state import decode_state
 
 # PostgreSQL's B-tree takes keys up to 2,704 bytes; longer ones are replaced by their digest.
@@ -81,18 +82,18 @@ class TombstoneStore:
             "SELECT EXISTS (SELECT FROM {} WHERE target_no = %s), EXISTS (SELECT FROM {} WHERE target_no = %s)"
         ).format(rows, ranges)
         self._find_rows = sql.SQL(
-            "SELECT key, write_time, state FROM {} WHERE target_no = %s AND key = ANY(%s)"
+            "SELECT key, write_time, state FROM {} WHERE target_no = %s AND key = ANY(%b::bytea[])"
         ).format(rows)
         self._put_rows = sql.SQL(
             "INSERT INTO {} SELECT %s, key, write_time, state, now() + make_interval(secs => %s) "
-            "FROM unnest(%s::bytea[], %s::bigint[], %s::bytea[]) AS u (key, write_time, state) "
+            "FROM unnest(%b::bytea[], %b::bigint[], %b::bytea[]) AS u (key, write_time, state) "
             "ON CONFLICT (target_no, key) DO UPDATE SET write_time = EXCLUDED.write_time, state = EXCLUDED.state, "
             "purge_after = EXCLUDED.purge_after"
         ).format(rows)
-        self._drop_rows = sql.SQL("DELETE FROM {} WHERE target_no = %s AND key = ANY(%s)").format(rows)
+        self._drop_rows = sql.SQL("DELETE FROM {} WHERE target_no = %s AND key = ANY(%b::bytea[])").format(rows)
         self._find_ranges = sql.SQL(
             "SELECT partition_key, start_bound, end_bound, write_time FROM {} "
-            "WHERE target_no = %s AND partition_key = ANY(%s)"
+            "WHERE target_no = %s AND partition_key = ANY(%b::bytea[])"
         ).format(ranges)
         self._put_ranges = sql.SQL(
             "INSERT INTO {} AS r SELECT %s, p, s, e, w, now() + make_interval(secs => %s) "
@@ -109,7 +110,7 @@ class TombstoneStore:
 
     def find_rows(self, connection: Connection[Any], keys: Sequence[bytes]) -> list[RowTombstone]:
         """The stored states of those of `keys` (`row_key`) that are not visible."""
-        found = connection.execute(self._find_rows, (self.target_no, list(keys)), binary=True)
+        found = connection.execute(self._find_rows, (self.target_no, bytea_array(keys)), binary=True)
         return [RowTombstone(key, write_time, state) for key, write_time, state in found.fetchall()]
 
     def put_rows(self, connection: Connection[Any], tombstones: Sequence[RowTombstone]) -> None:
@@ -119,20 +120,20 @@ class TombstoneStore:
             (
                 self.target_no,
                 self.keep_seconds,
-                [tombstone.key for tombstone in tombstones],
-                [tombstone.write_time for tombstone in tombstones],
-                [tombstone.state for tombstone in tombstones],
+                bytea_array([tombstone.key for tombstone in tombstones]),
+                int8_array([tombstone.write_time for tombstone in tombstones]),
+                bytea_array([tombstone.state for tombstone in tombstones]),
             ),
         )
         self.rows_exist = True
 
     def drop_rows(self, connection: Connection[Any], keys: Sequence[bytes]) -> None:
         """Forget states that moved into the target table."""
-        connection.execute(self._drop_rows, (self.target_no, list(keys)))
+        connection.execute(self._drop_rows, (self.target_no, bytea_array(keys)))
 
     def find_ranges(self, connection: Connection[Any], partition_keys: Iterable[bytes]) -> list[StoredDeletion]:
         """The stored deletions of some partitions."""
-        found = connection.execute(self._find_ranges, (self.target_no, list(partition_keys)), binary=True)
+        found = connection.execute(self._find_ranges, (self.target_no, bytea_array(list(partition_keys))), binary=True)
         return [StoredDeletion(*row) for row in found.fetchall()]
 
     def put_ranges(self, connection: Connection[Any], deletions: Sequence[StoredDeletion]) -> None:
