@@ -108,7 +108,6 @@ NESTED = [
 ]
 
 
-@pytest.mark.requirement("FR-004")
 @pytest.mark.parametrize("text", NESTED)
 def test_our_json_has_the_form_of_the_drivers_bytes(text: str) -> None:
     type_ = typed(text)
