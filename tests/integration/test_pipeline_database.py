@@ -62,3 +62,22 @@ def test_a_server_that_is_not_there_is_named(database: str) -> None:
     assert caught.value.code == "postgres_unreachable"
     assert "127.0.0.1" in caught.value.what
     assert caught.value.hint
+
+
+@pytest.mark.requirement("FR-035")
+@pytest.mark.requirement("SC-014")
+def test_missing_rights_are_named_with_a_remedy(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        role = f"{connection.info.dbname}_reader"
+        connection.execute(f"CREATE ROLE {role} LOGIN".encode())
+        pooled = database_at(database.replace("//postgres@", f"//{role}@"))
+        try:
+            pooled.open()
+            with pytest.raises(ConfigurationError) as caught, pooled.transaction() as limited:
+                limited.execute("CREATE SCHEMA casscade")
+            assert caught.value.code == "postgres_refused"
+            assert "permission denied for database" in caught.value.what
+            assert "right to create schemas" in caught.value.hint
+        finally:
+            pooled.close()
+            connection.execute(f"DROP ROLE {role}".encode())

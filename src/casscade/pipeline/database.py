@@ -85,13 +85,31 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection[Any]]:
-        """A pooled connection with a transaction that commits at the end of the block."""
+        """A pooled connection with a transaction that commits at the end of the block.
+
+        Raises ConfigurationError with code `postgres_refused` when rights or relations are missing.
+        """
         try:
             with self._pool.connection(timeout=CONNECT_TIMEOUT_S) as connection, connection.transaction():
                 yield connection
         except PoolTimeout as error:
             raise psycopg.OperationalError(str(error)) from error
+        except psycopg.ProgrammingError as error:
+            raise _refused(error) from error
 
     def close(self) -> None:
         """Close all connections."""
         self._pool.close()
+
+
+def _refused(error: psycopg.ProgrammingError) -> ConfigurationError:
+    """The main message names relations and rights, never values; its details might."""
+    return ConfigurationError(
+        "postgres_refused",
+        f"PostgreSQL refuses what the pipeline needs: {error.diag.message_primary or type(error).__name__}",
+        where="postgres.dsn",
+        now="the pipeline stops; nothing of the transaction stays",
+        hint="give the role the right to create schemas in the database, and make it the owner of the target tables"
+        if isinstance(error, psycopg.errors.InsufficientPrivilege)
+        else "see what was changed by hand in the control schema or the target schemas",
+    )

@@ -118,6 +118,7 @@ class Pipeline:
                 reason, wait = error.what, 0.0 if error.code == SCHEMA_CHANGED else backoff.fail()
             except psycopg.OperationalError as error:
                 reason, wait = f"PostgreSQL failed ({type(error).__name__})", backoff.fail()
+                self._monitor.health.set("postgres", State.DOWN, reason)
             else:
                 return
             if time.monotonic() - started > STABLE_S:
