@@ -241,3 +241,39 @@ def test_each_trap_in_batches_of_one(database: str, steps: list[Row], expected: 
             batch.fold.add([update])
             writer.apply(connection, batch)
         assert connection.execute(f"SELECT a, b, c, d FROM ks.{target.rows.name}").fetchall() == expected
+
+
+@pytest.mark.servers
+@pytest.mark.requirement("FR-009")
+def test_decimal_clusterings_that_are_equal_are_one_row(database: str) -> None:
+    columns = (
+        Column("p", ColumnKind.PARTITION_KEY, 0, INT),
+        Column("k", ColumnKind.CLUSTERING, 0, CqlType("decimal")),
+        Column("a", ColumnKind.REGULAR, -1, INT),
+    )
+    table = assign_indexes(Table(uuid.uuid4(), "ks", "prices", columns), {})
+    target = build_target(table)
+    short, long = b"\x00\x00\x00\x01\x1b", b"\x00\x00\x00\x02\x01\x0e"  # 2.7 and 2.70
+    with psycopg.connect(database, autocommit=True) as connection:
+        register(connection)
+        writer = _writer(connection, target)
+        scenario: list[tuple[list[tuple[bytes, int, bytes | None]], list[tuple[str, int]]]] = [
+            ([(short, 1, ONE), (long, 2, TWO)], [("2.7", 2)]),
+            ([(short, 3, ONE)], [("2.7", 1)]),
+            ([(long, 4, None)], []),
+            ([(short, 4, TWO)], []),
+        ]
+        for steps, expected in scenario:
+            batch = Batch(Fold())
+            for clustering, timestamp, value in steps:
+                update = PartitionUpdate(table.shape(replicated=True), ONE)
+                row = Row(clustering_key([clustering], [-1]), [clustering])
+                if value is None:
+                    row.deletion = timestamp
+                else:
+                    row.liveness_ts = timestamp
+                    row.cells = {0: live_cell(timestamp, value)}
+                update.rows.append(row)
+                batch.fold.add([update])
+            writer.apply(connection, batch)
+            assert connection.execute("SELECT k::text, a FROM ks.prices").fetchall() == expected

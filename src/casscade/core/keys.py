@@ -28,6 +28,39 @@ def join_partition_key(values: Sequence[bytes]) -> bytes:
     return b"".join([len(value).to_bytes(2, "big") + value + b"\x00" for value in values])
 
 
+# Longer decimals are left as they are: far beyond any key, and stripping zeros takes quadratic time.
+_DECIMAL_BYTES_MAX = 1024
+
+
+def canonical_decimal(value: bytes) -> bytes:
+    """The shortest of all decimals that are equal to `value` (2.70 and 2.7): i32 scale, two's complement.
+
+    `DecimalType` compares by value, so clusterings that differ only in trailing zeros are one row. Values that are no
+    decimal come back unchanged.
+    """
+    if not 5 <= len(value) <= _DECIMAL_BYTES_MAX:
+        return value
+    scale = int.from_bytes(value[:4], "big", signed=True)
+    unscaled = int.from_bytes(value[4:], "big", signed=True)
+    if unscaled == 0:
+        return bytes(5)
+    while unscaled % 10 == 0 and scale > -(1 << 31):
+        unscaled //= 10
+        scale -= 1
+    size = (unscaled + (unscaled < 0)).bit_length() // 8 + 1
+    return scale.to_bytes(4, "big", signed=True) + unscaled.to_bytes(size, "big", signed=True)
+
+
+def canonical_key(clustering: Sequence[bytes | None], loose: Sequence[int]) -> bytes:
+    """A row's key in a table whose clustering columns at the places `loose` are decimals: equal for equal rows."""
+    values = list(clustering)
+    for place in loose:
+        value = values[place]
+        if value is not None:
+            values[place] = canonical_decimal(value)
+    return pack_values(values)
+
+
 def pack_values(values: Sequence[bytes | None]) -> bytes:
     """Values one after another, each behind its length as i32 (-1 for null)."""
     return b"".join(

@@ -36,7 +36,8 @@ class ComplexColumn:
 class Row:
     """A row, or what is known of it (`Row` in Cassandra; also a static row, whose `key` is empty).
 
-    - `key`: the serialized clustering, canonical: two rows of a partition are the same row iff their keys are equal.
+    - `key`: the serialized clustering: two rows of a partition are the same row iff their keys are equal. Folding
+      replaces it in tables with decimal clustering columns, where equal values have several serializations.
     - `clustering`: its values, in order; None where a value is null, b"" where it is empty.
     - `liveness_ts`, `liveness_ttl`, `liveness_expires_at`: the primary key liveness; `NO_TIMESTAMP`, 0, `NO_EXPIRY`
       when there is none.

@@ -6,7 +6,7 @@ column's `index` never changes while the table id lives: stored row states refer
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 VARIABLE_LENGTH: Final = -1
@@ -70,8 +70,9 @@ class TableShape:
 
     `clustering_lengths` holds for each clustering column the fixed length of its values or -1. `replicated` tells
     whether decoded updates of the table are wanted; shapes of other tables serve only to step over their bytes.
-    `column_lists` keeps the column lists met so far by their bytes (at most `COLUMN_LISTS_MAX`), `last_list` the one
-    met last: both only save time, so threads may overwrite each other's.
+    `loose_clusterings` are the places of clustering columns whose values may be equal though their bytes are not
+    (decimal). `column_lists` keeps the column lists met so far by their bytes (at most `COLUMN_LISTS_MAX`),
+    `last_list` the one met last: both only save time, so threads may overwrite each other's.
     """
 
     __slots__ = (
@@ -81,6 +82,7 @@ class TableShape:
         "id",
         "keyspace",
         "last_list",
+        "loose_clusterings",
         "name",
         "regulars",
         "replicated",
@@ -96,6 +98,7 @@ class TableShape:
         columns: Iterable[ColumnShape],
         *,
         replicated: bool = True,
+        loose_clusterings: Sequence[int] = (),
     ) -> None:
         self.id: bytes = table_id
         self.keyspace: str = keyspace
@@ -109,6 +112,7 @@ class TableShape:
             if not column.dropped:
                 (self.statics if column.static else self.regulars).append(column)
         self.replicated: bool = replicated
+        self.loose_clusterings: list[int] = list(loose_clusterings)
         self.column_lists: dict[bytes, ColumnList] = {}
         self.last_list: ColumnList | None = None
 

@@ -31,7 +31,7 @@ from casscade.load.transcode import (
     TinyintCodec,
 )
 from casscade.schema.mapping import Relation, Target
-from casscade.schema.model import Column
+from casscade.schema.model import Column, ColumnKind
 
 _JSONB_VERSION: Final = b"\x01"
 _NUL_SHOWN_AS: Final = "�"
@@ -64,7 +64,10 @@ class FloatKeyCodec(FixedCodec):
 
 
 class DecimalKeyCodec(DecimalCodec):
-    """decimal as a key: PostgreSQL holds 1.0 and 1.00 to be equal, Cassandra's partition keys are their bytes."""
+    """decimal in a partition key: PostgreSQL holds 1.0 and 1.00 to be equal, for Cassandra they are two partitions.
+
+    (In a clustering they are one row for both, see `casscade.core.keys.canonical_key`.)
+    """
 
     def encode(self, value: bytes) -> bytes | None:
         ambiguous = value[:4] != bytes(4) and int.from_bytes(value[4:], "big", signed=True) % 10 == 0
@@ -138,7 +141,7 @@ class JsonRenderer(Renderer):
         return b"".join(parts)
 
 
-def codec_for(type_: CqlType, pg_type: str, *, key: bool = False) -> Codec:
+def codec_for(type_: CqlType, pg_type: str, *, key: bool = False, partition_key: bool = False) -> Codec:
     """The codec of a simple column.
 
     Raises ConfigurationError for a key of a type whose equality in PostgreSQL is not Cassandra's, and InvariantError
@@ -155,7 +158,7 @@ def codec_for(type_: CqlType, pg_type: str, *, key: bool = False) -> Codec:
         return JsonCodec(type_)
     if pg_type == "real[]":
         return FloatVectorCodec(type_.dimension)
-    if key and type_.name == "decimal":
+    if partition_key and type_.name == "decimal":
         return DecimalKeyCodec()
     if type_.name == "counter":
         return CounterCodec()
@@ -181,9 +184,18 @@ def build_layout(target: Target, relation: Relation) -> RowLayout:
     columns = table.statics if relation.static else table.regulars
     indexes = sorted(column.index for column in columns)
     return RowLayout(
-        keys=[codec_for(key.column.type, key.pg_type.name, key=True) for key in relation.key_columns],
+        keys=[
+            codec_for(
+                key.column.type,
+                key.pg_type.name,
+                key=True,
+                partition_key=key.column.kind is ColumnKind.PARTITION_KEY,
+            )
+            for key in relation.key_columns
+        ],
         partition_columns=len(table.partition_key),
         clustering_lengths=[] if relation.static else [column.type.fixed_length for column in table.clustering],
+        loose_clusterings=[] if relation.static else list(table.loose_clusterings),
         values=[_value_column(value.column, value.pg_type.name) for value in relation.value_columns],
         simple_count=sum(not column.type.multi_cell for column in columns),
         complex_count=sum(column.type.multi_cell for column in columns),

@@ -33,6 +33,7 @@ class RowLayout:
 
     - `keys`: codecs of the partition key columns (the first `partition_columns` of them), then of the clustering.
     - `clustering_lengths`: fixed length of each clustering value or -1, for the serialized clustering.
+      `loose_clusterings`: see `TableShape`.
     - `values`: the other columns. `simple_count` and `complex_count`: how many columns of each kind the Cassandra table
       has for this target, those that are not replicated included: a row that sets them all leaves nothing of an
       older one. `indexes`: one more than the highest index when these are 0, 1, 2 … without a gap, else 0.
@@ -44,6 +45,7 @@ class RowLayout:
         keys: list[Codec],
         partition_columns: int,
         clustering_lengths: list[int],
+        loose_clusterings: list[int],
         values: list[ValueColumn],
         *,
         simple_count: int,
@@ -54,6 +56,7 @@ class RowLayout:
         self.keys: list[Codec] = keys
         self.partition_columns: int = partition_columns
         self.clustering_lengths: list[int] = clustering_lengths
+        self.loose_clusterings: list[int] = loose_clusterings
         self.values: list[ValueColumn] = values
         self.simple_count: int = simple_count
         self.complex_count: int = complex_count

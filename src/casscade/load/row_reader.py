@@ -8,7 +8,7 @@ from __future__ import annotations
 from casscade.commitlog.encoder import clustering_key
 from casscade.core.cell import NO_TIMESTAMP
 from casscade.core.errors import CorruptionError
-from casscade.core.keys import join_partition_key
+from casscade.core.keys import canonical_key, join_partition_key
 from casscade.core.mutation import Row
 from casscade.load.layout import RowLayout
 from casscade.merge.state import decode_state
@@ -37,7 +37,10 @@ def read_row(layout: RowLayout, fields: list[bytes | None], offset: int = 0) -> 
             raise CorruptionError("state_corrupt", "A key column of a stored row is NULL")
         keys.append(codec.decode(field))
     clustering: list[bytes | None] = list(keys[layout.partition_columns :])
-    row = Row(clustering_key(clustering, layout.clustering_lengths), clustering)
+    if layout.loose_clusterings:
+        row = Row(canonical_key(clustering, layout.loose_clusterings), clustering)
+    else:
+        row = Row(clustering_key(clustering, layout.clustering_lengths), clustering)
     values: dict[int, bytes] = {}
     for column in layout.values:
         field = fields[offset]

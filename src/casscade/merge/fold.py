@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from casscade.core.cell import NO_TIMESTAMP
+from casscade.core.keys import canonical_key
 from casscade.core.mutation import PartitionUpdate, RangeTombstone, Row
 from casscade.core.table import TableShape
 from casscade.merge.row import is_empty, merge_rows, normalise
@@ -45,7 +46,10 @@ class TableFold:
         """Merge one update of this table; `update` must not be used afterwards."""
         key = update.key
         rows = self.rows
+        loose = self.table.loose_clusterings
         for row in update.rows:
+            if loose:
+                row.key = canonical_key(row.clustering, loose)
             if row.complex is not None or row.deletion != NO_TIMESTAMP:
                 normalise(row)
                 if is_empty(row):

@@ -139,7 +139,13 @@ class Table:
             [column.type.fixed_length for column in self.clustering],
             [column.shape() for column in counted],
             replicated=replicated,
+            loose_clusterings=self.loose_clusterings,
         )
+
+    @property
+    def loose_clusterings(self) -> tuple[int, ...]:
+        """Places of clustering columns of type decimal: 2.7 and 2.70 are one row (`DecimalType.compareCustom`)."""
+        return tuple(place for place, column in enumerate(self.clustering) if column.type.name == "decimal")
 
     def _living(self, kind: ColumnKind) -> tuple[Column, ...]:
         return tuple(column for column in self.columns if column.kind is kind and not column.dropped)
