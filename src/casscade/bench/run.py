@@ -6,7 +6,6 @@ ratios, so that a machine that others use as well shifts both sides.
 
 from __future__ import annotations
 
-import gc
 import statistics
 import time
 from collections.abc import Callable
@@ -65,8 +64,6 @@ def run(connect: Connect, directory: Path, rows: int, told: Told, batches: tuple
     """Measure everything with about `rows` rows for each workload and batch size (a whole number of batches)."""
     with connect() as connection:
         report = Report(machine.describe(connection), rows, ROUNDS)
-        gc.collect()
-        gc.freeze()
         for batch_rows in batches:
             _clear(connection)
             connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(KEYSPACE)))

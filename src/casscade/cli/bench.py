@@ -22,6 +22,7 @@ from casscade.core.errors import ConfigurationError
 from casscade.devstack import places
 from casscade.devstack.postgres import PostgresServer
 from casscade.load.raw import register
+from casscade.pipeline.process import settle_collector
 
 # As the pipeline's own connections are: see casscade.pipeline.database.
 _OPTIONS = "-c enable_hashjoin=off -c enable_mergejoin=off"
@@ -48,6 +49,7 @@ def bench(rows: int, quick: bool, dsn: str | None, json_file: Path | None) -> No
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="casscade-bench-") as name:
         directory = Path(name)
+        settle_collector()
         with _server(directory, dsn, console) as server:
             report = measure(
                 lambda: _connect(server),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from casscade.observability.http import StatusServer
 from casscade.observability.logs import configure_logging, get_logger
 from casscade.pipeline.monitor import Monitor
 from casscade.pipeline.pipeline import Pipeline
+from casscade.pipeline.process import settle_collector
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -58,8 +58,7 @@ def run_pipeline(config: PipelineConfig) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    # What was imported lives as long as the process: out of the collector's way, or it walks it again and again.
-    gc.freeze()
+    settle_collector()
     server.start()
     log.info("status server", address="{}:{}".format(*server.address))
     try:
