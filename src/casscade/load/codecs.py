@@ -77,6 +77,8 @@ class DecimalKeyCodec(DecimalCodec):
 class JsonCodec(Codec):
     """Frozen collections, tuples, UDTs and vectors as jsonb; the state keeps the bytes, so a tie can be decided."""
 
+    keeps_bytes = True
+
     def __init__(self, type_: CqlType) -> None:
         self.type: CqlType = type_
 
@@ -95,6 +97,8 @@ class JsonCodec(Codec):
 
 class CounterCodec(Codec):
     """The sum of a counter's shards as bigint; the state keeps the shards."""
+
+    keeps_bytes = True
 
     def encode(self, value: bytes) -> bytes | None:  # noqa: ARG002 a sum does not tell its parts
         return None

@@ -267,7 +267,8 @@ class RowEncoder:
             field = codec.encode(value)
             if field is None:
                 plain = False
-                self.inexact += 1
+                if not codec.keeps_bytes:
+                    self.inexact += 1
                 kept.add(column.index)
                 _put(out, codec.show(value))
                 continue

@@ -28,7 +28,12 @@ _INTERVAL: Final = struct.Struct(">qii")
 
 
 class Codec:
-    """One pair of formats. `encode` and `show` take the bytes of one CQL value, `decode` those of one field."""
+    """One pair of formats. `encode` and `show` take the bytes of one CQL value, `decode` those of one field.
+
+    `keeps_bytes`: the state keeps the bytes of every value, although what is shown says all of it (jsonb).
+    """
+
+    keeps_bytes: bool = False
 
     def encode(self, value: bytes) -> bytes | None:
         """The field, or None when PostgreSQL's type can't hold the value exactly."""
