@@ -19,6 +19,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import sql
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from casscade.devstack import places
 from casscade.devstack.cassandra import CassandraNode
@@ -29,6 +30,23 @@ from casscade.devstack.postgres import PostgresServer
 RUN_VARIABLE = "CASSCADE_TEST_RUN"
 PREFIX = "casscade-test-"
 _names = itertools.count(1)
+
+
+class OneFollowerScheduling(LoadScopeScheduling):  # type: ignore[misc] # an untyped base
+    """Each test runs wherever a worker is free, but those of the mark `xdist_group("cdc")` all in one worker.
+
+    They follow cdc_raw of the shared node, lock it and delete from it, so that they must come one after another. The
+    directories decide, because pytest-xdist 3.8 loses the mark under pytest 9.2, whose node ids can't be written.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "cdc" if nodeid.startswith(("tests/e2e/", "tests/crash/")) else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneFollowerScheduling:
+    """Our scheduler, whatever `--dist` says."""
+    return OneFollowerScheduling(config, log)
 
 
 def pytest_configure(config: pytest.Config) -> None:

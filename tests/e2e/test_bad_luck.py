@@ -206,7 +206,7 @@ def test_a_row_that_postgres_can_not_hold_is_set_aside_and_the_others_go_on(
         assert all(key[:40] not in process.text() for key in too_long)
 
 
-@pytest.mark.requirement("US-2.5")
+@pytest.mark.requirement("US-2")
 def test_sigterm_during_the_snapshot_ends_it_at_once_and_it_goes_on_later(
     document: Document, database: str, keyspace: str, cassandra_session: Any, tmp_path: Path
 ) -> None:
