@@ -14,9 +14,9 @@ from casscade.core.errors import InvariantError
 from casscade.core.mutation import PartitionUpdate, Row
 from casscade.core.position import Position
 from casscade.cql.types import CqlType
+from casscade.load import isolation
 from casscade.load.batch import Batch, BatchWriter
 from casscade.load.control import ControlStore
-from casscade.load.isolation import POISON_ITEMS_MAX
 from casscade.load.raw import register
 from casscade.merge.fold import Fold
 from casscade.schema.ddl import ExistingSchema, plan_target
@@ -103,12 +103,13 @@ def test_a_constraint_of_the_user_refuses_rows_not_the_batch(database: str) -> N
 
 
 @pytest.mark.requirement("FR-003")
-def test_where_everything_is_refused_nothing_is_committed(database: str) -> None:
+def test_where_everything_is_refused_nothing_is_committed(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "POISON_ITEMS_MAX", 20)
     with psycopg.connect(database, autocommit=True) as connection:
         writer = _writer(connection)
         connection.execute("ALTER TABLE ks.t ADD CHECK (a < 0)")
         with pytest.raises(InvariantError) as caught:
-            writer.apply_isolated(connection, _batch([str(n).encode() for n in range(POISON_ITEMS_MAX + 1)], 9))
+            writer.apply_isolated(connection, _batch([str(n).encode() for n in range(30)], 9))
         assert caught.value.code == "postgres_refuses_all"
         assert connection.execute("SELECT count(*) FROM casscade.dead_letters").fetchone() == (0,)
         assert writer.control.position(connection, "node") == Position(0, 0)
