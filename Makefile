@@ -6,6 +6,9 @@ VENV := .venv
 PY := $(VENV)/bin/python
 COMPILED := build/compiled
 PYTEST := $(PY) -m pytest -n 2 --dist loadgroup
+# What runs the modules that are compiled (HOT_MODULES in tools/hatch_build.py).
+HOT_TESTS = $(wildcard tests/golden/test_*.py tests/unit/test_tools_build.py \
+  $(foreach room,commitlog core cql merge load,tests/unit/test_$(room)_*.py tests/property/test_$(room)_*.py))
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -54,14 +57,14 @@ format: setup ## let ruff put the code into shape
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-test: test-pure test-compiled ## the whole suite; unit and property tests also on the compiled modules
+test: test-pure test-compiled ## the whole suite; tests of the hot modules also on the compiled ones
 
 test-pure: setup
 	$(PYTEST) tests
 
 test-compiled: compiled
 	@if [ -e $(COMPILED)/.complete ]; then \
-	  CASSCADE_EXPECT_COMPILED=1 PYTHONPATH=$(COMPILED) $(PYTEST) tests/unit tests/property; \
+	  CASSCADE_EXPECT_COMPILED=1 PYTHONPATH=$(COMPILED) $(PYTEST) $(HOT_TESTS); \
 	else echo "no C compiler here: the tests ran on the pure modules only"; fi
 
 compiled: setup ## a copy of the package with its hot modules compiled, in build/compiled

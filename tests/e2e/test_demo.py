@@ -19,7 +19,7 @@ from casscade.devstack.cassandra import CassandraNode
 
 pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("cdc")]
 
-OPTIONS = DemoOptions(seconds=6, rate=300, rows=300, seed=1)
+OPTIONS = DemoOptions(seconds=4, rate=300, rows=300, seed=1)
 
 
 @pytest.fixture

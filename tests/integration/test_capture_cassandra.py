@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -19,11 +22,12 @@ from casscade.core.position import START, Position
 from casscade.devstack.cassandra import CassandraNode
 from casscade.devstack.cassandra_files import CassandraSettings
 from casscade.devstack.places import free_port
+from casscade.devstack.stack import Stack
 from casscade.transport.direct import DirectTransport
 
 pytestmark = pytest.mark.servers
 
-ROWS = 3000
+ROWS = 2000
 PADDING = "x" * 900
 WAIT_S = 40.0
 
@@ -75,22 +79,37 @@ class Agent:
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[CassandraNode]:
-    """A node of its own: capture deletes from its cdc_raw, and the node is killed."""
+def node() -> Iterator[CassandraNode]:
+    """The node of a stack of its own: capture deletes from its cdc_raw, and the node is killed."""
+    # Enterable by the user PostgreSQL drops to, which pytest's own directory is not.
+    directory = Path(tempfile.mkdtemp(prefix="casscade-stack-"))
+    directory.chmod(0o755)
     settings = CassandraSettings(
-        port=free_port(),
-        storage_port=free_port(),
         commitlog_sync_period_ms=100,
         segment_size="1MiB",
         jvm=("-XX:TieredStopAtLevel=1",),
     )
-    node = CassandraNode(tmp_path / "node", settings)
-    node.start()
+    lines: list[str] = []
+    stack = Stack(
+        directory,
+        cassandra_port=free_port(),
+        postgres_port=free_port(),
+        cassandra_settings=settings,
+        owner=os.getpid(),
+        progress=lines.append,
+    )
     try:
-        node.wait_ready()
-        yield node
+        stack.up()
+        assert all(status.ready for status in stack.status())
+        # A laptop has 8 GB, and the pipeline and its tests run beside the stack.
+        assert sum(status.rss_bytes for status in stack.status()) < 1 << 30
+        yield stack.cassandra
+        stack.down()
+        assert [status.pid for status in stack.status()] == [None, None]
+        assert "postgres: stopped" in lines
     finally:
-        node.remove()
+        stack.reset()
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture

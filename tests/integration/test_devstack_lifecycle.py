@@ -1,4 +1,4 @@
-"""A stack of its own: it dies with its owner, comes back with its data, and leaves nothing running."""
+"""A server dies with its owner, comes back with its data, and says clearly why it can't start."""
 
 from __future__ import annotations
 
@@ -15,26 +15,18 @@ import psycopg
 import pytest
 
 from casscade.core.errors import ConfigurationError
-from casscade.devstack.cassandra_files import CassandraSettings
 from casscade.devstack.places import free_port
 from casscade.devstack.postgres import PostgresServer
-from casscade.devstack.stack import Stack
 
 pytestmark = pytest.mark.servers
 
-QUICK = "-XX:TieredStopAtLevel=1"
 OWNER = """
 import os, pathlib, sys
-from casscade.devstack.cassandra_files import CassandraSettings
-from casscade.devstack.stack import Stack
-directory, cql, sql, jvm = sys.argv[1:]
-Stack(
-    pathlib.Path(directory),
-    cassandra_port=int(cql),
-    postgres_port=int(sql),
-    cassandra_settings=CassandraSettings(jvm=(jvm,)),
-    owner=os.getpid(),
-).up()
+from casscade.devstack.postgres import PostgresServer
+directory, port = sys.argv[1:]
+server = PostgresServer(pathlib.Path(directory), port=int(port))
+server.start(owner=os.getpid())
+server.wait_ready()
 print("up", flush=True)
 sys.stdin.read()
 """
@@ -50,10 +42,10 @@ def directory() -> Iterator[Path]:
 
 
 @pytest.mark.requirement("US-2")
-@pytest.mark.requirement("FR-037")
-def test_a_killed_owner_takes_the_stack_along_and_the_data_comes_back(directory: Path) -> None:
+def test_a_killed_owner_takes_its_server_along_and_the_data_comes_back(directory: Path) -> None:
+    port = free_port()
     owner = subprocess.Popen(
-        [sys.executable, "-c", OWNER, str(directory), str(free_port()), str(free_port()), QUICK],
+        [sys.executable, "-c", OWNER, str(directory / "own"), str(port)],
         stdin=subprocess.PIPE,  # ends with the test process
         stdout=subprocess.PIPE,
         text=True,
@@ -62,48 +54,26 @@ def test_a_killed_owner_takes_the_stack_along_and_the_data_comes_back(directory:
     with owner:
         assert owner.stdout is not None
         assert owner.stdout.readline() == "up\n"
-        stack = Stack(directory)
+        server = PostgresServer(directory / "own", port=port)
         try:
-            before = [status.pid for status in stack.status()]
-            assert all(status.ready for status in stack.status())
-            # A laptop has 8 GB, and the pipeline and its tests run beside the stack.
-            assert sum(status.rss_bytes for status in stack.status()) < 1 << 30
-            with stack.cassandra.session() as session:
-                session.execute(
-                    "CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}"
-                )
-                session.execute("CREATE TABLE k.t (id int PRIMARY KEY, v text) WITH cdc = true")
-                session.execute("INSERT INTO k.t (id, v) VALUES (1, 'kept')")
-            with psycopg.connect(stack.postgres.dsn(), autocommit=True) as connection:
+            before = server.pid
+            assert before is not None
+            with psycopg.connect(server.dsn(), autocommit=True) as connection:
                 connection.execute("CREATE TABLE t AS SELECT 'kept' AS v")
-            time.sleep(1.2)  # one sync of the commit log
             owner.kill()
             owner.wait()
             deadline = time.monotonic() + 10
-            while any(status.pid is not None for status in stack.status()):
+            while server.pid is not None:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
-
-            lines: list[str] = []
-            again = Stack(
-                directory,
-                owner=os.getpid(),
-                cassandra_settings=CassandraSettings(jvm=(QUICK,)),
-                progress=lines.append,
-            )
-            again.up()
-            assert again.ports == stack.ports
-            assert [status.pid for status in again.status()] != before
-            with again.cassandra.session() as session:
-                assert [row.v for row in session.execute("SELECT v FROM k.t")] == ["kept"]
-            with psycopg.connect(again.postgres.dsn()) as connection:
+            server.start(owner=os.getpid())
+            server.wait_ready()
+            assert server.pid != before
+            with psycopg.connect(server.dsn()) as connection:
                 assert connection.execute("SELECT v FROM t").fetchone() == ("kept",)
-            again.down()
-            assert [status.pid for status in again.status()] == [None, None]
-            assert "cassandra: stopped" in lines
         finally:
             owner.kill()
-            stack.reset()
+            server.remove()
 
 
 def test_postgres_says_so_when_its_port_is_taken(postgres_server: PostgresServer, directory: Path) -> None:

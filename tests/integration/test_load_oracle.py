@@ -139,12 +139,12 @@ def test_postgres_holds_the_merge_of_everything(database: str, seed: int, plain:
 
     def updates() -> list[PartitionUpdate]:  # merging uses rows up, so each use builds them again
         again = random.Random(state)
-        return [_random_update(again, table, plain) for _ in range(400)]
+        return [_random_update(again, table, plain) for _ in range(250)]
 
     with psycopg.connect(database, autocommit=True) as connection:
         register(connection)
         writer = _writer(connection, target)
-        order = [*range(400), *rng.sample(range(400), 100)]
+        order = [*range(250), *rng.sample(range(250), 100)]
         rng.shuffle(order)
         applied: list[int] = []
         while order:

@@ -122,7 +122,7 @@ def _random_row(rng: random.Random, number: int) -> Row:
 
 @pytest.mark.servers
 @pytest.mark.requirement("FR-025")
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_plain_statements_leave_the_cells_of_the_pure_merge(database: str, seed: int) -> None:
     rng = random.Random(seed)
     with psycopg.connect(database, autocommit=True) as connection:

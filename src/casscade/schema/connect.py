@@ -100,9 +100,8 @@ def _close(cluster: Cluster | None) -> None:
 
 
 def silence_driver() -> None:
-    """Keep the driver's own log lines out of ours: what matters in them reaches the user as one of our errors."""
+    """Keep the driver's log lines off the terminal of commands that set up no logging of their own."""
     logger = logging.getLogger("cassandra")
-    logger.propagate = False
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())
 
