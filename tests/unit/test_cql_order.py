@@ -232,3 +232,16 @@ def test_a_row_has_a_value_for_each_column() -> None:
         clustering_key((INT,), (False,))(())
     with pytest.raises(InvariantError):
         clustering_key((INT,), ())
+
+
+@pytest.mark.requirement("FR-004")
+@pytest.mark.parametrize("name", ["bigint", "varint", "timestamp", "time", "double"])
+def test_keys_tell_numbers_apart_that_a_float_can_not(name: str) -> None:
+    low, high = ((1 << 62).to_bytes(8, "big"), ((1 << 62) + 1).to_bytes(8, "big"))
+    key = order_key(CqlType(name))
+    if name == "time":
+        low, high = ((1 << 45) + 1).to_bytes(8, "big"), ((1 << 45) + 2).to_bytes(8, "big")
+    assert key(low) < key(high)
+    assert key(low) != key(high)
+    descending = order_key(CqlType(name), descending=True)
+    assert descending(high) < descending(low)

@@ -63,6 +63,8 @@ NULL_KEY: Final = Edge(-1)
 """The key of a null: below every value, also where the order is reversed (`ClusteringComparator.compareComponent`)."""
 
 _BELOW: Final = float("-inf")
+# An int, or -inf. Not annotated as float: compiled code would turn the ints into floats, which drop bits above 2^53.
+Number = Any
 _FLIP_SIGNS: Final = bytes(i ^ 0x80 for i in range(256))
 _INVERT: Final = bytes(255 - i for i in range(256))
 _END_OF_REVERSED: Final = "\u0100"
@@ -201,7 +203,7 @@ def _sized_bytes_key(name: str, *lengths: int) -> KeyFunction:
 def _signed_key(name: str, form: str) -> KeyFunction:
     unpack = Struct(form).unpack
 
-    def signed_key(data: bytes) -> float:
+    def signed_key(data: bytes) -> Number:
         try:
             number: int = unpack(data)[0]
         except StructError:
@@ -219,7 +221,7 @@ def _ieee_key(name: str, form: str, exponent_mask: int) -> KeyFunction:
     sign = exponent_mask + (exponent_mask & -exponent_mask)
     nan_key = sign - 1
 
-    def ieee_key(data: bytes) -> float:
+    def ieee_key(data: bytes) -> Number:
         try:
             bits: int = unpack(data)[0]
         except StructError:
@@ -239,7 +241,7 @@ def _boolean_key(data: bytes) -> int:
     return int(decode_boolean(data)) if data else -1
 
 
-def _varint_key(data: bytes) -> float:
+def _varint_key(data: bytes) -> Number:
     """By number, whatever the padding (`IntegerType.compareIntegers`)."""
     return decode_varint(data) if data else _BELOW
 
