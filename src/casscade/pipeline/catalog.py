@@ -39,6 +39,8 @@ class Catalog:
         self._control = control
         self._lock = threading.Lock()
         self._shapes: dict[bytes, TableShape] = {}
+        self._replicated: frozenset[bytes] = frozenset()
+        self._unwanted: dict[bytes, TableShape] = {}
         self._missing: dict[bytes, None] = {}
         self._read_at = float("-inf")
         self.targets: list[Target] = []
@@ -55,7 +57,7 @@ class Catalog:
             table = snapshot.find(rule.keyspace, rule.table)
             assert table is not None
             require_replicable(snapshot, table)
-            numbered = assign_indexes(table, self._known_indexes(connection, table))
+            numbered = assign_indexes(table, self._control.column_indexes(connection, table.id))
             targets.append(
                 build_target(
                     numbered, schema=rule.target_schema, name=rule.target_table, exclude=_excluded(rule, numbered)
@@ -92,12 +94,11 @@ class Catalog:
 
     def replicated(self) -> frozenset[bytes]:
         """Ids of the replicated tables."""
-        return frozenset(target.table.id.bytes for target in self.targets)
+        return self._replicated
 
     def unwanted(self) -> Mapping[bytes, TableShape]:
         """Shapes of the known tables that are not replicated."""
-        wanted = self.replicated()
-        return {table_id: shape for table_id, shape in self._shapes.items() if table_id not in wanted}
+        return self._unwanted
 
     def refresh(self, table_id: bytes) -> bool:
         """Read the schema again because of an unknown table or column; returns whether it was read now.
@@ -133,17 +134,15 @@ class Catalog:
 
     def _publish(self, snapshot: SchemaSnapshot) -> None:
         replicated = {target.table.id.bytes: target.table for target in self.targets}
-        shapes: dict[bytes, TableShape] = {}
-        for table in snapshot.tables.values():
-            if table.id.bytes not in replicated:
-                shapes[table.id.bytes] = table.shape(replicated=False)
-        for table_id, table in replicated.items():
-            shapes[table_id] = table.shape(replicated=True)
-        self._shapes = shapes
+        unwanted = {
+            table.id.bytes: table.shape(replicated=False)
+            for table in snapshot.tables.values()
+            if table.id.bytes not in replicated
+        }
+        self._shapes = unwanted | {table_id: table.shape(replicated=True) for table_id, table in replicated.items()}
+        self._unwanted = unwanted
+        self._replicated = frozenset(replicated)
         self._read_at = time.monotonic()
-
-    def _known_indexes(self, connection: Connection[Any], table: Table) -> dict[str, int]:
-        return self._control.column_indexes(connection, table.id)
 
 
 def _column_facts(table: Table) -> set[tuple[str, str, str, bool]]:
