@@ -30,6 +30,7 @@ HOT_MODULES: Final = (
     "casscade/commitlog/peek.py",
     "casscade/commitlog/rows.py",
     "casscade/core/cell.py",
+    "casscade/core/keys.py",
     "casscade/core/mutation.py",
     "casscade/core/table.py",
     "casscade/cql/order.py",

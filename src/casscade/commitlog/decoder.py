@@ -40,7 +40,6 @@ _UPDATE_UNKNOWN: Final = 0xE2
 END_OF_PARTITION: Final = 0x01
 IS_MARKER: Final = 0x02
 EXTENDED_STATIC: Final = 0x01
-EXTENDED_SHADOWABLE: Final = 0x02
 
 # 2015-09-22T00:00:00Z, from which `EncodingStats` counts.
 EPOCH_SECONDS: Final = 1442880000

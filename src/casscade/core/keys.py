@@ -28,6 +28,11 @@ def join_partition_key(values: Sequence[bytes]) -> bytes:
     return b"".join([len(value).to_bytes(2, "big") + value + b"\x00" for value in values])
 
 
+def integer_bytes(number: int) -> bytes:
+    """The shortest two's complement of `number`, as Java's `BigInteger.toByteArray` (at least one byte)."""
+    return number.to_bytes((number + (number < 0)).bit_length() // 8 + 1, "big", signed=True)
+
+
 # Longer decimals are left as they are: far beyond any key, and stripping zeros takes quadratic time.
 _DECIMAL_BYTES_MAX = 1024
 
@@ -47,8 +52,7 @@ def canonical_decimal(value: bytes) -> bytes:
     while unscaled % 10 == 0 and scale > -(1 << 31):
         unscaled //= 10
         scale -= 1
-    size = (unscaled + (unscaled < 0)).bit_length() // 8 + 1
-    return scale.to_bytes(4, "big", signed=True) + unscaled.to_bytes(size, "big", signed=True)
+    return scale.to_bytes(4, "big", signed=True) + integer_bytes(unscaled)
 
 
 def canonical_key(clustering: Sequence[bytes | None], loose: Sequence[int]) -> bytes:

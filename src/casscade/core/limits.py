@@ -10,8 +10,6 @@ from typing import Final
 
 MIB: Final = 1 << 20
 
-# Cassandra's max_mutation_size is half a segment; segments are 32 MiB by default and rarely above 64 MiB.
-MUTATION_BYTES_MAX: Final = 64 * MIB
 # A section is one sync of the commit log and never longer than its segment, whose size is an i32.
 SECTION_BYTES_MAX: Final = 512 * MIB
 # One chunk is decoded at once: 512 mutations of some hundred bytes stay in the processor's cache.
@@ -22,7 +20,5 @@ CHUNK_BYTES_MAX: Final = 1 * MIB
 QUEUE_BYTES_DEFAULT: Final = 16 * MIB
 # A batch whose mutations hold this much ends whatever its rows: large blobs must not add up to batch_rows of them.
 BATCH_BYTES_MAX: Final = 16 * MIB
-# Nested types deeper than this can't be created by CQL in practice; a bound for the recursion.
-TYPE_DEPTH_MAX: Final = 32
 # Unknown table ids remembered, so that a dropped table does not cause a schema read for each of its mutations.
 UNKNOWN_TABLES_MAX: Final = 1024

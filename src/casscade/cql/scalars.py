@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from casscade.core.cell import counter_total
+from casscade.core.keys import integer_bytes
 from casscade.cql.faults import malformed, unencodable
 from casscade.cql.vint import read_signed, write_signed
 
@@ -226,8 +227,7 @@ def encode_varint(value: Any) -> bytes:
     """The shortest two's complement, at least one byte (`BigInteger.toByteArray`)."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise unencodable("varint", "an integer was expected")
-    magnitude = value if value >= 0 else ~value
-    return value.to_bytes(magnitude.bit_length() // 8 + 1, "big", signed=True)
+    return integer_bytes(value)
 
 
 def encode_decimal(value: Any) -> bytes:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+from casscade.core.keys import integer_bytes
 from casscade.load.transcode import Codec
 
 # Longer unscaled values are kept in the row's state and shown as NULL: about 4,200 decimal digits, far beyond money
@@ -19,11 +20,6 @@ from casscade.load.transcode import Codec
 UNSCALED_BYTES_MAX: Final = 1750
 SCALE_MAX: Final = 16_383
 _NEGATIVE: Final = 0x4000
-
-
-def integer_bytes(number: int) -> bytes:
-    """The shortest two's complement of `number`, as Java's `BigInteger.toByteArray` (at least one byte)."""
-    return number.to_bytes((number + (number < 0)).bit_length() // 8 + 1, "big", signed=True)
 
 
 def pack_numeric(unscaled: int, scale: int) -> bytes:

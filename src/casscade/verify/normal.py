@@ -45,7 +45,6 @@ _SCALE_MIN: Final = -4_200
 _JSON_DIGITS_MAX: Final = 131_072
 
 _WITH_EMPTY: Final = frozenset({"ascii", "text", "blob", "custom"})
-_INTEGERS: Final = frozenset({"tinyint", "smallint", "int", "bigint", "counter", "varint"})
 _FLOATS: Final = frozenset({"float", "double"})
 _TEXTS: Final = frozenset({"ascii", "text"})
 _MAPPED_TO_JSON: Final = frozenset({"list", "set", "map", "tuple", "udt", "vector"})
