@@ -37,6 +37,7 @@ HOT_MODULES: Final = (
     "casscade/cql/vint.py",
     "casscade/load/codecs.py",
     "casscade/load/copy_encoder.py",
+    "casscade/load/key_codecs.py",
     "casscade/load/layout.py",
     "casscade/load/numeric.py",
     "casscade/load/row_reader.py",

@@ -13,9 +13,9 @@ from casscade.core.cell import NO_TIMESTAMP, Cell, live_cell, tombstone_cell
 from casscade.core.mutation import PartitionUpdate, Row
 from casscade.cql.types import CqlType
 from casscade.load.batch import Batch, BatchWriter
-from casscade.load.codecs import build_layout
 from casscade.load.control import ControlStore
 from casscade.load.counters import BatchCounts
+from casscade.load.layouts import build_layout
 from casscade.load.raw import fields, register
 from casscade.load.row_reader import read_row
 from casscade.merge.fold import Fold

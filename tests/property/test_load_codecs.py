@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from casscade.cql.types import CqlType
 from casscade.load.codecs import codec_for
-from casscade.schema.mapping import map_column
+from casscade.load.key_codecs import key_codec_for
+from casscade.schema.pg_types import map_column
 
 SIMPLE = (  # noqa: SIM905 one line reads better than nineteen
     "ascii bigint blob boolean date decimal double duration float inet int smallint text time timestamp timeuuid "
@@ -99,5 +100,5 @@ def test_what_postgres_cannot_hold_is_shown_as_the_nearest_thing(name: str, valu
 def test_minus_zero_is_no_key(name: str, size: int) -> None:
     value = b"\x80" + bytes(size - 1)
     type_ = CqlType(name)
-    assert codec_for(type_, map_column(type_).name, key=True).encode(value) is None
+    assert key_codec_for(type_, map_column(type_).name).encode(value) is None
     assert codec_for(type_, map_column(type_).name).encode(value) == value

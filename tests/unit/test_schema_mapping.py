@@ -8,8 +8,9 @@ import pytest
 
 from casscade.core.errors import ConfigurationError
 from casscade.cql.types import SIMPLE_TYPES, CqlType, parse_type
-from casscade.schema.mapping import build_target, check_targets, map_column
+from casscade.schema.mapping import build_target, check_targets
 from casscade.schema.model import Column, ColumnKind, Table, assign_indexes, ordered_columns
+from casscade.schema.pg_types import map_column
 
 KINDS = {"p": ColumnKind.PARTITION_KEY, "c": ColumnKind.CLUSTERING, "s": ColumnKind.STATIC, "r": ColumnKind.REGULAR}
 

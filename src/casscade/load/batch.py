@@ -19,11 +19,11 @@ from casscade.core.errors import InvariantError
 from casscade.core.mutation import PartitionUpdate
 from casscade.core.position import Position
 from casscade.cql.bounds import ClusteringOrder
-from casscade.load.codecs import build_layout
 from casscade.load.control import ControlStore, DeadLetter
 from casscade.load.counters import BatchCounts
 from casscade.load.deletions import DeletionApplier
 from casscade.load.isolation import Poison, isolate
+from casscade.load.layouts import build_layout
 from casscade.load.raw import Raw
 from casscade.load.relation_writer import RejectedRow, RelationWriter
 from casscade.load.tombstones import TombstoneStore

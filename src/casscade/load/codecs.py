@@ -1,6 +1,6 @@
-"""Which codec serves which column, and the layout of a relation made of them.
+"""Which codec serves which column.
 
-Invariant: every type that `schema.mapping` maps has exactly one codec here; a new type without one fails at start,
+Invariant: every type that `schema.pg_types` maps has exactly one codec here; a new type without one fails at start,
 not at its first value.
 """
 
@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Final
 
 from casscade.core.cell import COUNTER_TTL, counter_total
-from casscade.core.errors import BadDataError, ConfigurationError, InvariantError
+from casscade.core.errors import BadDataError, InvariantError
 from casscade.core.mutation import ComplexColumn
 from casscade.cql.json_text import to_json
 from casscade.cql.order import order_key
 from casscade.cql.types import CqlType
-from casscade.load.layout import Renderer, RowLayout, ValueColumn
+from casscade.load.layout import Renderer
 from casscade.load.numeric import DecimalCodec, VarintCodec
 from casscade.load.transcode import (
     BlobCodec,
@@ -30,8 +30,6 @@ from casscade.load.transcode import (
     TimestampCodec,
     TinyintCodec,
 )
-from casscade.schema.mapping import Relation, Target
-from casscade.schema.model import Column, ColumnKind
 
 _JSONB_VERSION: Final = b"\x01"
 _NUL_SHOWN_AS: Final = "�"
@@ -52,26 +50,6 @@ _CODECS: Final[dict[str, type[Codec]]] = {
     "tinyint": TinyintCodec,
     "varint": VarintCodec,
 }
-
-
-class FloatKeyCodec(FixedCodec):
-    """float and double as keys: PostgreSQL holds -0 and 0, and all NaNs, to be equal, Cassandra does not."""
-
-    def encode(self, value: bytes) -> bytes | None:
-        if len(value) != self.length or value == b"\x80" + bytes(self.length - 1):
-            return None
-        return value
-
-
-class DecimalKeyCodec(DecimalCodec):
-    """decimal in a partition key: PostgreSQL holds 1.0 and 1.00 to be equal, for Cassandra they are two partitions.
-
-    (In a clustering they are one row for both, see `casscade.core.keys.canonical_key`.)
-    """
-
-    def encode(self, value: bytes) -> bytes | None:
-        ambiguous = value[:4] != bytes(4) and int.from_bytes(value[4:], "big", signed=True) % 10 == 0
-        return None if ambiguous else super().encode(value)
 
 
 class JsonCodec(Codec):
@@ -145,64 +123,17 @@ class JsonRenderer(Renderer):
         return b"".join(parts)
 
 
-def codec_for(type_: CqlType, pg_type: str, *, key: bool = False, partition_key: bool = False) -> Codec:
-    """The codec of a simple column.
-
-    Raises ConfigurationError for a key of a type whose equality in PostgreSQL is not Cassandra's, and InvariantError
-    for a type that the mapping should not have let through.
-    """
-    if key and pg_type in {"jsonb", "real[]"}:
-        raise ConfigurationError(
-            "key_type_unsupported",
-            f"This version can't replicate a table with a key column of type {type_.cql()}",
-            now="nothing was started",
-            hint="leave the table out of the configuration",
-        )
+def codec_for(type_: CqlType, pg_type: str) -> Codec:
+    """The codec of a simple column; InvariantError for a type that the mapping should not have let through."""
     if pg_type == "jsonb":
         return JsonCodec(type_)
     if pg_type == "real[]":
         return FloatVectorCodec(type_.dimension)
-    if partition_key and type_.name == "decimal":
-        return DecimalKeyCodec()
     if type_.name == "counter":
         return CounterCodec()
     if type_.name in _FIXED:
-        if key and type_.name in {"float", "double"}:
-            return FloatKeyCodec(_FIXED[type_.name])
         return FixedCodec(_FIXED[type_.name])
     factory = _CODECS.get(type_.name)
     if factory is None:
         raise InvariantError("codec_missing", f"No codec for {type_.cql()} as {pg_type}")
     return factory()
-
-
-def _value_column(column: Column, pg_type: str) -> ValueColumn:
-    if column.type.multi_cell:
-        return ValueColumn(column.index, None, JsonRenderer(column.type))
-    return ValueColumn(column.index, codec_for(column.type, pg_type), None)
-
-
-def build_layout(target: Target, relation: Relation) -> RowLayout:
-    """The layout of one relation of `target`; its table's columns must be numbered."""
-    table = target.table
-    columns = table.statics if relation.static else table.regulars
-    indexes = sorted(column.index for column in columns)
-    return RowLayout(
-        keys=[
-            codec_for(
-                key.column.type,
-                key.pg_type.name,
-                key=True,
-                partition_key=key.column.kind is ColumnKind.PARTITION_KEY,
-            )
-            for key in relation.key_columns
-        ],
-        partition_columns=len(table.partition_key),
-        clustering_lengths=[] if relation.static else [column.type.fixed_length for column in table.clustering],
-        loose_clusterings=[] if relation.static else list(table.loose_clusterings),
-        values=[_value_column(value.column, value.pg_type.name) for value in relation.value_columns],
-        simple_count=sum(not column.type.multi_cell for column in columns),
-        complex_count=sum(column.type.multi_cell for column in columns),
-        indexes=len(indexes) if indexes == list(range(len(indexes))) else 0,
-        static=relation.static,
-    )

@@ -1,6 +1,6 @@
 """`docs/types.md`: what each CQL type becomes in PostgreSQL, made from the mapping itself.
 
-Invariant: a type that `schema.mapping` or `load.codecs` does not know can't be in the table, and every simple type is.
+Invariant: a type that `schema.pg_types` or `load.codecs` does not know can't be in the table, and every simple type is.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from typing import Final
 from casscade.core.errors import ConfigurationError
 from casscade.cql.types import SIMPLE_TYPES, CqlType
 from casscade.load.codecs import codec_for
-from casscade.schema.mapping import map_column
+from casscade.load.key_codecs import key_codec_for
+from casscade.schema.pg_types import map_column
 
 _INT: Final = CqlType("int")
 _TEXT: Final = CqlType("text")
@@ -82,7 +83,7 @@ def _as_key(type_: CqlType, pg_type: str) -> str:
     if type_.name == "duration" or type_.multi_cell:
         return "not in Cassandra"
     try:
-        codec_for(type_, pg_type, key=True)
+        key_codec_for(type_, pg_type)
     except ConfigurationError:
         return "no"
     note = _KEY_NOTES.get(type_.name, "")

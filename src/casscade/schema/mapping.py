@@ -1,4 +1,4 @@
-"""What a Cassandra table becomes in PostgreSQL: types, columns, the table of its statics and the view over both.
+"""What a Cassandra table becomes in PostgreSQL: columns, the table of its statics and the view over both.
 
 Invariant: the mapping is a pure function of the table and the configuration; the same input gives the same names and
 types on every instance and after every restart.
@@ -16,76 +16,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from casscade.core.errors import ConfigurationError
-from casscade.cql.types import CqlType
 from casscade.schema.model import Column, Table
 from casscade.schema.names import column_identifier, quote_identifier, relation_identifier
+from casscade.schema.pg_types import PgType, map_column
 
 COLUMNS_MAX: Final = 1600
 """PostgreSQL's `MaxHeapAttributeNumber`."""
 
 KEY_COLUMNS_MAX: Final = 32
 """PostgreSQL's `INDEX_MAX_KEYS`."""
-
-
-@dataclass(frozen=True, slots=True)
-class PgType:
-    """A PostgreSQL type by the name that `format_type` prints.
-
-    `native` tells that Cassandra's bytes of a value are PostgreSQL's binary format of it, unchanged. It says nothing
-    of empty values (zero bytes, which Cassandra allows for every type), which only text and bytea know.
-    """
-
-    name: str
-    native: bool
-
-
-_TYPES: Final = {
-    "ascii": PgType("text", native=True),
-    "bigint": PgType("bigint", native=True),
-    "blob": PgType("bytea", native=True),
-    "boolean": PgType("boolean", native=True),
-    "counter": PgType("bigint", native=False),
-    "custom": PgType("bytea", native=True),
-    "date": PgType("date", native=False),
-    "decimal": PgType("numeric", native=False),
-    "double": PgType("double precision", native=True),
-    "duration": PgType("interval", native=False),
-    "float": PgType("real", native=True),
-    "inet": PgType("inet", native=False),
-    "int": PgType("integer", native=True),
-    "smallint": PgType("smallint", native=True),
-    "text": PgType("text", native=True),
-    "time": PgType("time without time zone", native=False),
-    "timestamp": PgType("timestamp with time zone", native=False),
-    "timeuuid": PgType("uuid", native=True),
-    "tinyint": PgType("smallint", native=False),
-    "uuid": PgType("uuid", native=True),
-    "varint": PgType("numeric", native=False),
-}
-_JSONB: Final = PgType("jsonb", native=False)
-_REAL_ARRAY: Final = PgType("real[]", native=False)
-_COMPOSED: Final = frozenset({"list", "set", "map", "tuple", "udt", "vector"})
-
-
-def map_column(type_: CqlType) -> PgType:
-    """The PostgreSQL type for a CQL type.
-
-    Collections, tuples, UDTs and vectors of anything but float become jsonb, custom types bytea. Raises
-    `ConfigurationError` with code `type_unsupported` for `empty`, which has no values.
-    """
-    if type_.name == "vector" and type_.args[0].name == "float":
-        return _REAL_ARRAY
-    if type_.name in _COMPOSED:
-        return _JSONB
-    mapped = _TYPES.get(type_.name)
-    if mapped is None:
-        raise ConfigurationError(
-            "type_unsupported",
-            f"the CQL type {type_.cql()} has no counterpart in PostgreSQL",
-            now="nothing was started",
-            hint="exclude the column: columns: {exclude: [name]}",
-        )
-    return mapped
 
 
 @dataclass(frozen=True, slots=True)
