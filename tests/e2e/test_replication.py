@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -155,18 +154,6 @@ def test_a_late_write_does_not_come_back(replica: Replica) -> None:
     replica.arrives("SELECT k, a FROM {ks}.events WHERE p = 6", [(2, "new")])
     replica.cql("UPDATE {ks}.events USING TIMESTAMP 2500 SET a = 'older', b = 1 WHERE p = 6 AND k = 2")
     replica.arrives("SELECT k, a, b FROM {ks}.events WHERE p = 6", [(2, "new", 1)])
-
-
-@pytest.mark.requirement("FR-008")
-def test_a_row_with_ttl_goes_within_two_seconds_of_its_time(replica: Replica) -> None:
-    ttl = 2
-    replica.cql(f"INSERT INTO {{ks}}.events (p, k, a) VALUES (7, 1, 'brief') USING TTL {ttl}")
-    written = time.monotonic()
-    replica.cql(f"UPDATE {{ks}}.events USING TTL {ttl} SET b = 1 WHERE p = 7 AND k = 2")
-    replica.cql("UPDATE {ks}.events SET a = 'stays' WHERE p = 7 AND k = 2")
-    replica.arrives("SELECT k, a, b FROM {ks}.events WHERE p = 7 ORDER BY k", [(1, "brief", None), (2, "stays", 1)])
-    replica.arrives("SELECT k, a, b FROM {ks}.events WHERE p = 7 ORDER BY k", [(2, "stays", None)])
-    assert ttl - 1 < time.monotonic() - written < ttl + 2.0
 
 
 def test_static_columns_stand_beside_the_rows(replica: Replica) -> None:
