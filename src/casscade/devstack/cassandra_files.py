@@ -5,12 +5,15 @@ Invariant: pure text from explicit values; nothing is read from the environment 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
+
+from casscade.devstack.releases import Release
 
 LOGBACK: Final = """<configuration>
   <appender name="console" class="ch.qos.logback.core.ConsoleAppender">
@@ -58,15 +61,19 @@ _OPENS: Final = (
 class CassandraSettings:
     """What can be chosen about a node; sizes and periods in Cassandra's own notation.
 
-    `compression` is the class name of a commit-log compressor (`LZ4Compressor`, ...) or None. `jvm` are more
-    arguments of the JVM (`-XX:TieredStopAtLevel=1` saves a third of the processor time of a start, and costs throughput
-    later), `extra` is merged over the generated yaml.
+    `compression` is the class name of a commit-log compressor (`LZ4Compressor`, `SnappyCompressor`,
+    `DeflateCompressor`, since 4.0 `ZstdCompressor`) or None. `commitlog_sync` is `periodic`, `batch` or, since 4.0,
+    `group`; the period is that of `periodic` and the window of `group`. `storage_compatibility_mode` is one of 5.0's
+    (`CASSANDRA_4`, its own default, writes descriptor version 7; `UPGRADING` and `NONE` version 8); other releases
+    have none. `jvm` are more arguments of the JVM (`-XX:TieredStopAtLevel=1` saves a third of the processor time of a
+    start, and costs throughput later), `extra` is merged over the generated yaml, in the words of the release.
     """
 
     address: str = "127.0.0.1"
     port: int = 9042
     storage_port: int = 7000
     seeds: tuple[str, ...] = ()
+    commitlog_sync: str = "periodic"
     commitlog_sync_period_ms: int = 1000
     compression: str | None = None
     segment_size: str = "4MiB"
@@ -78,9 +85,34 @@ class CassandraSettings:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-def cassandra_yaml(settings: CassandraSettings, directory: Path) -> str:
-    """The text of cassandra.yaml for a node that keeps everything below `directory`."""
-    seeds = settings.seeds or (f"{settings.address}:{settings.storage_port}",)
+# The key of 4.1 and later whose older form is not the same name with the unit behind it.
+_OLDER_KEYS: Final = {"materialized_views_enabled": "enable_materialized_views"}
+_OLDER_UNITS: Final = {"MiB": "_in_mb", "ms": "_in_ms"}
+_QUANTITY: Final = re.compile(r"(\d+)(MiB|ms)")
+
+
+def cassandra_yaml(settings: CassandraSettings, directory: Path, release: Release) -> str:
+    """The text of cassandra.yaml for a node of `release` that keeps everything below `directory`."""
+    content = _content(settings, directory, release)
+    if release.unit_names:
+        content = dict(_older(key, value) for key, value in content.items())
+    content.update(settings.extra)
+    return yaml.safe_dump(content, sort_keys=True)
+
+
+def _older(key: str, value: Any) -> tuple[str, Any]:
+    """A key of 4.1 and its value, as 4.0 and 3.11 name them."""
+    quantity = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
+    if quantity is None:
+        return _OLDER_KEYS.get(key, key), value
+    return key + _OLDER_UNITS[quantity.group(2)], int(quantity.group(1))
+
+
+def _content(settings: CassandraSettings, directory: Path, release: Release) -> dict[str, Any]:
+    """The keys of 4.1 and later."""
+    # 3.11 has one storage port for the whole cluster, and takes no port in a seed.
+    own = settings.address if release.line < (4, 0) else f"{settings.address}:{settings.storage_port}"
+    seeds = settings.seeds or (own,)
     content: dict[str, Any] = {
         "cluster_name": "casscade",
         "num_tokens": 1,
@@ -101,8 +133,7 @@ def cassandra_yaml(settings: CassandraSettings, directory: Path) -> str:
         "cdc_total_space": settings.cdc_total_space,
         "disk_failure_policy": "stop",
         "commit_failure_policy": "stop",
-        "commitlog_sync": "periodic",
-        "commitlog_sync_period": f"{settings.commitlog_sync_period_ms}ms",
+        "commitlog_sync": settings.commitlog_sync,
         "commitlog_segment_size": settings.segment_size,
         "commitlog_total_space": "128MiB",
         "memtable_heap_space": "64MiB",
@@ -118,7 +149,6 @@ def cassandra_yaml(settings: CassandraSettings, directory: Path) -> str:
         "rpc_address": settings.address,
         "native_transport_port": settings.port,
         "start_native_transport": True,
-        "storage_compatibility_mode": settings.storage_compatibility_mode,
         "materialized_views_enabled": True,
         "seed_provider": [
             {
@@ -129,8 +159,18 @@ def cassandra_yaml(settings: CassandraSettings, directory: Path) -> str:
     }
     if settings.compression is not None:
         content["commitlog_compression"] = [{"class_name": settings.compression}]
-    content.update(settings.extra)
-    return yaml.safe_dump(content, sort_keys=True)
+    # A period beside `batch` or `group` is an error of Cassandra's; 3.11 wants a window for `batch`.
+    if settings.commitlog_sync == "periodic":
+        content["commitlog_sync_period"] = f"{settings.commitlog_sync_period_ms}ms"
+    elif settings.commitlog_sync == "group":
+        content["commitlog_sync_group_window"] = f"{settings.commitlog_sync_period_ms}ms"
+    elif release.line < (4, 0):
+        content["commitlog_sync_batch_window"] = "2ms"
+    if release.line >= (5, 0):
+        content["storage_compatibility_mode"] = settings.storage_compatibility_mode
+    if release.line < (4, 0):
+        content["start_rpc"] = False
+    return content
 
 
 def jvm_arguments(settings: CassandraSettings, directory: Path, jars: Sequence[Path], jamm: Path) -> list[str]:

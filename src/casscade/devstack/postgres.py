@@ -7,24 +7,24 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from casscade.core.errors import ConfigurationError
 from casscade.devstack import places
 from casscade.devstack.artifacts import Progress, no_progress
 from casscade.devstack.postgres_files import postgres_home
-from casscade.devstack.processes import POLL_S, ServerProcess, ServiceStatus
+from casscade.devstack.server import STOP_TIMEOUT_S, Server
 
+VERSIONS: Final = ("12", "18")
 DEFAULT_VERSION: Final = "18"
+# The provider of PostgreSQL itself, since 17: the same order and the same cases on every machine.
+_BUILTIN_LOCALE_SINCE: Final = 17
 SUPERUSER: Final = "postgres"
-READY_TIMEOUT_S: Final = 60.0
-STOP_TIMEOUT_S: Final = 20.0
 INITDB_TIMEOUT_S: Final = 120.0
 
 _SETTINGS: Final = {
@@ -41,10 +41,12 @@ _SETTINGS: Final = {
 }
 
 
-class PostgresServer:
-    """A server whose files live below `directory`; the object can be made again to find a running server."""
+class PostgresServer(Server):
+    """A server of the major version `version`; see `Server`."""
 
-    name: Final = "postgres"
+    name = "postgres"
+    title = "PostgreSQL"
+    _reasons = re.compile("FATAL|error|ERROR")
 
     def __init__(
         self,
@@ -57,26 +59,12 @@ class PostgresServer:
         cache: Path | None = None,
         progress: Progress = no_progress,
     ) -> None:
-        self.directory = directory
-        self.version = version
-        self.address = address
-        self.port = port
+        super().__init__(directory, version=version, address=address, port=port, cache=cache, progress=progress)
         self._settings = {**_SETTINGS, **(settings or {})}
-        self._cache = cache if cache is not None else places.cache_directory()
-        self._progress = progress
-        self._process = ServerProcess(self.name, directory)
 
     @property
     def data_directory(self) -> Path:
         return self.directory / "data"
-
-    @property
-    def log_file(self) -> Path:
-        return self._process.log_file
-
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid()
 
     def dsn(self, database: str = "postgres") -> str:
         """The connection URL of the superuser for `database` (a plain name)."""
@@ -119,7 +107,9 @@ class PostgresServer:
         if user is not None:
             os.chown(scratch, user.pw_uid, user.pw_gid)
         command = [str(home / "bin" / "initdb"), "-D", str(scratch), "-U", SUPERUSER, "-A", "trust", "-E", "UTF8"]
-        command += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-sync"]
+        command += ["--locale=C", "--no-sync"]
+        if int(self.version) >= _BUILTIN_LOCALE_SINCE:
+            command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         result = subprocess.run(
             command,
             capture_output=True,
@@ -137,22 +127,6 @@ class PostgresServer:
         shutil.rmtree(self.data_directory, ignore_errors=True)
         scratch.rename(self.data_directory)
 
-    def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
-        """Return when the server answers a query; ConfigurationError if it ends or does not answer in time."""
-        deadline = time.monotonic() + timeout_s
-        while not self.answers():
-            if self._process.pid() is None:
-                raise self._failed("PostgreSQL", self._process.log_text())
-            if time.monotonic() > deadline:
-                raise ConfigurationError(
-                    "postgres_slow",
-                    f"PostgreSQL did not answer within {timeout_s:.0f} s",
-                    where=f"{self.address}:{self.port}, log {self.log_file}",
-                    now="the server is left running",
-                    hint="look at the end of the log, and at the load of the machine",
-                )
-            time.sleep(POLL_S)
-
     def answers(self) -> bool:
         """Whether the server answers a query now."""
         import psycopg
@@ -164,21 +138,6 @@ class PostgresServer:
             return False
         return True
 
-    def _failed(self, program: str, text: str) -> ConfigurationError:
-        if "No space left on device" in text or places.is_full(self.directory):
-            return places.disk_full(self.directory)
-        if "Address already in use" in text:
-            return places.port_in_use("PostgreSQL", self.address, self.port)
-        reasons = [line for line in text.splitlines() if "FATAL" in line or "error" in line or "ERROR" in line]
-        reason = (reasons or text.splitlines() or ["it wrote no log"])[-1].strip()
-        return ConfigurationError(
-            "postgres_failed",
-            f"{program} ended while it started: {reason[:300]}",
-            where=str(self.log_file),
-            now="the server does not run",
-            hint="read the end of the log; casscade dev reset starts afresh",
-        )
-
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
         """Fast shutdown (SIGINT: sessions are ended, a checkpoint is written), then SIGKILL."""
         self._process.stop(signal.SIGINT, timeout_s)
@@ -186,25 +145,6 @@ class PostgresServer:
     def kill(self) -> None:
         """Immediate shutdown (SIGQUIT): a crash of all its processes; the next start replays the WAL."""
         self._process.stop(signal.SIGQUIT, STOP_TIMEOUT_S)
-
-    def remove(self) -> None:
-        """Kill the server and delete its directory."""
-        self.kill()
-        shutil.rmtree(self.directory, ignore_errors=True)
-
-    def status(self) -> ServiceStatus:
-        """Whether it runs and answers, and what it takes."""
-        pid = self._process.pid()
-        return ServiceStatus(
-            name=self.name,
-            version=self.version,
-            address=self.address,
-            port=self.port,
-            pid=pid,
-            ready=pid is not None and self.answers(),
-            rss_bytes=self._process.rss_bytes(),
-            directory=self.directory,
-        )
 
 
 def _environment() -> dict[str, str]:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from casscade.core.errors import ConfigurationError, InvariantError
 from casscade.devstack import guard
@@ -54,23 +54,6 @@ class ServiceStatus:
     ready: bool
     rss_bytes: int
     directory: Path
-
-
-class Service(Protocol):
-    """One server of the stack. `start` returns early, `wait_ready` blocks until it answers, `stop` until it is gone."""
-
-    @property
-    def name(self) -> str: ...
-
-    def start(self, *, owner: int | None = None) -> None: ...
-
-    def wait_ready(self, timeout_s: float = ...) -> None: ...
-
-    def stop(self, timeout_s: float = ...) -> None: ...
-
-    def kill(self) -> None: ...
-
-    def status(self) -> ServiceStatus: ...
 
 
 class ServerProcess:

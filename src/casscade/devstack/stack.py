@@ -12,17 +12,18 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from casscade.core.errors import ConfigurationError
-from casscade.devstack import cassandra, places, postgres
+from casscade.devstack import places, postgres, releases
 from casscade.devstack.artifacts import Progress, no_progress
 from casscade.devstack.cassandra import CassandraNode
 from casscade.devstack.cassandra_files import CassandraSettings
 from casscade.devstack.postgres import PostgresServer
-from casscade.devstack.processes import Service, ServiceStatus
+from casscade.devstack.processes import ServiceStatus
+from casscade.devstack.server import Server
 
 _FORMAT: Final = 1
 
@@ -36,13 +37,23 @@ class StackPorts:
     postgres: int
 
 
+@dataclass(frozen=True, slots=True)
+class StackVersions:
+    """The release of Cassandra and the major version of PostgreSQL."""
+
+    cassandra: str
+    postgres: str
+
+
 DEFAULT_PORTS: Final = StackPorts(cassandra=9042, storage=7000, postgres=5432)
+DEFAULT_VERSIONS: Final = StackVersions(cassandra=releases.DEFAULT_VERSION, postgres=postgres.DEFAULT_VERSION)
 
 
 class Stack:
     """Cassandra and PostgreSQL below one directory (by default that of the user's stack).
 
-    A port that is not given is the one the stack had before, else the usual one if it is free, else any free one.
+    A port that is not given is the one the stack had before, else the usual one if it is free, else any free one. A
+    version that is not given is the one of the data, else the usual one; another one than that of the data is refused.
     With `owner` (a pid) the servers end when that process ends. `cassandra_settings` gives everything about the node
     but its address and ports.
     """
@@ -53,6 +64,8 @@ class Stack:
         *,
         cassandra_port: int | None = None,
         postgres_port: int | None = None,
+        cassandra_version: str | None = None,
+        postgres_version: str | None = None,
         cassandra_settings: CassandraSettings | None = None,
         owner: int | None = None,
         cache: Path | None = None,
@@ -65,18 +78,46 @@ class Stack:
         self._cache = cache if cache is not None else places.cache_directory()
         self._progress = progress
         self._speaking = threading.Lock()
-        self.ports = self._saved_ports() or DEFAULT_PORTS
+        self.ports, self.versions = self._saved() or (DEFAULT_PORTS, DEFAULT_VERSIONS)
+        self._choose_versions(cassandra_version, postgres_version)
         self._assemble()
+
+    def _choose_versions(self, cassandra: str | None, postgres: str | None) -> None:
+        """Raises ConfigurationError (`version_unknown`, `stack_other_version`)."""
+        wanted = StackVersions(
+            cassandra=releases.find_release(cassandra or self.versions.cassandra).version,
+            postgres=postgres or self.versions.postgres,
+        )
+        if wanted != self.versions and self._state_file.exists():
+            raise ConfigurationError(
+                "stack_other_version",
+                f"the data of the stack is of Cassandra {self.versions.cassandra} and PostgreSQL "
+                f"{self.versions.postgres}",
+                where=str(self.directory),
+                now="nothing was changed",
+                hint="casscade dev reset deletes it; or name another --directory",
+            )
+        self.versions = wanted
 
     def _assemble(self) -> None:
         settings = replace(self._settings, port=self.ports.cassandra, storage_port=self.ports.storage)
-        self.cassandra = CassandraNode(self.directory / "cassandra", settings, cache=self._cache, progress=self._report)
+        self.cassandra = CassandraNode(
+            self.directory / "cassandra",
+            settings,
+            version=self.versions.cassandra,
+            cache=self._cache,
+            progress=self._report,
+        )
         self.postgres = PostgresServer(
-            self.directory / "postgres", port=self.ports.postgres, cache=self._cache, progress=self._report
+            self.directory / "postgres",
+            version=self.versions.postgres,
+            port=self.ports.postgres,
+            cache=self._cache,
+            progress=self._report,
         )
 
     @property
-    def services(self) -> tuple[Service, ...]:
+    def services(self) -> tuple[Server, ...]:
         return (self.cassandra, self.postgres)
 
     def up(self) -> None:
@@ -112,7 +153,7 @@ class Stack:
                         service.kill()
                 raise
 
-    def _bring_up(self, service: Service) -> None:
+    def _bring_up(self, service: Server) -> None:
         begin = time.monotonic()
         if service.status().ready:
             self._report(f"{service.name}: already up")
@@ -130,7 +171,7 @@ class Stack:
         with places.locked(self.directory / ".lock"):
             self._each(self._bring_down)
 
-    def _bring_down(self, service: Service) -> None:
+    def _bring_down(self, service: Server) -> None:
         if service.status().pid is None:
             return
         service.stop()
@@ -152,7 +193,7 @@ class Stack:
         """One entry for each service, running or not."""
         return [service.status() for service in self.services]
 
-    def _each(self, action: Callable[[Service], None]) -> None:
+    def _each(self, action: Callable[[Server], None]) -> None:
         """Run `action` for all services at once; the first error in the order of the services is raised at the end."""
         with ThreadPoolExecutor(len(self.services), thread_name_prefix="stack") as pool:
             futures = [pool.submit(action, service) for service in self.services]
@@ -167,10 +208,11 @@ class Stack:
     def _state_file(self) -> Path:
         return self.directory / "stack.json"
 
-    def _saved_ports(self) -> StackPorts | None:
+    def _saved(self) -> tuple[StackPorts, StackVersions] | None:
         try:
             saved = json.loads(self._state_file.read_text(encoding="utf-8"))
-            return StackPorts(**{name: int(port) for name, port in saved["ports"].items()})
+            ports = StackPorts(**{name: int(port) for name, port in saved["ports"].items()})
+            return ports, StackVersions(**{name: str(version) for name, version in saved["versions"].items()})
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -183,22 +225,17 @@ class Stack:
             ) from error
 
     def _choose_ports(self) -> StackPorts:
-        saved = self._saved_ports() or DEFAULT_PORTS
         return StackPorts(
-            cassandra=self._wanted[0] or _this_or_free(saved.cassandra),
-            storage=_this_or_free(saved.storage),
-            postgres=self._wanted[1] or _this_or_free(saved.postgres),
+            cassandra=self._wanted[0] or _this_or_free(self.ports.cassandra),
+            storage=_this_or_free(self.ports.storage),
+            postgres=self._wanted[1] or _this_or_free(self.ports.postgres),
         )
 
     def _save(self) -> None:
         content = {
             "format": _FORMAT,
-            "versions": {"cassandra": cassandra.DEFAULT_VERSION, "postgres": postgres.DEFAULT_VERSION},
-            "ports": {
-                "cassandra": self.ports.cassandra,
-                "storage": self.ports.storage,
-                "postgres": self.ports.postgres,
-            },
+            "versions": asdict(self.versions),
+            "ports": asdict(self.ports),
         }
         part = self._state_file.with_suffix(".part")
         part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
