@@ -11,106 +11,18 @@ import pytest
 
 from casscade.commitlog.encoder import clustering_key
 from casscade.core.cell import NO_TIMESTAMP, Cell, live_cell, tombstone_cell
-from casscade.core.mutation import Bound, PartitionUpdate, RangeTombstone, Row
+from casscade.core.mutation import PartitionUpdate, Row
 from casscade.core.position import Position
-from casscade.cql.bounds import ClusteringOrder
 from casscade.cql.types import CqlType
 from casscade.load.batch import Batch, BatchWriter
 from casscade.load.control import ControlStore
-from casscade.load.deletions import OrderedDeletions
 from casscade.load.raw import register
 from casscade.merge.fold import Fold
-from casscade.merge.row import is_visible, shadow_from_outside
 from casscade.schema.ddl import ExistingSchema, plan_target
 from casscade.schema.mapping import Target, build_target
 from casscade.schema.model import Column, ColumnKind, Table, assign_indexes
-from tests.support.random_rows import NOW, TIMESTAMPS, VALUES, copy_row, random_row
-
-INT = CqlType("int")
-SET = CqlType("set", (INT,))
-
-
-def _table(*, clustering: bool, statics: bool) -> Table:
-    columns = [Column("p", ColumnKind.PARTITION_KEY, 0, INT)]
-    if clustering:
-        columns.append(Column("k", ColumnKind.CLUSTERING, 0, INT, reversed=True))
-    if statics:
-        columns += [Column(name, ColumnKind.STATIC, -1, INT) for name in ("x", "y")]
-    columns += [Column(name, ColumnKind.REGULAR, -1, INT) for name in ("a", "b", "c", "d")]
-    columns.append(Column("e", ColumnKind.REGULAR, -1, SET))
-    return assign_indexes(Table(uuid.uuid4(), "ks", f"t{clustering:d}{statics:d}", tuple(columns)), {})
-
-
-def _random_update(rng: random.Random, table: Table, plain: float) -> PartitionUpdate:
-    update = PartitionUpdate(table.shape(replicated=True), rng.randint(0, 2).to_bytes(4, "big"))
-    if rng.random() < 0.08 and plain < 0.9:
-        update.deletion = rng.choice(TIMESTAMPS)
-    for _ in range(rng.randint(0, 2)):
-        values: list[bytes | None] = [rng.randint(0, 3).to_bytes(4, "big")] if table.clustering else []
-        row = random_row(rng, clustering_key(values, [4]), values, simple=4, complex_indexes=[4], plain=plain)
-        if all(known.key != row.key for known in update.rows):
-            update.rows.append(row)
-    if table.statics and rng.random() < 0.3:
-        static = random_row(rng, b"", [], simple=2, static=True)
-        static.cells = {index + 5: cell for index, cell in static.cells.items()}
-        update.static_row = static
-    if table.clustering and rng.random() < (0.01 if plain > 0.9 else 0.15):
-        low, high = sorted((rng.randint(0, 3), rng.randint(0, 3)), reverse=True)  # the clustering is descending
-        start = Bound(rng.choice([1, 7]), [low.to_bytes(4, "big")])
-        end = Bound(rng.choice([0, 6]), [high.to_bytes(4, "big")])
-        if low != high or (start.kind, end.kind) == (1, 6):
-            update.range_tombstones.append(RangeTombstone(start, end, rng.choice(TIMESTAMPS)))
-    return update
-
-
-def _rows_expected(updates: list[PartitionUpdate], table: Table) -> tuple[dict[Any, Any], dict[Any, Any]]:
-    """(rows, static rows) by key -> visible values, by the pure functions alone."""
-    fold = Fold()
-    fold.add(updates)
-    folded = fold.tables[table.id.bytes]
-    order = ClusteringOrder([c.type for c in table.clustering], [c.reversed for c in table.clustering])
-    rows: dict[Any, Any] = {}
-    for (partition, _), row in folded.rows.items():
-        deletions = folded.deletions.get(partition)
-        if deletions is not None:
-            covering = OrderedDeletions(order, deletions).covering(row)
-            if covering != NO_TIMESTAMP:
-                shadow_from_outside(row, covering)
-        if is_visible(row, NOW):
-            rows[(partition, *row.clustering)] = _values(row, range(4))
-    statics: dict[Any, Any] = {}
-    for partition, row in folded.statics.items():
-        if partition in folded.deletions and folded.deletions[partition].deletion != NO_TIMESTAMP:
-            shadow_from_outside(row, folded.deletions[partition].deletion)
-        if is_visible(row, NOW):
-            statics[(partition,)] = _values(row, range(5, 7))[:2]
-    return rows, statics
-
-
-def _values(row: Row, indexes: range) -> tuple[Any, ...]:
-    simple = []
-    for index in indexes:
-        cell = row.cells.get(index)
-        alive = cell is not None and cell[3] is not None and cell[1] > NOW
-        simple.append(int.from_bytes(cell[3] or b"", "big", signed=True) if cell is not None and alive else None)
-    elements = None
-    if row.complex is not None and 4 in row.complex:
-        live = [p for p, c in row.complex[4].cells.items() if c[3] is not None and c[1] > NOW]
-        elements = sorted(int.from_bytes(path, "big") for path in live) or None
-    return (*simple, elements)
-
-
-def _read(connection: psycopg.Connection[Any], target: Target) -> tuple[dict[Any, Any], dict[Any, Any]]:
-    keys = [column.name for column in target.rows.key_columns]
-    rows: dict[Any, Any] = {}
-    for found in connection.execute(f"SELECT {', '.join(keys)}, a, b, c, d, e FROM ks.{target.rows.name}").fetchall():
-        key = tuple(value.to_bytes(4, "big") for value in found[: len(keys)])
-        rows[key] = tuple(found[len(keys) :])
-    statics: dict[Any, Any] = {}
-    if target.statics is not None:
-        for found in connection.execute(f"SELECT p, x, y FROM ks.{target.statics.name}").fetchall():
-            statics[(found[0].to_bytes(4, "big"),)] = tuple(found[1:])
-    return rows, statics
+from tests.support.oracle import INT, oracle_table, random_update, read_both, rows_expected
+from tests.support.random_rows import NOW, VALUES, copy_row
 
 
 def _writer(connection: psycopg.Connection[Any], target: Target) -> BatchWriter:
@@ -133,13 +45,13 @@ def _writer(connection: psycopg.Connection[Any], target: Target) -> BatchWriter:
 @pytest.mark.parametrize("seed", range(1))
 def test_postgres_holds_the_merge_of_everything(database: str, seed: int, plain: float, clustering: bool) -> None:
     rng = random.Random(seed)
-    table = _table(clustering=clustering, statics=clustering)
+    table = oracle_table(clustering=clustering, statics=clustering)
     target = build_target(table)
     state = rng.getrandbits(64)
 
     def updates() -> list[PartitionUpdate]:  # merging uses rows up, so each use builds them again
         again = random.Random(state)
-        return [_random_update(again, table, plain) for _ in range(250)]
+        return [random_update(again, table, plain) for _ in range(250)]
 
     with psycopg.connect(database, autocommit=True) as connection:
         register(connection)
@@ -158,8 +70,8 @@ def test_postgres_holds_the_merge_of_everything(database: str, seed: int, plain:
             writer.apply(connection, batch)
             if rng.random() < 0.06 or not order:
                 fresh = updates()
-                expected = _rows_expected([fresh[index] for index in dict.fromkeys(applied)], table)
-                assert _read(connection, target) == expected
+                expected = rows_expected([fresh[index] for index in dict.fromkeys(applied)], table)
+                assert read_both(connection, target) == expected
 
 
 ONE, TWO = VALUES[:2]
@@ -229,7 +141,7 @@ def _row(ts: int, cells: dict[int, Cell], *, liveness: bool = True, deletion: in
     ],
 )
 def test_each_trap_in_batches_of_one(database: str, steps: list[Row], expected: list[tuple[Any, ...]]) -> None:
-    table = _table(clustering=False, statics=False)
+    table = oracle_table(clustering=False, statics=False)
     target = build_target(table)
     with psycopg.connect(database, autocommit=True) as connection:
         register(connection)

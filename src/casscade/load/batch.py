@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +26,7 @@ from casscade.load.isolation import Poison, isolate
 from casscade.load.layouts import build_layout
 from casscade.load.raw import Raw
 from casscade.load.relation_writer import RejectedRow, RelationWriter
+from casscade.load.table_lock import TableLock
 from casscade.load.tombstones import TombstoneStore
 from casscade.merge.fold import Fold, TableFold
 from casscade.schema.mapping import Relation, Target
@@ -83,10 +84,17 @@ class TargetWriter:
         if self.statics is not None:
             self.statics.write(connection, {(key, b""): row for key, row in fold.statics.items()}, now, counts)
 
+    def has_expired(self, connection: Connection[Any], now: int) -> bool:
+        """Whether anything expired by `now` that nobody has applied yet."""
+        return any(
+            connection.execute(writer.sql.exists_expired, (_moment(now),)).fetchone() == (True,)
+            for writer in self.writers
+        )
+
     def reap(self, connection: Connection[Any], now: int, counts: BatchCounts) -> int:
         """Apply what expired by `now`; returns how many rows were looked at (`REAP_ROWS_MAX` at most a relation)."""
         total = 0
-        moment = Raw(((now - 946_684_800) * 1_000_000).to_bytes(8, "big", signed=True))
+        moment = _moment(now)
         limit = Raw(REAP_ROWS_MAX.to_bytes(8, "big"))
         for writer in self.writers:
             for page in writer.read_pages(connection, writer.sql.select_expired(), (moment, limit), REAP_ROWS_MAX + 1):
@@ -96,6 +104,11 @@ class TargetWriter:
                     total += len(items)
         counts.expired += total
         return total
+
+
+def _moment(second: int) -> Raw:
+    """A second of Unix time as a binary timestamptz."""
+    return Raw(((second - 946_684_800) * 1_000_000).to_bytes(8, "big", signed=True))
 
 
 class BatchWriter:
@@ -114,12 +127,19 @@ class BatchWriter:
         self.source = source
         self.epoch = epoch
         self.position = Position(0, 0)
+        self._lock = TableLock(control)
         self._targets: dict[bytes, TargetWriter] = {}
         self._commit_progress = commit_progress
         self._clock = clock
 
-    def add_target(self, connection: Connection[Any], target: Target, tombstone_margin_s: int) -> None:
-        """Make a table writable; its columns must be numbered and its relations exist."""
+    def add_target(
+        self,
+        connection: Connection[Any],
+        target: Target,
+        tombstone_margin_s: int,
+        columns_numbered: int | None = None,
+    ) -> None:
+        """Make a table writable; its columns must be numbered (`columns_numbered` of them) and its relations exist."""
         keep_seconds = target.table.gc_grace_seconds + tombstone_margin_s
 
         def writer(relation: Relation) -> RelationWriter:
@@ -127,7 +147,7 @@ class BatchWriter:
                 connection, target.table, (relation.schema, relation.name), static=relation.static
             )
             store = TombstoneStore(self.control, number, keep_seconds)
-            return RelationWriter(relation, build_layout(target, relation), store)
+            return RelationWriter(relation, build_layout(target, relation), store, columns_numbered)
 
         statics = None if target.statics is None else writer(target.statics)
         self._targets[target.table.id.bytes] = TargetWriter(target, writer(target.rows), statics)
@@ -140,9 +160,12 @@ class BatchWriter:
                     writer.prepare(connection)
 
     @contextmanager
-    def _transaction(self, connection: Connection[Any]) -> Iterator[None]:
+    def _transaction(self, connection: Connection[Any], tables: Iterable[bytes]) -> Iterator[None]:
+        """A transaction in which nobody else writes to `tables` (ids); unknown ones are reported by `_write`."""
         with connection.transaction():
-            for target in self._targets.values():
+            touched = [self._targets[table_id] for table_id in tables if table_id in self._targets]
+            self._lock.take(connection, [target.writers for target in touched])
+            for target in touched:
                 for writer in target.writers:
                     writer.begin()
             yield
@@ -151,7 +174,7 @@ class BatchWriter:
         """Commit one batch; raises FencedError, psycopg errors, or InvariantError for an unknown table."""
         counts = BatchCounts()
         letters = list(batch.dead_letters)
-        with self._transaction(connection):
+        with self._transaction(connection, batch.fold.tables):
             self._write(connection, batch.fold, counts, letters)
             position = self._finish(connection, batch, counts, letters)
         self.position = max(self.position, position)
@@ -173,7 +196,7 @@ class BatchWriter:
                 del letters[kept:]
                 raise
 
-        with self._transaction(connection):
+        with self._transaction(connection, batch.fold.tables):
             for poison in isolate(connection, batch.fold, write, counts):
                 letters.append(self._poison_letter(poison))
             position = self._finish(connection, batch, counts, letters)
@@ -206,10 +229,10 @@ class BatchWriter:
     def reap(self, connection: Connection[Any]) -> BatchCounts:
         """Apply what expired by now in all tables, each in a transaction of its own."""
         counts = BatchCounts()
-        for target in self._targets.values():
-            looked_at = REAP_ROWS_MAX
+        for table_id, target in self._targets.items():
+            looked_at = REAP_ROWS_MAX if target.has_expired(connection, int(self._clock())) else 0
             while looked_at >= REAP_ROWS_MAX:
-                with self._transaction(connection):
+                with self._transaction(connection, (table_id,)):
                     looked_at = target.reap(connection, int(self._clock()), counts)
                     if looked_at:
                         self._request_rechecks(connection)

@@ -203,12 +203,16 @@ class ControlStore:
             )
 
     def purge(self, connection: Connection[Any]) -> int:
-        """Delete tombstones behind their time, `PURGE_ROWS_MAX` at most of each kind; returns how many."""
+        """Delete tombstones behind their time, `PURGE_ROWS_MAX` at most of each kind; returns how many.
+
+        Those that a batch has in hand just now are left for the next time.
+        """
         purged = 0
         for table in ("row_tombstones", "range_tombstones"):
             purged += connection.execute(
                 sql.SQL(
-                    "DELETE FROM {0} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {0} WHERE purge_after < now() LIMIT %s))"
+                    "DELETE FROM {0} WHERE ctid = ANY(ARRAY("
+                    "SELECT ctid FROM {0} WHERE purge_after < now() LIMIT %s FOR UPDATE SKIP LOCKED))"
                 ).format(self.name(table)),
                 (PURGE_ROWS_MAX,),
             ).rowcount

@@ -37,7 +37,7 @@ _IDLE_WAIT_S = 0.05
 _LINGER_S = 0.02
 # SQLSTATE classes that pass by themselves: connection, resources, operator intervention, serialization, locks.
 _TRANSIENT_CLASSES = ("08", "53", "57", "58", "40")
-_TRANSIENT_STATES = frozenset({"55P03", "25P02", "25006"})
+_TRANSIENT_STATES = frozenset({"55P03", "25P02", "25P03", "25006"})
 
 
 @dataclass(frozen=True, slots=True)

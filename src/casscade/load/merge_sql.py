@@ -55,6 +55,9 @@ class TargetSql:
         self.delete = self._delete(sql.SQL("s._op = {op} AND t.{ts} <= s.{ts}").format(op=OP_DELETE, **_TS))
         self.remove = self._delete(sql.SQL("s._op = {}").format(OP_REMOVE))
         self.undecided = self._undecided()
+        self.exists_expired = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {} <= %b)").format(
+            self._target, sql.Identifier(EXPIRY_COLUMN)
+        )
 
     def _create_stage(self, relation: Relation, stage: str) -> sql.Composed:
         types = [

@@ -46,13 +46,21 @@ class RejectedRow:
 class RelationWriter:
     """Writes rows of one relation over one connection at a time.
 
-    `prepare` must run once on each new connection. `rejected` has rows whose keys PostgreSQL can't hold, `doubtful`
-    (partition key, clustering) of rows that are not visible any more although Cassandra may show them, because a
-    snapshot could not see their liveness; the caller takes care of both in the same transaction.
+    `prepare` must run once on each new connection. `columns_numbered` is how many columns of the table had a number
+    when the layout was made; None where nobody else changes it. `rejected` has rows whose keys PostgreSQL can't hold,
+    `doubtful` (partition key, clustering) of rows that are not visible any more although Cassandra may show them,
+    because a snapshot could not see their liveness; the caller takes care of both in the same transaction.
     """
 
-    def __init__(self, relation: Relation, layout: RowLayout, tombstones: TombstoneStore) -> None:
+    def __init__(
+        self,
+        relation: Relation,
+        layout: RowLayout,
+        tombstones: TombstoneStore,
+        columns_numbered: int | None = None,
+    ) -> None:
         self.relation = relation
+        self.columns_numbered = columns_numbered
         self.layout = layout
         self.tombstones = tombstones
         self.sql = TargetSql(relation, f"casscade_stage_{tombstones.target_no}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from casscade.load.control import ControlStore
 from casscade.schema.checks import require_replicable
 from casscade.schema.ddl import DdlStatement, plan_target
 from casscade.schema.mapping import Target, build_target, check_targets
-from casscade.schema.model import SchemaSnapshot, Table, assign_indexes
+from casscade.schema.model import SchemaSnapshot, Table, assign_indexes, column_indexes
 from casscade.schema.reader import read_schema
 
 # A burst of mutations of one new table must not read the schema over and over.
@@ -44,6 +45,7 @@ class Catalog:
         self._missing: dict[bytes, None] = {}
         self._read_at = float("-inf")
         self.targets: list[Target] = []
+        self._numbered: dict[uuid.UUID, int] = {}
 
     def resolve(self, connection: Connection[Any]) -> list[Target]:
         """Read the schema and map every table that the configuration selects; changes nothing in PostgreSQL.
@@ -57,7 +59,9 @@ class Catalog:
             table = snapshot.find(rule.keyspace, rule.table)
             assert table is not None
             require_replicable(snapshot, table)
-            numbered = assign_indexes(table, self._control.column_indexes(connection, table.id))
+            known = self._control.column_indexes(connection, table.id)
+            numbered = assign_indexes(table, known)
+            self._numbered[table.id] = len(known | column_indexes(numbered))
             targets.append(
                 build_target(
                     numbered, schema=rule.target_schema, name=rule.target_table, exclude=_excluded(rule, numbered)
@@ -87,6 +91,10 @@ class Catalog:
             numbers = {column.name: column.index for column in target.table.columns if column.index >= 0}
             self._control.save_column_indexes(connection, target.table.id, numbers)
         return done
+
+    def columns_numbered(self, target: Target) -> int:
+        """How many columns of the table have had a number since its first day."""
+        return self._numbered[target.table.id]
 
     def tables(self) -> Mapping[bytes, TableShape]:
         """Shapes by table id: those that are replicated and all others, which decoding steps over."""

@@ -30,12 +30,16 @@ class Database:
         password = config.postgres.password
         # Temporary tables have no statistics: without these settings a big target could be scanned for each batch.
         timeout = f"-c statement_timeout={config.load.statement_timeout_ms}"
+        # A writer that vanished with its host must not hold its locks until TCP notices.
+        self._writer_timeout = f" -c idle_in_transaction_session_timeout={config.load.statement_timeout_ms}"
+        # Writers wait for each other, then read what the other has committed (`load.table_lock`).
+        isolation = "-c default_transaction_isolation=read\\ committed"
         self._dsn = config.postgres.dsn.reveal()
         self._arguments: dict[str, Any] = {
             "autocommit": True,
             "connect_timeout": CONNECT_TIMEOUT_S,
             "application_name": f"casscade {config.name}",
-            "options": f"{timeout} -c enable_hashjoin=off -c enable_mergejoin=off",
+            "options": f"{timeout} {isolation} -c enable_hashjoin=off -c enable_mergejoin=off",
         }
         if password is not None:
             self._arguments["password"] = password.reveal()
@@ -79,7 +83,8 @@ class Database:
 
     def connect(self) -> Connection[Any]:
         """A connection outside the pool, for the writer, whose staging tables live in its session."""
-        connection = psycopg.connect(self._dsn, **self._arguments)
+        options = self._arguments["options"] + self._writer_timeout
+        connection = psycopg.connect(self._dsn, **{**self._arguments, "options": options})
         register(connection)
         return connection
 

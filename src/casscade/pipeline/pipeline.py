@@ -34,7 +34,6 @@ from casscade.pipeline.database import Database
 from casscade.pipeline.monitor import Monitor
 from casscade.pipeline.snapshots import SnapshotReader, Snapshots
 from casscade.schema.connect import CassandraSettings, connect, read_node, require_cdc_enabled
-from casscade.schema.mapping import Target
 from casscade.transport.direct import DirectTransport
 
 log = get_logger("casscade.pipeline")
@@ -154,7 +153,7 @@ class Pipeline:
             batch_s=config.load.batch_ms / 1000,
             excluded=excluded_columns(targets),
         )
-        writer = self._writer(source, epoch, position, targets)
+        writer = self._writer(source, epoch, position, catalog)
         loader = Loader(transport, batcher, writer, self._database.connect, stop, monitor)
         follower = Follower(
             source,
@@ -178,12 +177,13 @@ class Pipeline:
         tables = [target.table.id for target in targets]
         return Parts(follower, loader, reader, space, stop, thread, tables, failures)
 
-    def _writer(self, source: str, epoch: int, position: Position, targets: list[Target]) -> BatchWriter:
+    def _writer(self, source: str, epoch: int, position: Position, catalog: Catalog) -> BatchWriter:
         writer = BatchWriter(self._control, source, epoch, commit_progress=self._snapshots.commit_progress)
         writer.position = position
         with self._database.transaction() as connection:
-            for target in targets:
-                writer.add_target(connection, target, self._config.load.tombstone_margin_seconds)
+            margin_s = self._config.load.tombstone_margin_seconds
+            for target in catalog.targets:
+                writer.add_target(connection, target, margin_s, catalog.columns_numbered(target))
         return writer
 
     def _supervise(self, parts: Parts) -> None:

@@ -1,0 +1,77 @@
+"""One writer at a time for each table, whatever process it is in.
+
+Invariant: from `take` until the end of its transaction a writer is the only one that changes the rows and tombstones of
+the tables it took, and what it reads after that is what it merges with.
+
+Several sources (one for each Cassandra node) write the same rows, because every replica has a copy of each mutation.
+Merging reads a row before it writes it, so two of them must not do that at once. All take their locks in one order, so
+that no deadlock comes of them. They are PostgreSQL's advisory locks: gone with the transaction or the connection, and
+nobody who only reads the tables ever waits for one.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection, Sequence
+from typing import Any, Final
+
+from psycopg import Connection, sql
+
+from casscade.core.errors import RetryableError
+from casscade.load.control import ControlStore
+from casscade.load.relation_writer import RelationWriter
+
+# The id of the error that makes the pipeline read the schema and build its parts anew.
+SCHEMA_BEHIND: Final = "schema_behind"
+
+
+class TableLock:
+    """The locks of the tables of one control schema, and what another writer may have changed since the last time."""
+
+    def __init__(self, control: ControlStore) -> None:
+        # Targets are numbered by control schema; the first half of the key tells one from another.
+        self._space = int.from_bytes(zlib.crc32(control.schema.encode()).to_bytes(4, "big"), "big", signed=True)
+        self._look = sql.SQL(
+            "SELECT t.target_no, EXISTS (SELECT FROM {rows} r WHERE r.target_no = t.target_no), "
+            "EXISTS (SELECT FROM {ranges} r WHERE r.target_no = t.target_no), "
+            "(SELECT count(*) FROM {columns} c WHERE c.table_id = t.table_id) FROM {targets} t "
+            "WHERE t.target_no IN ({{}})"
+        ).format(
+            rows=control.name("row_tombstones"),
+            ranges=control.name("range_tombstones"),
+            columns=control.name("column_indexes"),
+            targets=control.name("targets"),
+        )
+
+    def take(self, connection: Connection[Any], tables: Collection[Sequence[RelationWriter]]) -> None:
+        """Lock tables, each given as the writers of its relations, until the caller's transaction ends.
+
+        Afterwards the writers know whether there are tombstones. The transaction must be READ COMMITTED: each statement
+        then sees what was committed before the lock was free. Raises RetryableError (`schema_behind`) when another
+        process numbered columns that these writers do not have.
+        """
+        if not tables:
+            return
+        locks = sorted(writers[0].tombstones.target_no for writers in tables)
+        by_number = {writer.tombstones.target_no: writer for writers in tables for writer in writers}
+        # Plain numbers of our own, so that one way to the server and back is enough for all statements.
+        look = self._look.as_string(connection).format(", ".join(str(number) for number in by_number))
+        statements = [f"SELECT pg_advisory_xact_lock({self._space}, {number})" for number in locks]
+        cursor = connection.execute("; ".join([*statements, look]).encode(), prepare=False)
+        while cursor.nextset():
+            pass
+        for number, rows_exist, ranges_exist, columns in cursor.fetchall():
+            writer = by_number[number]
+            writer.tombstones.rows_exist = rows_exist
+            writer.tombstones.ranges_exist = ranges_exist
+            if writer.columns_numbered is not None and columns > writer.columns_numbered:
+                raise _behind(writer)
+
+
+def _behind(writer: RelationWriter) -> RetryableError:
+    return RetryableError(
+        SCHEMA_BEHIND,
+        f"Another process replicates columns of {writer.relation.full_name} that this one does not know yet",
+        now="the schema is read again and the pipeline goes on with it; nothing of what was read is lost",
+        hint="wait until all nodes of Cassandra agree on the schema (nodetool describecluster)",
+    )
