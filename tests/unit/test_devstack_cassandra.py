@@ -107,7 +107,7 @@ def test_a_line_means_the_release_of_that_line() -> None:
 
 def test_the_jvm_gets_its_heap_agent_and_class_path() -> None:
     jars = [Path("/c/a.jar"), Path("/c/jamm-1.jar")]
-    arguments = jvm_arguments(CassandraSettings(heap="256m", jvm=("-Dmore=1",)), Path("/node"), jars, jars[1])
+    arguments = jvm_arguments(CassandraSettings(heap="256m", jvm=("-Dmore=1",)), Path("/node"), jars, jars[1], 7199)
     assert "-Xmx256m" in arguments
     assert "-Dmore=1" in arguments
     assert "-javaagent:/c/jamm-1.jar" in arguments

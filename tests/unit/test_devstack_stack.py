@@ -28,21 +28,21 @@ class Servers:
         servers = self
 
         def start(service: CassandraNode | PostgresServer, *, owner: int | None = None) -> None:
-            servers.calls.append(f"start {service.name}")
-            servers.running.add(service.name)
+            servers.calls.append(f"start {service.directory.name}")
+            servers.running.add(service.directory.name)
 
         def wait_ready(service: CassandraNode | PostgresServer, timeout_s: float = 1.0) -> None:
-            if service.name == servers.broken:
-                raise ConfigurationError("broken", f"{service.name} ended", hint="look")
+            if service.directory.name == servers.broken:
+                raise ConfigurationError("broken", f"{service.directory.name} ended", hint="look")
 
         def stop(service: CassandraNode | PostgresServer, timeout_s: float = 1.0) -> None:
-            servers.calls.append(f"stop {service.name}")
-            servers.running.discard(service.name)
+            servers.calls.append(f"stop {service.directory.name}")
+            servers.running.discard(service.directory.name)
 
         def status(service: CassandraNode | PostgresServer) -> ServiceStatus:
-            up = service.name in servers.running
+            up = service.directory.name in servers.running
             return ServiceStatus(
-                service.name, "1", "127.0.0.1", service.port, 7 if up else None, up, 0, service.directory
+                service.name, "1", service.address, service.port, 7 if up else None, up, 0, service.directory
             )
 
         for kind in (CassandraNode, PostgresServer):
@@ -157,7 +157,7 @@ def test_the_commands_in_order(tmp_path: Path) -> None:
     assert first.exit_code == 0
     assert "CQL:           127.0.0.1:19042" in first.stdout
     shown = runner.invoke(dev, ["status", *where])
-    assert (shown.exit_code, "cassandra  1      up on 127.0.0.1:19042" in shown.stdout) == (0, True)
+    assert (shown.exit_code, "cassandra   1      up on 127.0.0.1:19042" in shown.stdout) == (0, True)
     assert runner.invoke(dev, ["down", *where]).exit_code == 0
     ended = runner.invoke(dev, ["status", *where])
     assert (ended.exit_code, ended.stdout.count("down")) == (1, 2)
@@ -182,3 +182,42 @@ def test_every_command_shows_an_example(command: str) -> None:
 
 def test_the_usual_ports() -> None:
     assert (DEFAULT_PORTS.cassandra, DEFAULT_PORTS.postgres) == (9042, 5432)
+
+
+@pytest.mark.usefixtures("servers")
+def test_several_nodes_have_an_address_and_a_token_each(tmp_path: Path) -> None:
+    stack = Stack(tmp_path, nodes=3, cassandra_port=19042, cache=tmp_path)
+    nodes = stack.cluster.nodes
+    assert [node.address for node in nodes] == ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
+    assert len({node.port for node in nodes}) == 1
+    assert [node.directory.name for node in nodes] == ["cassandra", "cassandra-2", "cassandra-3"]
+    assert [node.settings.token for node in nodes] == [0, 6148914691236517205, -6148914691236517206]
+    assert [node.settings.joins for node in nodes] == [False, True, True]
+    assert {node.settings.seeds for node in nodes[1:]} == {(f"127.0.0.1:{nodes[0].settings.storage_port}",)}
+
+
+def test_several_nodes_are_started_behind_the_first_and_found_again(tmp_path: Path, servers: Servers) -> None:
+    Stack(tmp_path, nodes=3, cassandra_port=19042, cache=tmp_path).up()
+    assert set(servers.calls[:2]) == {"start cassandra", "start postgres"}
+    assert set(servers.calls[2:]) == {"start cassandra-2", "start cassandra-3"}
+    again = Stack(tmp_path, cache=tmp_path)
+    assert [status.ready for status in again.status()] == [True] * 4
+    again.down()
+    assert not any(status.ready for status in again.status())
+    again.reset()
+    assert list(tmp_path.glob("cassandra*")) == []
+
+
+@pytest.mark.usefixtures("servers")
+def test_a_ring_with_data_does_not_grow(tmp_path: Path) -> None:
+    Stack(tmp_path, cassandra_port=19042, cache=tmp_path).up()
+    with pytest.raises(ConfigurationError) as refused:
+        Stack(tmp_path, nodes=3, cache=tmp_path)
+    assert refused.value.code == "stack_other_nodes"
+
+
+def test_a_node_that_does_not_join_takes_the_others_with_it(tmp_path: Path, servers: Servers) -> None:
+    servers.broken = "cassandra-3"
+    with pytest.raises(ConfigurationError):
+        Stack(tmp_path, nodes=3, cassandra_port=19042, cache=tmp_path).up()
+    assert servers.running == set()

@@ -13,6 +13,7 @@ import click
 
 from casscade.core.errors import CasscadeError, ConfigurationError
 from casscade.devstack import postgres, releases
+from casscade.devstack.cluster import NODES_MAX
 from casscade.devstack.processes import ServiceStatus
 from casscade.devstack.stack import Stack
 
@@ -39,6 +40,7 @@ def _stack(
     postgres_port: int | None = None,
     cassandra_version: str | None = None,
     postgres_version: str | None = None,
+    nodes: int | None = None,
 ) -> Stack:
     return Stack(
         directory.absolute() if directory is not None else None,
@@ -46,6 +48,7 @@ def _stack(
         postgres_port=postgres_port,
         cassandra_version=cassandra_version,
         postgres_version=postgres_version,
+        nodes=nodes,
         progress=click.echo,
     )
 
@@ -54,7 +57,8 @@ def _stack(
 def dev() -> None:
     """Run a local Cassandra and PostgreSQL, without containers.
 
-    Both are downloaded once (pinned by SHA-256) into the cache directory. They listen on 127.0.0.1 only.
+    Both are downloaded once (pinned by SHA-256) into the cache directory. They listen on the
+    loopback interface only.
 
     \b
     Example:
@@ -79,12 +83,18 @@ def dev() -> None:
     type=click.Choice(postgres.VERSIONS),
     help=f"Default: that of the data, else {postgres.DEFAULT_VERSION}.",
 )
+@click.option(
+    "--nodes",
+    type=click.IntRange(1, NODES_MAX),
+    help="Cassandra nodes in one ring, on 127.0.0.1, 127.0.0.2 … (default: as many as the data has, else 1).",
+)
 def up(
     directory: Path | None,
     cassandra_port: int | None,
     postgres_port: int | None,
     cassandra_version: str | None,
     postgres_version: str | None,
+    nodes: int | None,
 ) -> None:
     """Start the stack and wait until it answers; what runs already stays as it is.
 
@@ -92,13 +102,15 @@ def up(
     Example:
       casscade dev up --postgres-port 15432
       casscade dev up --cassandra-version 4.1 --postgres-version 12
+      casscade dev up --nodes 3
     """
     with _told():
-        stack = _stack(directory, cassandra_port, postgres_port, cassandra_version, postgres_version)
+        stack = _stack(directory, cassandra_port, postgres_port, cassandra_version, postgres_version, nodes)
         stack.up()
-        click.echo(f"CQL:           {stack.cassandra.address}:{stack.cassandra.port}")
+        for node in stack.cluster.nodes:
+            click.echo(f"CQL:           {node.address}:{node.port}")
+            click.echo(f"CDC directory: {node.cdc_directory}")
         click.echo(f"PostgreSQL:    {stack.postgres.dsn()}")
-        click.echo(f"CDC directory: {stack.cassandra.cdc_directory}")
 
 
 @dev.command()
@@ -134,7 +146,7 @@ def status(directory: Path | None) -> None:
 
 
 def _line(service: ServiceStatus) -> str:
-    head = f"{service.name:<10} {service.version:<6}"
+    head = f"{service.directory.name:<11} {service.version:<6}"
     if service.pid is None:
         return f"{head} down"
     state = "up" if service.ready else "starting"

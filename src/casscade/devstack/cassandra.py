@@ -74,9 +74,7 @@ class CassandraNode(Server):
         if self._process.pid() is not None:
             return
         settings = self.settings
-        java = java_for(self.release.java, self._cache, self._progress)
-        lock = read_lock(f"cassandra-{self.version}.txt")
-        jars = fetch(lock, self._cache, f"Cassandra {self.version}", self._progress)
+        java, jars = self.runtime()
         places.make_directory(self.directory)
         places.require_free_space(self.directory)
         places.require_port("Cassandra", settings.address, settings.port)
@@ -90,12 +88,25 @@ class CassandraNode(Server):
             owner_end_signal=signal.SIGKILL,
         )
 
+    def runtime(self) -> tuple[Path, list[Path]]:
+        """The `java` and the jars of the release, fetched if they are not there."""
+        java = java_for(self.release.java, self._cache, self._progress)
+        lock = read_lock(f"cassandra-{self.version}.txt")
+        return java, fetch(lock, self._cache, f"Cassandra {self.version}", self._progress)
+
+    @property
+    def jmx_port(self) -> int:
+        """The port on the loopback interface on which the node, started last, takes the commands of `nodetool`."""
+        return int((self.directory / "conf" / "jmx.port").read_text(encoding="ascii"))
+
     def _write_files(self, jars: list[Path]) -> Path:
         for name in ("conf", "logs", "scratch", "data", "commitlog", "cdc_raw", "hints", "saved_caches"):
             places.make_directory(self.directory / name)
         conf = self.directory / "conf"
         jamm = next(jar for jar in jars if jar.name.startswith("jamm-"))
-        arguments = jvm_arguments(self.settings, self.directory, jars, jamm)
+        jmx_port = places.free_port()
+        (conf / "jmx.port").write_text(f"{jmx_port}\n", encoding="ascii")
+        arguments = jvm_arguments(self.settings, self.directory, jars, jamm, jmx_port)
         text = cassandra_yaml(self.settings, self.directory, self.release)
         (conf / "cassandra.yaml").write_text(text, encoding="utf-8")
         (conf / "logback.xml").write_text(LOGBACK, encoding="utf-8")

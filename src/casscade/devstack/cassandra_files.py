@@ -61,18 +61,22 @@ _OPENS: Final = (
 class CassandraSettings:
     """What can be chosen about a node; sizes and periods in Cassandra's own notation.
 
-    `compression` is the class name of a commit-log compressor (`LZ4Compressor`, `SnappyCompressor`,
-    `DeflateCompressor`, since 4.0 `ZstdCompressor`) or None. `commitlog_sync` is `periodic`, `batch` or, since 4.0,
-    `group`; the period is that of `periodic` and the window of `group`. `storage_compatibility_mode` is one of 5.0's
-    (`CASSANDRA_4`, its own default, writes descriptor version 7; `UPGRADING` and `NONE` version 8); other releases
-    have none. `jvm` are more arguments of the JVM (`-XX:TieredStopAtLevel=1` saves a third of the processor time of a
-    start, and costs throughput later), `extra` is merged over the generated yaml, in the words of the release.
+    `joins` is for a node whose seeds are others: it takes its place at `token` without streaming (the ring is made
+    empty), and waits until it has heard of the others. `compression` is the class name of a commit-log compressor
+    (`LZ4Compressor`, `SnappyCompressor`, `DeflateCompressor`, since 4.0 `ZstdCompressor`) or None. `commitlog_sync`
+    is `periodic`, `batch` or, since 4.0, `group`; the period is that of `periodic` and the window of `group`.
+    `storage_compatibility_mode` is one of 5.0's (`CASSANDRA_4`, its own default, writes descriptor version 7;
+    `UPGRADING` and `NONE` version 8); other releases have none. `jvm` are more arguments of the JVM
+    (`-XX:TieredStopAtLevel=1` saves a third of the processor time of a start, and costs throughput later), `extra`
+    is merged over the generated yaml, in the words of the release.
     """
 
     address: str = "127.0.0.1"
     port: int = 9042
     storage_port: int = 7000
     seeds: tuple[str, ...] = ()
+    token: int = 0
+    joins: bool = False
     commitlog_sync: str = "periodic"
     commitlog_sync_period_ms: int = 1000
     compression: str | None = None
@@ -149,6 +153,7 @@ def _content(settings: CassandraSettings, directory: Path, release: Release) -> 
         "rpc_address": settings.address,
         "native_transport_port": settings.port,
         "start_native_transport": True,
+        "auto_bootstrap": not settings.joins,
         "materialized_views_enabled": True,
         "seed_provider": [
             {
@@ -173,8 +178,24 @@ def _content(settings: CassandraSettings, directory: Path, release: Release) -> 
     return content
 
 
-def jvm_arguments(settings: CassandraSettings, directory: Path, jars: Sequence[Path], jamm: Path) -> list[str]:
-    """The arguments of `java` up to the main class, for an argument file.
+def module_arguments() -> list[str]:
+    """What opens the JDK's modules to Cassandra's classes."""
+    exports = [f"--add-exports={package}=ALL-UNNAMED" for package in _EXPORTS]
+    return exports + [f"--add-opens={package}=ALL-UNNAMED" for package in _OPENS]
+
+
+def _ring_arguments(settings: CassandraSettings) -> list[str]:
+    """A node alone need not wait for the gossip of others; one that joins must (100 ms find no seed)."""
+    place = f"-Dcassandra.initial_token={settings.token}"
+    if settings.joins:
+        return [place, "-Dcassandra.ring_delay_ms=3000"]
+    return [place, "-Dcassandra.ring_delay_ms=100", "-Dcassandra.skip_wait_for_gossip_to_settle=0"]
+
+
+def jvm_arguments(
+    settings: CassandraSettings, directory: Path, jars: Sequence[Path], jamm: Path, jmx_port: int
+) -> list[str]:
+    """The arguments of `java` up to the main class, for an argument file; `jmx_port` is on the loopback interface.
 
     A small initial heap keeps the resident size at what is used; the serial collector starts no helper threads.
     """
@@ -192,18 +213,15 @@ def jvm_arguments(settings: CassandraSettings, directory: Path, jars: Sequence[P
         f"-Dcassandra.storagedir={directory}",
         f"-Dcassandra.logdir={directory}/logs",
         f"-Djava.io.tmpdir={directory}/scratch",
-        "-Dcassandra.jmx.local.port=0",
+        f"-Dcassandra.jmx.local.port={jmx_port}",
         "-Dcassandra-foreground=yes",
         "-Dio.netty.transport.noNative=true",
-        "-Dcassandra.ring_delay_ms=100",
-        "-Dcassandra.skip_wait_for_gossip_to_settle=0",
-        "-Dcassandra.initial_token=0",
+        *_ring_arguments(settings),
         "-Dcassandra.superuser_setup_delay_ms=100",
         "-Dcassandra.shutdown_announce_in_ms=0",
         "-Djdk.attach.allowAttachSelf=true",
         "-Djava.awt.headless=true",
     ]
-    arguments += [f"--add-exports={package}=ALL-UNNAMED" for package in _EXPORTS]
-    arguments += [f"--add-opens={package}=ALL-UNNAMED" for package in _OPENS]
+    arguments += module_arguments()
     class_path = ":".join([str(directory / "conf"), *(str(jar) for jar in jars)])
     return [*arguments, *settings.jvm, "-classpath", class_path]

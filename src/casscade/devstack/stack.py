@@ -10,7 +10,7 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,9 +21,10 @@ from casscade.devstack import places, postgres, releases
 from casscade.devstack.artifacts import Progress, no_progress
 from casscade.devstack.cassandra import CassandraNode
 from casscade.devstack.cassandra_files import CassandraSettings
+from casscade.devstack.cluster import RING_TIMEOUT_S, CassandraCluster
 from casscade.devstack.postgres import PostgresServer
 from casscade.devstack.processes import ServiceStatus
-from casscade.devstack.server import Server
+from casscade.devstack.server import READY_TIMEOUT_S, Server
 
 _FORMAT: Final = 1
 
@@ -53,7 +54,8 @@ class Stack:
     """Cassandra and PostgreSQL below one directory (by default that of the user's stack).
 
     A port that is not given is the one the stack had before, else the usual one if it is free, else any free one. A
-    version that is not given is the one of the data, else the usual one; another one than that of the data is refused.
+    version or a number of nodes that is not given is that of the data, else the usual one; another one than that of the
+    data is refused.
     With `owner` (a pid) the servers end when that process ends. `cassandra_settings` gives everything about the node
     but its address and ports.
     """
@@ -66,6 +68,7 @@ class Stack:
         postgres_port: int | None = None,
         cassandra_version: str | None = None,
         postgres_version: str | None = None,
+        nodes: int | None = None,
         cassandra_settings: CassandraSettings | None = None,
         owner: int | None = None,
         cache: Path | None = None,
@@ -78,8 +81,9 @@ class Stack:
         self._cache = cache if cache is not None else places.cache_directory()
         self._progress = progress
         self._speaking = threading.Lock()
-        self.ports, self.versions = self._saved() or (DEFAULT_PORTS, DEFAULT_VERSIONS)
+        self.ports, self.versions, self.node_count = self._saved() or (DEFAULT_PORTS, DEFAULT_VERSIONS, 1)
         self._choose_versions(cassandra_version, postgres_version)
+        self._choose_nodes(nodes)
         self._assemble()
 
     def _choose_versions(self, cassandra: str | None, postgres: str | None) -> None:
@@ -99,10 +103,23 @@ class Stack:
             )
         self.versions = wanted
 
+    def _choose_nodes(self, wanted: int | None) -> None:
+        """Raises ConfigurationError (`stack_other_nodes`): a ring that grew would have to move its data."""
+        if wanted not in (None, self.node_count) and self._state_file.exists():
+            raise ConfigurationError(
+                "stack_other_nodes",
+                f"the stack has {self.node_count} Cassandra nodes, not {wanted}",
+                where=str(self.directory),
+                now="nothing was changed",
+                hint="casscade dev reset deletes it; or name another --directory",
+            )
+        self.node_count = wanted or self.node_count
+
     def _assemble(self) -> None:
         settings = replace(self._settings, port=self.ports.cassandra, storage_port=self.ports.storage)
-        self.cassandra = CassandraNode(
+        self.cluster = CassandraCluster(
             self.directory / "cassandra",
+            self.node_count,
             settings,
             version=self.versions.cassandra,
             cache=self._cache,
@@ -117,11 +134,18 @@ class Stack:
         )
 
     @property
+    def cassandra(self) -> CassandraNode:
+        """The node, or the first one of several."""
+        return self.cluster.nodes[0]
+
+    @property
     def services(self) -> tuple[Server, ...]:
-        return (self.cassandra, self.postgres)
+        return (*self.cluster.nodes, self.postgres)
 
     def up(self) -> None:
-        """Start what does not run, both at once, and return when both answer. A second call changes nothing.
+        """Start what does not run, all at once but for nodes that join others; return when all answer.
+
+        A second call changes nothing.
 
         Raises ConfigurationError; what was started by this call is stopped again then.
         """
@@ -144,48 +168,49 @@ class Stack:
                     now="nothing was changed",
                     hint="casscade dev down, then casscade dev up with the ports wanted",
                 )
-            already = {service.name for service in running}
+            already = {service.directory for service in running}
             try:
-                self._each(self._bring_up)
+                self._each(self._bring_up, (self.cassandra, self.postgres))
+                self._each(self._bring_up, self.cluster.nodes[1:])
             except BaseException:
                 for service in self.services:
-                    if service.name not in already:
+                    if service.directory not in already:
                         service.kill()
                 raise
 
     def _bring_up(self, service: Server) -> None:
         begin = time.monotonic()
         if service.status().ready:
-            self._report(f"{service.name}: already up")
+            self._report(f"{service.directory.name}: already up")
             return
         service.start(owner=self._owner)
-        self._report(f"{service.name}: starting")
-        service.wait_ready()
+        self._report(f"{service.directory.name}: starting")
+        service.wait_ready(READY_TIMEOUT_S if self.node_count == 1 else RING_TIMEOUT_S)
         status = service.status()
-        self._report(f"{service.name}: up on {status.address}:{status.port} after {time.monotonic() - begin:.1f} s")
+        name = service.directory.name
+        self._report(f"{name}: up on {status.address}:{status.port} after {time.monotonic() - begin:.1f} s")
 
     def down(self) -> None:
-        """Stop both, the node with its segments closed. Nothing is left running; data and ports stay."""
+        """Stop all, the nodes with their segments closed. Nothing is left running; data and ports stay."""
         if not self.directory.is_dir():
             return
         with places.locked(self.directory / ".lock"):
-            self._each(self._bring_down)
+            self._each(self._bring_down, self.services)
 
     def _bring_down(self, service: Server) -> None:
         if service.status().pid is None:
             return
         service.stop()
-        self._report(f"{service.name}: stopped")
+        self._report(f"{service.directory.name}: stopped")
 
     def reset(self) -> None:
-        """Stop both at once and delete all their data; the cache of downloads stays."""
+        """Stop all at once and delete all their data; the cache of downloads stays."""
         if not self.directory.is_dir():
             return
         with places.locked(self.directory / ".lock"):
             for service in self.services:
                 service.kill()
-            for name in ("cassandra", "postgres"):
-                shutil.rmtree(self.directory / name, ignore_errors=True)
+                shutil.rmtree(service.directory, ignore_errors=True)
             self._state_file.unlink(missing_ok=True)
             self._report(f"removed the data below {self.directory}")
 
@@ -193,10 +218,12 @@ class Stack:
         """One entry for each service, running or not."""
         return [service.status() for service in self.services]
 
-    def _each(self, action: Callable[[Server], None]) -> None:
-        """Run `action` for all services at once; the first error in the order of the services is raised at the end."""
-        with ThreadPoolExecutor(len(self.services), thread_name_prefix="stack") as pool:
-            futures = [pool.submit(action, service) for service in self.services]
+    def _each(self, action: Callable[[Server], None], services: Sequence[Server]) -> None:
+        """Run `action` for `services` at once; the first error in their order is raised at the end."""
+        if not services:
+            return
+        with ThreadPoolExecutor(len(services), thread_name_prefix="stack") as pool:
+            futures = [pool.submit(action, service) for service in services]
         for future in futures:
             future.result()
 
@@ -208,11 +235,12 @@ class Stack:
     def _state_file(self) -> Path:
         return self.directory / "stack.json"
 
-    def _saved(self) -> tuple[StackPorts, StackVersions] | None:
+    def _saved(self) -> tuple[StackPorts, StackVersions, int] | None:
         try:
             saved = json.loads(self._state_file.read_text(encoding="utf-8"))
             ports = StackPorts(**{name: int(port) for name, port in saved["ports"].items()})
-            return ports, StackVersions(**{name: str(version) for name, version in saved["versions"].items()})
+            versions = StackVersions(**{name: str(version) for name, version in saved["versions"].items()})
+            return ports, versions, int(saved.get("nodes", 1))
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -236,6 +264,7 @@ class Stack:
             "format": _FORMAT,
             "versions": asdict(self.versions),
             "ports": asdict(self.ports),
+            "nodes": self.node_count,
         }
         part = self._state_file.with_suffix(".part")
         part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
