@@ -11,7 +11,7 @@ import pytest
 
 from casscade.load.control import ControlStore
 from casscade.snapshot.ranges import TOKEN_MAX, TOKEN_MIN, split_ring
-from casscade.snapshot.store import SnapshotStore, SnapshotTask
+from casscade.snapshot.store import LEASE_S, SnapshotStore, SnapshotTask, owner_of
 from casscade.transport.chunk import SnapshotProgress
 
 pytestmark = pytest.mark.servers
@@ -86,14 +86,48 @@ def test_a_task_goes_on_behind_what_is_durable(store: SnapshotStore, connection:
 
 def test_claims_of_the_dead_are_freed(store: SnapshotStore, connection: psycopg.Connection[Any]) -> None:
     plan(store, connection, 2)
-    mine = must_claim(store, connection, "me")
+    mine = must_claim(store, connection, owner_of("me", 1))
     must_claim(store, connection, "other")
-    assert store.reset_claims(connection, "me") == 1
-    assert must_claim(store, connection, "me").task_id == mine.task_id
-    connection.execute(
-        "UPDATE casscade.snapshot_tasks SET updated_at = now() - interval '11 min' WHERE owner = 'other'"
-    )
-    assert store.reset_claims(connection, "third") == 1
+    assert store.reset_claims(connection, owner_of("me", 2)) == 1
+    assert must_claim(store, connection, owner_of("me", 2)).task_id == mine.task_id
+
+
+def test_a_claim_that_is_not_renewed_falls_to_others(store: SnapshotStore, connection: psycopg.Connection[Any]) -> None:
+    plan(store, connection, 1)
+    task = must_claim(store, connection, "dead#1")
+    assert store.claim(connection, "b#1", [TABLE]) is None
+    assert store.others_at_work(connection, "b#1", [TABLE])
+    assert not store.others_at_work(connection, "dead#1", [TABLE])
+    long_ago = f"UPDATE casscade.snapshot_tasks SET updated_at = now() - interval '{LEASE_S + 1} s'"
+    connection.execute(long_ago.encode())
+    assert store.renew(connection, "dead#1") == 1  # it was only slow
+    assert store.claim(connection, "b#1", [TABLE]) is None
+    connection.execute(long_ago.encode())
+    assert store.renew(connection, "b#1") == 0
+    assert must_claim(store, connection, "b#1").task_id == task.task_id
+    store.release(connection, task.task_id, "dead#1")
+    assert store.claim(connection, "c#1", [TABLE]) is None
+
+
+def test_one_life_does_not_give_back_what_the_next_has_claimed(
+    store: SnapshotStore, connection: psycopg.Connection[Any]
+) -> None:
+    plan(store, connection, 1)
+    task = must_claim(store, connection, owner_of("node", 1))
+    assert store.reset_claims(connection, owner_of("node", 2)) == 1
+    must_claim(store, connection, owner_of("node", 2))
+    store.release(connection, task.task_id, owner_of("node", 1))
+    assert store.claim(connection, owner_of("node", 1), [TABLE]) is None
+
+
+def test_renewing_does_not_wait_for_a_batch(
+    store: SnapshotStore, connection: psycopg.Connection[Any], database: str
+) -> None:
+    plan(store, connection, 1)
+    task = must_claim(store, connection)
+    with psycopg.connect(database) as batch:
+        store.commit_progress(batch, SnapshotProgress(task.task_id, 500, 10, done=False))
+        assert store.renew(connection, "a") == 0
 
 
 def test_progress_counts_rows_ranges_and_tokens(store: SnapshotStore, connection: psycopg.Connection[Any]) -> None:

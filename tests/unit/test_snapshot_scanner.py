@@ -76,6 +76,7 @@ class FakeStore(SnapshotStore):
     def __init__(self) -> None:
         super().__init__("p", "casscade")
         self.tasks = [TASK]
+        self.orphans: list[SnapshotTask] = []
         self.released: list[int] = []
         self.resets = 0
 
@@ -85,9 +86,16 @@ class FakeStore(SnapshotStore):
     def release(self, connection: Any, task_id: int, owner: str) -> None:
         self.released.append(task_id)
 
-    def reset_claims(self, connection: Any, owner: str, stale_seconds: float = 0) -> int:
+    def reset_claims(self, connection: Any, owner: str) -> int:
         self.resets += 1
         return 0
+
+    def others_at_work(self, connection: Any, owner: str, tables: Collection[uuid.UUID]) -> bool:
+        """Another process has a task for as long as `orphans` are to come; then it is dead and its task free."""
+        if not self.orphans:
+            return False
+        self.tasks.append(self.orphans.pop())
+        return True
 
 
 def no_connection() -> AbstractContextManager[Any]:
@@ -203,6 +211,14 @@ def test_a_page_that_never_comes_ends_the_scan_and_frees_the_task(monkeypatch: p
         run.scanner.join(10)
     assert len(pages.asked) == scanner_module.ATTEMPTS_MAX
     assert run.store.released == [7]
+
+
+def test_the_task_of_a_dead_process_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scanner_module, "OTHERS_PAUSE_S", 0.0)
+    run = Run(FakePages([[]]))
+    run.store.tasks, run.store.orphans = [], [TASK]
+    run.finish()
+    assert progress_of(run.chunks) == [(1000, 0, True)]
 
 
 def test_a_stopped_scan_frees_its_task() -> None:

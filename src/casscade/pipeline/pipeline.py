@@ -34,6 +34,7 @@ from casscade.pipeline.database import Database
 from casscade.pipeline.monitor import Monitor
 from casscade.pipeline.snapshots import SnapshotReader, Snapshots
 from casscade.schema.connect import CassandraSettings, connect, read_node, require_cdc_enabled
+from casscade.snapshot.store import owner_of
 from casscade.transport.direct import DirectTransport
 
 log = get_logger("casscade.pipeline")
@@ -170,7 +171,7 @@ class Pipeline:
         reader = None
         if self._snapshots.wanted:
             unfinished = self._snapshots.plan(targets, node.release_version)
-            reader = self._snapshots.reader(cluster, targets, unfinished, transport)
+            reader = self._snapshots.reader(cluster, targets, unfinished, transport, owner_of(source, epoch))
         failures: list[BaseException] = []
         thread = threading.Thread(target=_guarded(follower, failures, stop), name="capture", daemon=True)
         space = SpaceGuard(config.capture.cdc_directory, None, monitor.space_crossed)

@@ -5,7 +5,6 @@ Invariant: rows are read only after capture holds its position; a snapshot that 
 
 from __future__ import annotations
 
-import socket
 import threading
 import uuid
 from typing import Any
@@ -40,8 +39,8 @@ class Snapshots:
         self._monitor = monitor
         self.tasks = SnapshotStore(config.name, config.postgres.control_schema)
         self.rechecks = RecheckStore(config.name, config.postgres.control_schema)
-        # Claims of tasks carry it: a restart on the same host frees what its earlier life left behind.
-        self._owner = f"{config.name}@{socket.gethostname()}"
+        # Who claims tasks in this life of the parts; nobody before the first.
+        self._owner = ""
 
     @property
     def wanted(self) -> bool:
@@ -71,9 +70,10 @@ class Snapshots:
         return unfinished
 
     def reader(
-        self, cluster: Any, targets: list[Target], unfinished: list[Target], transport: DirectTransport
+        self, cluster: Any, targets: list[Target], unfinished: list[Target], transport: DirectTransport, owner: str
     ) -> SnapshotReader:
-        """The threads that read, not yet started."""
+        """The threads that read, not yet started; `owner` (`owner_of`) is in the claims of the tasks."""
+        self._owner = owner
         session = RawSession(cluster)
         consistency = ConsistencyLevel.name_to_value[self._config.cassandra.consistency]
         section = self._config.snapshot
@@ -84,7 +84,7 @@ class Snapshots:
             self._database.transaction,
             transport.put,
             ScanOptions(consistency, page_rows=section.page_rows, workers=section.workers),
-            owner=self._owner,
+            owner=owner,
             on_page=lambda _task, _rows: None,
         )
         stop = threading.Event()
@@ -100,9 +100,10 @@ class Snapshots:
         return SnapshotReader(session, scanner if unfinished else None, rechecker, stop)
 
     def finished(self, tables: list[uuid.UUID]) -> bool:
-        """Report how far it is; whether it is durable as a whole. False while PostgreSQL is away."""
+        """Renew the claims and report how far it is; whether all of it is durable. False while PostgreSQL is away."""
         try:
             with self._database.transaction() as connection:
+                self.tasks.renew(connection, self._owner)
                 progress = self.tasks.progress(connection)
                 finished = self.tasks.finished(connection, tables)
         except psycopg.OperationalError:

@@ -40,6 +40,9 @@ ATTEMPTS_MAX: Final = 10
 PAUSE_SECONDS_FIRST: Final = 0.5
 PAUSE_SECONDS_MAX: Final = 30.0
 
+OTHERS_PAUSE_S: Final = 1.0
+"""While nothing is left but what other processes read: one of them may die, and its tasks are then to be taken over."""
+
 PAGE_ROWS_FIRST: Final = 100
 """Rows of a table's first page, before anything is known of their size."""
 
@@ -133,7 +136,10 @@ class RateLimit:
 
 
 class Scanner:
-    """Workers that claim tasks until none is left; `start`, then `join`, which raises what stopped a worker."""
+    """Workers that claim tasks until none is left and no other process has one; `start`, then `join`.
+
+    `join` raises what stopped a worker.
+    """
 
     def __init__(
         self,
@@ -170,7 +176,7 @@ class Scanner:
         ]
 
     def start(self) -> None:
-        """Free the claims of an earlier life, prepare the statements and start the workers.
+        """Free the claims of earlier lives, prepare the statements and start the workers.
 
         Raises `RetryableError` or `ConfigurationError` when Cassandra refuses.
         """
@@ -205,7 +211,9 @@ class Scanner:
             while not self._stop.is_set():
                 task = self._claim()
                 if task is None:
-                    return
+                    if not self._others_at_work() or self._stop.wait(OTHERS_PAUSE_S):
+                        return
+                    continue
                 complete = False
                 try:
                     complete = self._scan(task)
@@ -227,6 +235,13 @@ class Scanner:
                 if self._stop.wait(pause):
                     return None
                 pause = min(pause * 2, PAUSE_SECONDS_MAX)
+
+    def _others_at_work(self) -> bool:
+        try:
+            with self._connection() as connection:
+                return self._store.others_at_work(connection, self._owner, self._scans.keys())
+        except (OperationalError, RetryableError):
+            return True  # asked again, when PostgreSQL is back
 
     def _release(self, task: SnapshotTask) -> None:
         # Without PostgreSQL the claim stays; the next start of this owner frees it.

@@ -3,8 +3,10 @@
 Invariant: a task is done only when the loader has committed the rows of its whole range; claiming and releasing
 never touch `last_token`, so a task that changes hands goes on behind what is durable.
 
-The loader calls `commit_progress` in the transaction of the rows. Two workers on one task do no harm: the rows are the
-same, and merging is idempotent.
+Several processes (one for each Cassandra node) share the tasks of a pipeline. The owner of a claim is one life of one
+of them: `<source>#<epoch>`. It renews its claims while it lives; those of a dead one fall to the others when the lease
+is over, or to its own next life at once. The loader calls `commit_progress` in the transaction of the rows. Two workers
+on one task do no harm: the rows are the same, and merging is idempotent.
 """
 
 from __future__ import annotations
@@ -19,8 +21,13 @@ from psycopg import Connection, sql
 from casscade.snapshot.ranges import TokenRange
 from casscade.transport.chunk import SnapshotProgress
 
-STALE_SECONDS: Final = 600
-"""A claim that did not move for so long belongs to a dead owner: a page takes seconds, its retries a few minutes."""
+LEASE_S: Final = 30.0
+"""A claim that was not renewed for so long belongs to a dead owner: the living renew theirs every second or so."""
+
+
+def owner_of(source: str, epoch: int) -> str:
+    """The owner of the claims that a process makes while it has `source` under `epoch`."""
+    return f"{source}#{epoch}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +89,17 @@ class SnapshotStore:
         return cursor.rowcount
 
     def claim(self, connection: Connection[Any], owner: str, tables: Collection[uuid.UUID]) -> SnapshotTask | None:
-        """Take the next pending task of `tables`; None when nothing is left to claim."""
+        """Take the next task of `tables` that is pending or whose lease is over; None when nothing is left to claim."""
         row = connection.execute(
             sql.SQL(
                 "UPDATE {table} SET state = 'claimed', owner = %s, updated_at = now(), "
                 "claimed_at = coalesce(claimed_at, now()) WHERE task_id = (SELECT task_id FROM {table} "
-                "WHERE pipeline = %s AND state = 'pending' AND table_id = ANY(%s) "
+                "WHERE pipeline = %s AND table_id = ANY(%s) AND (state = 'pending' OR (state = 'claimed' "
+                "AND owner <> %s AND updated_at < now() - make_interval(secs => %s))) "
                 "ORDER BY task_id LIMIT 1 FOR UPDATE SKIP LOCKED) "
                 "RETURNING task_id, table_id, range_start, range_end, last_token"
             ).format(table=self._table),
-            (owner, self.pipeline, list(tables)),
+            (owner, self.pipeline, list(tables), owner, LEASE_S),
         ).fetchone()
         return None if row is None else SnapshotTask(*row)
 
@@ -119,14 +127,37 @@ class SnapshotStore:
             (task_id, owner),
         )
 
-    def reset_claims(self, connection: Connection[Any], owner: str, stale_seconds: float = STALE_SECONDS) -> int:
-        """At start: free what an earlier life of `owner` left claimed, and claims of anyone that stand still."""
+    def renew(self, connection: Connection[Any], owner: str) -> int:
+        """Say that `owner` is alive; rows that a batch holds just now are renewed by that batch."""
+        cursor = connection.execute(
+            sql.SQL(
+                "UPDATE {table} SET updated_at = now() WHERE task_id IN (SELECT task_id FROM {table} "
+                "WHERE pipeline = %s AND state = 'claimed' AND owner = %s FOR UPDATE SKIP LOCKED)"
+            ).format(table=self._table),
+            (self.pipeline, owner),
+        )
+        return cursor.rowcount
+
+    def others_at_work(self, connection: Connection[Any], owner: str, tables: Collection[uuid.UUID]) -> bool:
+        """Whether anyone but `owner` has a task of `tables`, which may yet fall to `owner`."""
+        row = connection.execute(
+            sql.SQL(
+                "SELECT EXISTS (SELECT FROM {} WHERE pipeline = %s AND table_id = ANY(%s) AND state = 'claimed' "
+                "AND owner <> %s)"
+            ).format(self._table),
+            (self.pipeline, list(tables), owner),
+        ).fetchone()
+        assert row is not None
+        return bool(row[0])
+
+    def reset_claims(self, connection: Connection[Any], owner: str) -> int:
+        """At start: free what earlier lives of the source of `owner` left claimed."""
         cursor = connection.execute(
             sql.SQL(
                 "UPDATE {} SET state = 'pending', owner = NULL, updated_at = now() WHERE pipeline = %s "
-                "AND state = 'claimed' AND (owner = %s OR updated_at < now() - make_interval(secs => %s))"
+                "AND state = 'claimed' AND split_part(owner, '#', 1) = split_part(%s, '#', 1)"
             ).format(self._table),
-            (self.pipeline, owner, stale_seconds),
+            (self.pipeline, owner),
         )
         return cursor.rowcount
 
