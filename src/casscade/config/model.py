@@ -125,6 +125,13 @@ class TableEntry(Section):
         "By default the keyspace's name is the schema",
     )
     columns: ColumnsSection = Field(default=ColumnsSection(), description="Which columns are replicated")
+    key: Literal["auto", "natural", "exact"] | None = Field(
+        default=None,
+        description="The primary key in PostgreSQL. `natural`: the key columns; values that PostgreSQL can't tell "
+        "apart become dead letters. `exact`: the key's bytes in `_cdc_partition` and `_cdc_clustering`; the key "
+        "columns stay beside them. `auto`, the default: `exact` where the type of a key column needs it for its "
+        "everyday values, else `natural`. When it changes, the table in PostgreSQL must be made anew",
+    )
     where: Later = Field(default=None, description="Condition on rows")
     transforms: Later = Field(default=None, description="Changes to values")
 

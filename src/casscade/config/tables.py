@@ -27,15 +27,16 @@ class TableRule:
     target_table: str
     include: tuple[str, ...] | None
     exclude: tuple[str, ...]
+    key: str = "auto"
 
 
 def resolve_tables(config: PipelineConfig, available: Iterable[tuple[str, str]]) -> list[TableRule]:
     """The rules for the tables among `available` (keyspace, table) that the configuration selects, sorted.
 
-    All entries that match a table apply, in the order of the file: a later target or `include` replaces an earlier
-    one, exclusions add up. Cassandra's own keyspaces are never selected. Raises ConfigurationError when a source
-    without wildcard, or the keyspace of a source, does not exist, when two tables have one target, when a target is
-    no name that PostgreSQL can hold, and when nothing is selected.
+    All entries that match a table apply, in the order of the file: a later target, `include` or `key` replaces an
+    earlier one, exclusions add up. Cassandra's own keyspaces are never selected. Raises ConfigurationError when a
+    source without wildcard, or the keyspace of a source, does not exist, when two tables have one target, when a
+    target is no name that PostgreSQL can hold, and when nothing is selected.
     """
     tables = sorted({each for each in available if each[0] not in SYSTEM_KEYSPACES})
     for index, entry in enumerate(config.tables):
@@ -113,12 +114,15 @@ def _rule(config: PipelineConfig, keyspace: str, table: str) -> TableRule | None
     target = "*.*"
     include: tuple[str, ...] | None = None
     exclude: dict[str, None] = {}
+    key = "auto"
     for entry in entries:
         target = entry.target or target
         include = entry.columns.include or include
         exclude.update(dict.fromkeys(entry.columns.exclude or ()))
+        key = entry.key or key
     schema, _, name = target.partition(".")
-    return TableRule(keyspace, table, schema.replace("*", keyspace), name.replace("*", table), include, tuple(exclude))
+    schema, name = schema.replace("*", keyspace), name.replace("*", table)
+    return TableRule(keyspace, table, schema, name, include, tuple(exclude), key)
 
 
 def _check_exists(config: PipelineConfig, index: int, entry: TableEntry, tables: Sequence[tuple[str, str]]) -> None:

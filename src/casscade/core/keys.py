@@ -5,7 +5,9 @@ Invariant: joining what was split gives the same bytes.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from typing import Final
 
 
 def split_partition_key(key: bytes, columns: int) -> list[bytes]:
@@ -26,6 +28,14 @@ def join_partition_key(values: Sequence[bytes]) -> bytes:
     if len(values) == 1:
         return values[0]
     return b"".join([len(value).to_bytes(2, "big") + value + b"\x00" for value in values])
+
+
+class Canonical:
+    """Maps all serializations of one type that Cassandra holds to be equal to one of them."""
+
+    def of(self, value: bytes) -> bytes:
+        """The canonical serialization of `value`; bytes that are no value of the type come back unchanged."""
+        raise NotImplementedError
 
 
 def integer_bytes(number: int) -> bytes:
@@ -55,14 +65,31 @@ def canonical_decimal(value: bytes) -> bytes:
     return scale.to_bytes(4, "big", signed=True) + integer_bytes(unscaled)
 
 
-def canonical_key(clustering: Sequence[bytes | None], loose: Sequence[int]) -> bytes:
-    """A row's key in a table whose clustering columns at the places `loose` are decimals: equal for equal rows."""
-    values = list(clustering)
-    for place in loose:
-        value = values[place]
-        if value is not None:
-            values[place] = canonical_decimal(value)
+def canonical_key(clustering: Sequence[bytes | None], loose: Sequence[Canonical | None]) -> bytes:
+    """A row's key in a table with clustering columns of which equal values may differ in their bytes.
+
+    `loose` has an entry for each clustering column, None where equal values have equal bytes. Equal rows have equal
+    keys; `unpack_values` gives the canonical values back.
+    """
+    values: list[bytes | None] = []
+    for value, canonical in zip(clustering, loose, strict=True):
+        values.append(value if value is None or canonical is None else canonical.of(value))
     return pack_values(values)
+
+
+# PostgreSQL's B-tree takes entries up to 2,704 bytes: two such keys, with what is around them, fit in.
+KEY_FIELD_BYTES_MAX: Final = 1024
+
+
+def key_field(key: bytes) -> bytes:
+    """A key as an exact key column holds it: itself, or, beyond `KEY_FIELD_BYTES_MAX`, its beginning and a digest.
+
+    Equal fields mean equal keys: a longer key becomes `KEY_FIELD_BYTES_MAX` + 32 bytes (BLAKE2b of the whole), which
+    no shorter key is.
+    """
+    if len(key) <= KEY_FIELD_BYTES_MAX:
+        return key
+    return key[:KEY_FIELD_BYTES_MAX] + hashlib.blake2b(key, digest_size=32).digest()
 
 
 def pack_values(values: Sequence[bytes | None]) -> bytes:

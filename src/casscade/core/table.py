@@ -6,8 +6,10 @@ column's `index` never changes while the table id lives: stored row states refer
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
+
+from casscade.core.keys import Canonical
 
 VARIABLE_LENGTH: Final = -1
 # Statements of an application name few sets of columns; beyond this the lists of a table are built anew.
@@ -70,8 +72,9 @@ class TableShape:
 
     `clustering_lengths` holds for each clustering column the fixed length of its values or -1. `replicated` tells
     whether decoded updates of the table are wanted; shapes of other tables serve only to step over their bytes.
-    `loose_clusterings` are the places of clustering columns whose values may be equal though their bytes are not
-    (decimal). `column_lists` keeps the column lists met so far by their bytes (at most `COLUMN_LISTS_MAX`),
+    `loose_clusterings` has an entry for each clustering column (or none at all): how to make the bytes of equal values
+    equal, None where they are. `loose_paths` has the same for the cell paths of multi-cell columns, by index.
+    `column_lists` keeps the column lists met so far by their bytes (at most `COLUMN_LISTS_MAX`),
     `last_list` the one met last: both only save time, so threads may overwrite each other's.
     """
 
@@ -83,6 +86,7 @@ class TableShape:
         "keyspace",
         "last_list",
         "loose_clusterings",
+        "loose_paths",
         "name",
         "regulars",
         "replicated",
@@ -98,7 +102,8 @@ class TableShape:
         columns: Iterable[ColumnShape],
         *,
         replicated: bool = True,
-        loose_clusterings: Sequence[int] = (),
+        loose_clusterings: Sequence[Canonical | None] = (),
+        loose_paths: Mapping[int, Canonical] | None = None,
     ) -> None:
         self.id: bytes = table_id
         self.keyspace: str = keyspace
@@ -112,7 +117,8 @@ class TableShape:
             if not column.dropped:
                 (self.statics if column.static else self.regulars).append(column)
         self.replicated: bool = replicated
-        self.loose_clusterings: list[int] = list(loose_clusterings)
+        self.loose_clusterings: list[Canonical | None] = list(loose_clusterings)
+        self.loose_paths: dict[int, Canonical] = dict(loose_paths or {})
         self.column_lists: dict[bytes, ColumnList] = {}
         self.last_list: ColumnList | None = None
 

@@ -12,8 +12,8 @@ from typing import Final
 
 from casscade.core.cell import NO_EXPIRY, NO_TIMESTAMP
 from casscade.core.errors import BadDataError
-from casscade.core.keys import split_partition_key
 from casscade.core.mutation import Row
+from casscade.load.key_encoder import LENGTHS, NULL, KeyEncoder, put_field
 from casscade.load.layout import RowLayout, without_value
 from casscade.load.staged import (
     OP_DELETE,
@@ -34,8 +34,6 @@ from casscade.merge.state import encode_state
 COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 COPY_TRAILER: Final = b"\xff\xff"
 
-_NULL: Final = b"\xff\xff\xff\xff"
-_LENGTHS: Final = [length.to_bytes(4, "big") for length in range(1024)]
 _PG_EPOCH_SECONDS: Final = 946_684_800
 _TIMESTAMP_INFINITY: Final = (1 << 63) - 1
 
@@ -50,28 +48,20 @@ _BITMAP_INDEXES_MAX: Final = 255 * 8
 _PATCHES_MAX: Final = 256
 
 
-def _put(out: list[bytes], field: bytes | None) -> None:
-    if field is None:
-        out.append(_NULL)
-        return
-    length = len(field)
-    out.append(_LENGTHS[length] if length < 1024 else length.to_bytes(4, "big"))
-    out.append(field)
-
-
 class RowEncoder:
     """Encodes the rows of one target. `inexact` counts values that PostgreSQL can't hold exactly."""
 
     def __init__(self, layout: RowLayout) -> None:
         self.layout: RowLayout = layout
         self.inexact: int = 0
+        self._key: KeyEncoder = KeyEncoder(layout)
         self._newest: int = NO_TIMESTAMP
         self._state: bytes | None = None
         self._heads: list[bytes] = [
             layout.field_count.to_bytes(2, "big") + b"\x00\x00\x00\x02" + op.to_bytes(2, "big") + b"\x00\x00\x00\x04"
             for op in range(10)
         ]
-        self._no_values: bytes = _NULL * len(layout.values)
+        self._no_values: bytes = NULL * len(layout.values)
         self._patches: dict[int, bytes] = {}
 
     def encode_rows(
@@ -90,7 +80,7 @@ class RowEncoder:
             slot = len(out)
             out.append(b"")
             try:
-                self._put_key(out, partition_key, row)
+                self._key.put(out, partition_key, row)
             except BadDataError as error:
                 del out[slot:]
                 staged.rejected[ordinal] = error
@@ -134,7 +124,7 @@ class RowEncoder:
         for column in layout.values:
             cell_or_none = cells.get(column.index)
             if cell_or_none is None:
-                out.append(_NULL)
+                out.append(NULL)
                 continue
             timestamp, expires_at, ttl, value = cell_or_none
             field: bytes | None = None
@@ -145,7 +135,7 @@ class RowEncoder:
                 del out[mark:]
                 return 0
             length = len(field)
-            out.append(_LENGTHS[length] if length < 1024 else length.to_bytes(4, "big"))
+            out.append(LENGTHS[length] if length < 1024 else length.to_bytes(4, "big"))
             out.append(field)
             found += 1
         if found != len(cells):
@@ -175,8 +165,8 @@ class RowEncoder:
 
     def _put_meta(self, out: list[bytes], newest: int, state: bytes | None) -> None:
         out.append(b"\x00\x00\x00\x08" + (newest & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "big"))
-        _put(out, state)
-        out.append(_NULL)
+        put_field(out, state)
+        out.append(NULL)
 
     def _patch(self, row: Row) -> bytes:
         """The state of a row without liveness that tells by its BASE bitmap which columns it has, for SQL to use."""
@@ -212,35 +202,11 @@ class RowEncoder:
             state = encode_state(row, newest, kept, self.layout.indexes)
         out.append(b"\x00\x00\x00\x08")
         out.append((newest & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "big"))
-        _put(out, state)
-        _put(out, None if expires_at == NO_EXPIRY else _timestamptz(expires_at))
+        put_field(out, state)
+        put_field(out, None if expires_at == NO_EXPIRY else _timestamptz(expires_at))
         self._newest = newest
         self._state = state
         return self._choose(row, newest, state, now, merged)
-
-    def _put_key(self, out: list[bytes], partition_key: bytes, row: Row) -> None:
-        layout = self.layout
-        position = 0
-        for value in split_partition_key(partition_key, layout.partition_columns):
-            _put(out, self._key_field(position, value))
-            position += 1
-        if not layout.static:
-            for clustering_value in row.clustering:
-                _put(out, self._key_field(position, clustering_value))
-                position += 1
-        if position != len(layout.keys):
-            raise BadDataError("key_malformed", "A key has another number of columns than its table")
-
-    def _key_field(self, position: int, value: bytes | None) -> bytes:
-        field = None if value is None else self.layout.keys[position].encode(value)
-        if field is None:
-            raise BadDataError(
-                "key_not_representable",
-                f"Key column {position + 1} has a value that PostgreSQL can't hold exactly, so two keys could collide",
-                now="the row is set aside as a dead letter, the others go on",
-                hint="casscade status names the table; such values are listed in docs/types.md",
-            )
-        return field
 
     def _put_values(self, out: list[bytes], row: Row, newest: int, now: int, kept: set[int]) -> bool:
         """Append the value fields; returns whether every cell is a live one at `newest` that its field holds."""
@@ -254,7 +220,7 @@ class RowEncoder:
                 continue
             cell = cells.get(column.index)
             if cell is None:
-                out.append(_NULL)
+                out.append(NULL)
                 continue
             found += 1
             if cell[0] != newest or cell[2] != 0:
@@ -262,7 +228,7 @@ class RowEncoder:
             value = cell[3]
             if value is None or cell[1] <= now:
                 plain = False
-                out.append(_NULL)
+                out.append(NULL)
                 continue
             field = codec.encode(value)
             if field is None:
@@ -270,10 +236,10 @@ class RowEncoder:
                 if not codec.keeps_bytes:
                     self.inexact += 1
                 kept.add(column.index)
-                _put(out, codec.show(value))
+                put_field(out, codec.show(value))
                 continue
             length = len(field)
-            out.append(_LENGTHS[length] if length < 1024 else length.to_bytes(4, "big"))
+            out.append(LENGTHS[length] if length < 1024 else length.to_bytes(4, "big"))
             out.append(field)
         if found != len(cells):
             plain = False
@@ -291,7 +257,7 @@ class RowEncoder:
                 for shown in self.layout.values:
                     if shown.index == index and shown.renderer is not None:
                         field = shown.renderer.render(column, now)
-        _put(out, field)
+        put_field(out, field)
 
     def _choose(self, row: Row, newest: int, state: bytes | None, now: int, merged: bool) -> int:
         if merged:

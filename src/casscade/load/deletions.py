@@ -12,7 +12,6 @@ from typing import Any
 from psycopg import Connection
 
 from casscade.core.cell import NO_TIMESTAMP
-from casscade.core.keys import split_partition_key
 from casscade.core.mutation import RangeTombstone, Row
 from casscade.cql.bounds import ClusteringOrder
 from casscade.load.counters import BatchCounts
@@ -97,14 +96,10 @@ class DeletionApplier:
         now: int,
         counts: BatchCounts,
     ) -> None:
-        layout = self._rows.layout
-        values = split_partition_key(partition_key, layout.partition_columns)
-        key: list[Raw] = []
-        for codec, value in zip(layout.keys, values, strict=False):
-            field = codec.encode(value)
-            if field is None:
-                return  # a key that PostgreSQL can't hold has no rows there
-            key.append(Raw(field))
+        fields = self._rows.layout.partition_fields(partition_key)
+        if fields is None:
+            return  # a key that PostgreSQL can't hold has no rows there
+        key = [Raw(field) for field in fields]
         for writer in (self._rows, self._statics):
             if writer is not None and deletions.deletion != NO_TIMESTAMP:
                 parameters = (*key, int8(deletions.deletion))

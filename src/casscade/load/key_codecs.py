@@ -1,55 +1,84 @@
-"""Codecs of key columns, where equality decides: two keys of Cassandra must never become one in PostgreSQL.
+"""Codecs of the columns of a natural key, where equality decides: two keys of Cassandra must never become one.
 
-Invariant: a key codec refuses (None) every value that PostgreSQL would hold to be equal to another one.
+Invariant: a key codec refuses (None) every value that PostgreSQL would hold to be equal to another one, unless
+Cassandra does so too.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from casscade.core.errors import ConfigurationError
+from casscade.core.errors import InvariantError
+from casscade.core.keys import Canonical, canonical_decimal
+from casscade.cql.canonical import canonical_of
 from casscade.cql.types import CqlType
 from casscade.load.codecs import codec_for
 from casscade.load.numeric import DecimalCodec
 from casscade.load.transcode import Codec, FixedCodec
+from casscade.schema.key_form import can_be_natural
 
 _FLOATS: Final = {"double": 8, "float": 4}
 
 
 class FloatKeyCodec(FixedCodec):
-    """float and double as keys: PostgreSQL holds -0 and 0, and all NaNs, to be equal, Cassandra does not."""
+    """float and double in keys: for PostgreSQL -0 equals 0, and NaN every NaN; -0 is refused, and all NaNs but one."""
+
+    def __init__(self, length: int, nan: Canonical) -> None:
+        super().__init__(length)
+        self.nan: Canonical = nan
 
     def encode(self, value: bytes) -> bytes | None:
         if len(value) != self.length or value == b"\x80" + bytes(self.length - 1):
             return None
-        return value
+        return value if self.nan.of(value) == value else None
 
 
 class DecimalKeyCodec(DecimalCodec):
-    """decimal in a partition key: PostgreSQL holds 1.0 and 1.00 to be equal, for Cassandra they are two partitions.
-
-    (In a clustering they are one row for both, see `casscade.core.keys.canonical_key`.)
-    """
+    """decimal in a partition key: PostgreSQL holds 1.0 and 1.00 to be equal, for Cassandra they are two partitions."""
 
     def encode(self, value: bytes) -> bytes | None:
         ambiguous = value[:4] != bytes(4) and int.from_bytes(value[4:], "big", signed=True) % 10 == 0
         return None if ambiguous else super().encode(value)
 
 
-def key_codec_for(type_: CqlType, pg_type: str, *, partition_key: bool = False) -> Codec:
-    """The codec of a key column.
+class CanonicalKeyCodec(Codec):
+    """A clustering column of a type of which equal values may differ in their bytes: the canonical bytes are taken."""
 
-    Raises ConfigurationError (`key_type_unsupported`) for a type whose equality in PostgreSQL is not Cassandra's.
+    def __init__(self, codec: Codec, canonical: Canonical) -> None:
+        self.codec: Codec = codec
+        self.canonical: Canonical = canonical
+
+    def encode(self, value: bytes) -> bytes | None:
+        field = self.codec.encode(value)
+        return self.codec.encode(self.canonical.of(value)) if field is None else field
+
+    def decode(self, field: bytes) -> bytes:
+        return self.codec.decode(field)
+
+
+class WholeDecimalCodec(DecimalCodec):
+    """decimal in a clustering: 1E+3 is the same row as 1000."""
+
+    def encode(self, value: bytes) -> bytes | None:
+        field = super().encode(value)
+        if field is not None or len(value) < 5:
+            return field
+        value = canonical_decimal(value)
+        return self.show(value) if value[0] & 0x80 else super().encode(value)
+
+
+def key_codec_for(type_: CqlType, pg_type: str, *, partition_key: bool = False) -> Codec:
+    """The codec of a column of a natural key.
+
+    Raises InvariantError for a type that can't be natural (`casscade.schema.key_form` refuses it before).
     """
-    if pg_type in {"jsonb", "real[]"}:
-        raise ConfigurationError(
-            "key_type_unsupported",
-            f"This version can't replicate a table with a key column of type {type_.cql()}",
-            now="nothing was started",
-            hint="leave the table out of the configuration",
-        )
-    if partition_key and type_.name == "decimal":
-        return DecimalKeyCodec()
-    if type_.name in _FLOATS:
-        return FloatKeyCodec(_FLOATS[type_.name])
-    return codec_for(type_, pg_type)
+    if not can_be_natural(type_):
+        raise InvariantError("codec_missing", f"No codec for {type_.cql()} in a natural key")
+    if type_.name == "decimal":
+        return DecimalKeyCodec() if partition_key else WholeDecimalCodec()
+    canonical = canonical_of(type_)
+    if canonical is None:
+        return codec_for(type_, pg_type)
+    length = _FLOATS.get(type_.name)
+    codec = codec_for(type_, pg_type) if length is None else FloatKeyCodec(length, canonical)
+    return codec if partition_key else CanonicalKeyCodec(codec, canonical)

@@ -7,6 +7,7 @@ COPY stream and the results that are read back.
 from __future__ import annotations
 
 from casscade.core.cell import COUNTER_TTL, Cell
+from casscade.core.keys import Canonical, key_field, split_partition_key
 from casscade.core.mutation import ComplexColumn
 from casscade.load.transcode import Codec
 
@@ -32,8 +33,10 @@ class RowLayout:
     """The shape of one target table.
 
     - `keys`: codecs of the partition key columns (the first `partition_columns` of them), then of the clustering.
+    - `exact`: an exact key (`casscade.schema.key_form`) stands before those, in `exact_fields` columns; `keys` only
+      show it then, those that are `indexed` within the bytes that an index takes.
     - `clustering_lengths`: fixed length of each clustering value or -1, for the serialized clustering.
-      `loose_clusterings`: see `TableShape`.
+      `loose_clusterings`, `loose_paths`: see `TableShape`.
     - `values`: the other columns. `simple_count` and `complex_count`: how many columns of each kind the Cassandra table
       has for this target, those that are not replicated included: a row that sets them all leaves nothing of an
       older one. `indexes`: one more than the highest index when these are 0, 1, 2 … without a gap, else 0.
@@ -45,9 +48,12 @@ class RowLayout:
         keys: list[Codec],
         partition_columns: int,
         clustering_lengths: list[int],
-        loose_clusterings: list[int],
+        loose_clusterings: list[Canonical | None],
         values: list[ValueColumn],
         *,
+        indexed: list[bool],
+        exact: bool,
+        loose_paths: dict[int, Canonical],
         simple_count: int,
         complex_count: int,
         indexes: int,
@@ -56,14 +62,30 @@ class RowLayout:
         self.keys: list[Codec] = keys
         self.partition_columns: int = partition_columns
         self.clustering_lengths: list[int] = clustering_lengths
-        self.loose_clusterings: list[int] = loose_clusterings
+        self.loose_clusterings: list[Canonical | None] = loose_clusterings
+        self.loose_paths: dict[int, Canonical] = loose_paths
+        self.exact: bool = exact
+        self.exact_fields: int = 0 if not exact else 3 if clustering_lengths else 2
+        self.indexed: list[bool] = indexed
         self.values: list[ValueColumn] = values
         self.simple_count: int = simple_count
         self.complex_count: int = complex_count
         self.indexes: int = indexes
         self.static: bool = static
         self.shown: set[int] = {column.index for column in values}
-        self.field_count: int = len(keys) + len(values) + 5
+        self.field_count: int = self.exact_fields + len(keys) + len(values) + 5
+
+    def partition_fields(self, partition_key: bytes) -> list[bytes] | None:
+        """The fields of the primary key's columns that name a partition; None where PostgreSQL can't hold it."""
+        if self.exact:
+            return [key_field(partition_key)]
+        found: list[bytes] = []
+        for position, value in enumerate(split_partition_key(partition_key, self.partition_columns)):
+            field = self.keys[position].encode(value)
+            if field is None:
+                return None
+            found.append(field)
+        return found
 
 
 def without_value(cell: Cell) -> Cell:

@@ -22,10 +22,13 @@ def build_layout(target: Target, relation: Relation) -> RowLayout:
     """The layout of one relation of `target`; its table's columns must be numbered."""
     table = target.table
     columns = table.statics if relation.static else table.regulars
+    indexed = {column.name for column in relation.indexed_key_columns}
     indexes = sorted(column.index for column in columns)
     return RowLayout(
         keys=[
-            key_codec_for(
+            codec_for(key.column.type, key.pg_type.name)
+            if relation.exact
+            else key_codec_for(
                 key.column.type,
                 key.pg_type.name,
                 partition_key=key.column.kind is ColumnKind.PARTITION_KEY,
@@ -36,6 +39,9 @@ def build_layout(target: Target, relation: Relation) -> RowLayout:
         clustering_lengths=[] if relation.static else [column.type.fixed_length for column in table.clustering],
         loose_clusterings=[] if relation.static else list(table.loose_clusterings),
         values=[_value_column(value.column, value.pg_type.name) for value in relation.value_columns],
+        indexed=[key.name in indexed for key in relation.key_columns],
+        exact=relation.exact,
+        loose_paths=table.loose_paths,
         simple_count=sum(not column.type.multi_cell for column in columns),
         complex_count=sum(column.type.multi_cell for column in columns),
         indexes=len(indexes) if indexes == list(range(len(indexes))) else 0,

@@ -33,13 +33,12 @@ class TargetSql:
     """The statements of one relation; `stage` is the name of its temporary staging table."""
 
     def __init__(self, relation: Relation, stage: str) -> None:
-        keys = [column.name for column in relation.key_columns]
+        keys = list(relation.primary_key)
+        exact = [column.name for column in relation.exact_columns]
         values = [column.name for column in relation.value_columns]
         self.relation = relation
-        self.key_count = len(keys)
-        self.value_count = len(values)
         self._keys = keys
-        self._names = keys + values + _META
+        self._names = [*exact, *(column.name for column in relation.key_columns), *values, *_META]
         self._stage = sql.Identifier("pg_temp", stage)
         self._target = sql.Identifier(relation.schema, relation.name)
         self._rest = values + _META
@@ -61,6 +60,7 @@ class TargetSql:
 
     def _create_stage(self, relation: Relation, stage: str) -> sql.Composed:
         types = [
+            *((column.name, column.pg_type) for column in relation.exact_columns),
             *((column.name, column.pg_type.name) for column in relation.columns),
             *((meta.name, meta.pg_type) for meta in META_COLUMNS),
         ]
@@ -187,7 +187,10 @@ class TargetSql:
         return fields
 
     def select_partition(self, partition_columns: int) -> sql.Composed:
-        """The rows of one partition that a deletion at a given time may touch; parameters: key fields, time."""
+        """The rows of one partition that a deletion at a given time may touch; parameters: key fields, time.
+
+        `partition_columns` is how many columns of the primary key name the partition.
+        """
         conditions = sql.SQL(" AND ").join(
             sql.SQL("t.{} = %b").format(sql.Identifier(name)) for name in self._keys[:partition_columns]
         )

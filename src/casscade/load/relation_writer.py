@@ -23,6 +23,7 @@ from casscade.load.row_reader import StoredRow, read_row
 from casscade.load.staged import StagedRows, UnseenRow
 from casscade.load.tombstones import RowTombstone, TombstoneStore, row_key, row_of
 from casscade.merge.fold import RowKey
+from casscade.merge.paths import unify_paths
 from casscade.merge.row import is_empty, is_visible, merge_rows
 from casscade.schema.mapping import Relation
 
@@ -84,6 +85,9 @@ class RelationWriter:
         if not rows:
             return
         items = [(key[0], row) for key, row in rows.items()]
+        if self.layout.loose_paths:
+            for _, row in items:
+                unify_paths(row, self.layout.loose_paths)
         met = self._meet_tombstones(connection, items, now) if self.tombstones.rows_exist else set()
         staged = self._stage(connection, items, now, merged=False)
         undecided = sum(staged.counts[op] for op in _UPSERTING) + len(staged.unseen)
@@ -146,11 +150,16 @@ class RelationWriter:
         for tombstone in self.tombstones.find_rows(connection, list(by_key)):
             partition_key, row = by_key[tombstone.key]
             was_visible = is_visible(row, now)
-            merge_rows(row, row_of(tombstone, row))
+            self._merge(row, row_of(tombstone, row))
             if was_visible and not is_visible(row, now):
                 self._doubt(partition_key, row)
             met.add(tombstone.key)
         return met
+
+    def _merge(self, row: Row, other: Row) -> None:
+        merge_rows(row, other)
+        if self.layout.loose_paths:
+            unify_paths(row, self.layout.loose_paths)
 
     def _doubt(self, partition_key: bytes, row: Row) -> None:
         """Note a row that lost its last value and may have a liveness; one that was deleted as a whole has not."""
@@ -200,7 +209,7 @@ class RelationWriter:
             assert ordinal_field is not None
             ordinal = int.from_bytes(ordinal_field, "big")
             item = items[ordinal]
-            merge_rows(item[1], read_row(self.layout, found, 1).row)
+            self._merge(item[1], read_row(self.layout, found, 1).row)
             merged[ordinal] = item
         return merged
 

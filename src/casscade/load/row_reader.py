@@ -8,7 +8,7 @@ from __future__ import annotations
 from casscade.commitlog.encoder import clustering_key
 from casscade.core.cell import NO_TIMESTAMP
 from casscade.core.errors import CorruptionError
-from casscade.core.keys import canonical_key, join_partition_key
+from casscade.core.keys import canonical_key, join_partition_key, unpack_values
 from casscade.core.mutation import Row
 from casscade.load.layout import RowLayout
 from casscade.merge.state import decode_state
@@ -29,14 +29,10 @@ def read_row(layout: RowLayout, fields: list[bytes | None], offset: int = 0) -> 
 
     Raises CorruptionError when the state does not fit.
     """
-    keys: list[bytes] = []
-    for codec in layout.keys:
-        field = fields[offset]
-        offset += 1
-        if field is None:
-            raise CorruptionError("state_corrupt", "A key column of a stored row is NULL")
-        keys.append(codec.decode(field))
-    clustering: list[bytes | None] = list(keys[layout.partition_columns :])
+    partition_key, clustering = (
+        _read_exact(layout, fields, offset) if layout.exact else _read_natural(layout, fields, offset)
+    )
+    offset += layout.exact_fields + len(layout.keys)
     if layout.loose_clusterings:
         row = Row(canonical_key(clustering, layout.loose_clusterings), clustering)
     else:
@@ -50,4 +46,32 @@ def read_row(layout: RowLayout, fields: list[bytes | None], offset: int = 0) -> 
     newest_field = fields[offset]
     newest = NO_TIMESTAMP if newest_field is None else int.from_bytes(newest_field, "big", signed=True)
     decode_state(row, newest, fields[offset + 1], values)
-    return StoredRow(join_partition_key(keys[: layout.partition_columns]), row)
+    return StoredRow(partition_key, row)
+
+
+def _read_natural(layout: RowLayout, fields: list[bytes | None], offset: int) -> tuple[bytes, list[bytes | None]]:
+    keys: list[bytes] = []
+    for codec in layout.keys:
+        field = fields[offset]
+        offset += 1
+        if field is None:
+            raise _null_in_key()
+        keys.append(codec.decode(field))
+    clustering: list[bytes | None] = list(keys[layout.partition_columns :])
+    return join_partition_key(keys[: layout.partition_columns]), clustering
+
+
+def _read_exact(layout: RowLayout, fields: list[bytes | None], offset: int) -> tuple[bytes, list[bytes | None]]:
+    partition_key = fields[offset]
+    packed = fields[offset + 1] if layout.exact_fields == 3 else b""
+    whole = fields[offset + layout.exact_fields - 1]
+    if whole is not None:
+        parts = unpack_values(whole)
+        partition_key, packed = parts[0], parts[1]
+    if partition_key is None or packed is None:
+        raise _null_in_key()
+    return partition_key, unpack_values(packed)
+
+
+def _null_in_key() -> CorruptionError:
+    return CorruptionError("state_corrupt", "A key column of a stored row is NULL")

@@ -64,7 +64,11 @@ class Catalog:
             self._numbered[table.id] = len(known | column_indexes(numbered))
             targets.append(
                 build_target(
-                    numbered, schema=rule.target_schema, name=rule.target_table, exclude=_excluded(rule, numbered)
+                    numbered,
+                    schema=rule.target_schema,
+                    name=rule.target_table,
+                    exclude=_excluded(rule, numbered),
+                    key=rule.key,
                 )
             )
         check_targets(targets)

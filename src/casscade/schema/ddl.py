@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from casscade.core.errors import ConfigurationError
-from casscade.schema.mapping import EXPIRY_COLUMN, META_COLUMNS, Relation, Target
+from casscade.schema.mapping import EXPIRY_COLUMN, META_COLUMNS, PARTITION_COLUMN, Relation, Target
 from casscade.schema.names import quote_identifier, quote_qualified
 
 FILLFACTOR: Final = 80
@@ -127,21 +127,28 @@ def _diff_relation(relation: Relation, found: ExistingTable) -> list[Difference]
         return [Difference(name, "", f"is a {found.kind}, a table is needed")]
     differences: list[Difference] = []
     columns = {column.name: column for column in found.columns}
-    key = tuple(column.name for column in relation.key_columns)
-    if found.primary_key != key:
+    natural = tuple(column.name for column in relation.key_columns)
+    exact = PARTITION_COLUMN in found.primary_key
+    if exact != relation.exact and (exact or found.primary_key == natural):
+        forms = ("exact", "natural") if exact else ("natural", "exact")
+        what = "its key is {0}, needed is {1}: set key: {0} for this table, or make it anew".format(*forms)
+        return [Difference(name, "", what)]
+    if found.primary_key != relation.primary_key:
         have = ", ".join(found.primary_key) or "none"
-        differences.append(Difference(name, "", f"the primary key is {have}, needed is {', '.join(key)}"))
+        differences.append(
+            Difference(name, "", f"the primary key is {have}, needed is {', '.join(relation.primary_key)}")
+        )
     for column in relation.columns:
         present = columns.pop(column.name, None)
         if present is None:
             if column.key:
                 differences.append(Difference(name, column.name, "is missing"))
             continue
-        differences.extend(_diff_column(name, present, column.pg_type.name, nullable=not column.key))
+        differences.extend(_diff_column(name, present, column.pg_type.name, nullable=column.nullable))
         if column.collation and present.collation != column.collation:
             what = f"the collation is {present.collation or 'none'}, needed is {column.collation}"
             differences.append(Difference(name, column.name, what))
-    for meta in META_COLUMNS:
+    for meta in (*META_COLUMNS, *relation.exact_columns):
         present = columns.pop(meta.name, None)
         if present is None:
             differences.append(Difference(name, meta.name, "is missing: Casscade did not make this table"))
@@ -168,12 +175,24 @@ def _diff_column(relation: str, present: ExistingColumn, type_: str, *, nullable
 
 def _create(relation: Relation) -> list[DdlStatement]:
     columns = [column.definition() for column in relation.columns]
-    for meta in META_COLUMNS:
+    for meta in (*META_COLUMNS, *relation.exact_columns):
         columns.append(f"{quote_identifier(meta.name)} {meta.pg_type}{'' if meta.nullable else ' NOT NULL'}")
-    key = ", ".join(quote_identifier(column.name) for column in relation.key_columns)
+    key = ", ".join(quote_identifier(column) for column in relation.primary_key)
     name = quote_qualified(relation.schema, relation.name)
     text = f"CREATE TABLE {name} ({', '.join(columns)}, PRIMARY KEY ({key})) WITH (fillfactor = {FILLFACTOR})"
-    return [DdlStatement(text, f"table {relation.full_name}"), _expiry_index(relation)]
+    return [DdlStatement(text, f"table {relation.full_name}"), _expiry_index(relation), *_shown_key_index(relation)]
+
+
+def _shown_key_index(relation: Relation) -> list[DdlStatement]:
+    """The index by which rows with an exact key are found by what is shown of it.
+
+    Only made together with the table: whoever does without it may drop it.
+    """
+    columns = ", ".join(quote_identifier(column.name) for column in relation.indexed_key_columns)
+    if not columns:
+        return []
+    name = quote_qualified(relation.schema, relation.name)
+    return [DdlStatement(f"CREATE INDEX ON {name} ({columns})", f"index of the key columns of {relation.name}")]
 
 
 def _complete(relation: Relation, found: ExistingTable) -> list[DdlStatement]:
@@ -204,13 +223,18 @@ def _plan_view(target: Target, found: ExistingTable | None, changes: bool) -> li
         return []
     assert target.statics is not None
     view = quote_qualified(target.rows.schema, target.view_name)
-    partition = ", ".join(quote_identifier(column.name) for column in target.statics.key_columns)
+    partition = ", ".join(quote_identifier(column) for column in target.statics.primary_key)
     shown = ", ".join(quote_identifier(column) for column in columns)
+    if target.rows.exact:
+        # The columns that show the partition key are in both relations, and are no part of the join.
+        both = [quote_identifier(column.name) for column in target.statics.key_columns]
+        others = ", ".join(quote_identifier(column) for column in columns[len(both) :])
+        shown = ", ".join(f"COALESCE(r.{name}, s.{name}) AS {name}" for name in both) + f", {others}"
     rows = quote_qualified(target.rows.schema, target.rows.name)
     statics = quote_qualified(target.statics.schema, target.statics.name)
-    text = " ".join(
-        ["CREATE VIEW", view, "AS SELECT", shown, "FROM", rows, "FULL JOIN", statics, "USING", f"({partition})"]
-    )
+    aliases = (" AS r", " AS s") if target.rows.exact else ("", "")
+    source = f"{rows}{aliases[0]} FULL JOIN {statics}{aliases[1]} USING ({partition})"
+    text = " ".join(["CREATE VIEW", view, "AS SELECT", shown, "FROM", source])
     create = DdlStatement(text, f"view {target.rows.schema}.{target.view_name}")
     if found is None:
         return [create]

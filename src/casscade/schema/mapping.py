@@ -5,7 +5,7 @@ types on every instance and after every restart.
 
 A table becomes the relation of its rows (key columns, regular columns). With static columns there is also
 `<table>_static` (partition key, static columns) and the view `<table>_with_static`. Both relations end with the three
-columns of `META_COLUMNS`.
+columns of `META_COLUMNS`, and those with an exact key with those of `Relation.exact_columns` (see `schema.key_form`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from casscade.core.errors import ConfigurationError
+from casscade.schema.key_form import AUTO, is_exact
 from casscade.schema.model import Column, Table
 from casscade.schema.names import column_identifier, quote_identifier, relation_identifier
 from casscade.schema.pg_types import PgType, map_column
@@ -46,14 +47,41 @@ META_COLUMNS: Final = (
 )
 
 
+PARTITION_COLUMN: Final = "_cdc_partition"
+CLUSTERING_COLUMN: Final = "_cdc_clustering"
+LONG_KEY_COLUMN: Final = "_cdc_long_key"
+EXACT_COLUMNS: Final = (
+    MetaColumn(PARTITION_COLUMN, "bytea", nullable=False),
+    MetaColumn(CLUSTERING_COLUMN, "bytea", nullable=False),
+    MetaColumn(LONG_KEY_COLUMN, "bytea", nullable=True),
+)
+EXACT_COLUMNS_STATIC: Final = (EXACT_COLUMNS[0], EXACT_COLUMNS[2])
+"""Of the relation of statics, and of the rows of a table without clustering columns."""
+
+
+_INDEXED_TYPES: Final = frozenset(
+    {"bigint", "boolean", "bytea", "date", "double precision", "inet", "integer", "numeric", "real", "smallint"}
+    | {"text", "time without time zone", "timestamp with time zone", "uuid"}
+)
+
+
 @dataclass(frozen=True, slots=True)
 class TargetColumn:
-    """A column of a relation: its name in PostgreSQL, its type, where it comes from, whether it is in the key."""
+    """A column of a relation: its name in PostgreSQL, its type, where it comes from, whether it is in the key.
+
+    `shown` marks a column of Cassandra's key beside an exact key: it shows a value and may be NULL.
+    """
 
     name: str
     pg_type: PgType
     column: Column
     key: bool
+    shown: bool = False
+
+    @property
+    def nullable(self) -> bool:
+        """Whether it may be NULL: every column but those of a natural key."""
+        return self.shown or not self.key
 
     @property
     def collation(self) -> str:
@@ -65,22 +93,49 @@ class TargetColumn:
         text = f"{quote_identifier(self.name)} {self.pg_type.name}"
         if self.collation:
             text += f" COLLATE {quote_identifier(self.collation)}"
-        return f"{text} NOT NULL" if self.key else text
+        return text if self.nullable else f"{text} NOT NULL"
 
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A table in PostgreSQL: key columns first (they are its primary key), then the others by their Cassandra name."""
+    """A table in PostgreSQL: key columns first, then the others by their Cassandra name.
+
+    The key columns are its primary key, unless there are `exact_columns`.
+    """
 
     schema: str
     name: str
     columns: tuple[TargetColumn, ...]
     static: bool
+    exact_columns: tuple[MetaColumn, ...] = ()
 
     @property
     def key_columns(self) -> tuple[TargetColumn, ...]:
         """Partition key and clustering columns; for statics the partition key alone."""
         return tuple(column for column in self.columns if column.key)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the primary key is exact."""
+        return bool(self.exact_columns)
+
+    @property
+    def primary_key(self) -> tuple[str, ...]:
+        """The names of the primary key's columns in order."""
+        if self.exact_columns:
+            return tuple(column.name for column in self.exact_columns if not column.nullable)
+        return tuple(column.name for column in self.key_columns)
+
+    @property
+    def indexed_key_columns(self) -> tuple[TargetColumn, ...]:
+        """Of an exact key the columns that are shown and that an index takes, whatever is in them.
+
+        The size of jsonb, arrays and composite types in an index can't be foreseen; they are left out.
+        """
+        if not self.exact_columns:
+            return ()
+        plain = [column for column in self.key_columns if column.pg_type.name in _INDEXED_TYPES]
+        return tuple(plain[:KEY_COLUMNS_MAX])
 
     @property
     def value_columns(self) -> tuple[TargetColumn, ...]:
@@ -119,28 +174,43 @@ class Target:
         return (*names, self.view_name) if self.view_name else names
 
 
-def build_target(table: Table, *, schema: str = "", name: str = "", exclude: Collection[str] = ()) -> Target:
+def build_target(
+    table: Table, *, schema: str = "", name: str = "", exclude: Collection[str] = (), key: str = AUTO
+) -> Target:
     """Map one table; `schema` is the keyspace's name and `name` the table's unless they are given.
 
-    Raises `ConfigurationError`: `column_unknown`, `column_in_key` for exclusions; `name_collision`, `name_impossible`,
-    `columns_too_many`, `type_unsupported`.
+    `key` is the form of its key. Raises `ConfigurationError`: `column_unknown`, `column_in_key` for exclusions;
+    `name_collision`, `name_impossible`, `columns_too_many`, `type_unsupported`, `key_type_unsupported`.
     """
     _check_exclusions(table, exclude)
+    exact = is_exact(table, key)
     schema = relation_identifier(schema or table.keyspace)
     base = name or table.name
-    partition = [_target_column(column, key=True) for column in table.partition_key]
-    clustering = [_target_column(column, key=True) for column in table.clustering]
+    partition = [_target_column(column, key=True, shown=exact) for column in table.partition_key]
+    clustering = [_target_column(column, key=True, shown=exact) for column in table.clustering]
     regulars = [_target_column(column, key=False) for column in table.regulars if column.name not in exclude]
     statics = [_target_column(column, key=False) for column in table.statics if column.name not in exclude]
     static_relation = None
     view_name = ""
     if statics:
         static_name = relation_identifier(f"{base}_static")
-        static_relation = Relation(schema, static_name, (*partition, *statics), static=True)
+        static_relation = Relation(
+            schema,
+            static_name,
+            (*partition, *statics),
+            static=True,
+            exact_columns=EXACT_COLUMNS_STATIC if exact else (),
+        )
         view_name = relation_identifier(f"{base}_with_static")
-    rows = Relation(schema, relation_identifier(base), (*partition, *clustering, *regulars), static=False)
+    rows = Relation(
+        schema,
+        relation_identifier(base),
+        (*partition, *clustering, *regulars),
+        static=False,
+        exact_columns=() if not exact else EXACT_COLUMNS if clustering else EXACT_COLUMNS_STATIC,
+    )
     excluded = tuple(column for column in (*table.statics, *table.regulars) if column.name in exclude)
-    _check_names(table, [*partition, *clustering, *statics, *regulars])
+    _check_names(table, [*partition, *clustering, *statics, *regulars], exact=exact)
     return Target(table, rows, static_relation, view_name, excluded)
 
 
@@ -159,8 +229,8 @@ def check_targets(targets: Iterable[Target]) -> None:
                 )
 
 
-def _target_column(column: Column, *, key: bool) -> TargetColumn:
-    return TargetColumn(column_identifier(column.name), map_column(column.type), column, key)
+def _target_column(column: Column, *, key: bool, shown: bool = False) -> TargetColumn:
+    return TargetColumn(column_identifier(column.name), map_column(column.type), column, key, shown)
 
 
 def _check_exclusions(table: Table, exclude: Collection[str]) -> None:
@@ -184,8 +254,8 @@ def _check_exclusions(table: Table, exclude: Collection[str]) -> None:
             )
 
 
-def _check_names(table: Table, columns: list[TargetColumn]) -> None:
-    sources: dict[str, str] = {meta.name: "a column of Casscade's own" for meta in META_COLUMNS}
+def _check_names(table: Table, columns: list[TargetColumn], *, exact: bool) -> None:
+    sources: dict[str, str] = {meta.name: "a column of Casscade's own" for meta in (*META_COLUMNS, *EXACT_COLUMNS)}
     for column in columns:
         source = sources.setdefault(column.name, repr(column.column.name))
         if source != repr(column.column.name):
@@ -196,14 +266,14 @@ def _check_names(table: Table, columns: list[TargetColumn]) -> None:
                 hint=f"exclude it: columns: {{exclude: [{column.column.name!r}]}}",
             )
     keys = sum(column.key for column in columns)
-    if keys > KEY_COLUMNS_MAX:
+    if keys > KEY_COLUMNS_MAX and not exact:
         raise ConfigurationError(
             "columns_too_many",
             f"the primary key of {table.full_name} has {keys} columns; PostgreSQL allows {KEY_COLUMNS_MAX}",
             now="nothing was started",
-            hint="leave the table out",
+            hint="set key: exact for this table",
         )
-    if len(columns) + len(META_COLUMNS) > COLUMNS_MAX:
+    if len(columns) + len(META_COLUMNS) + len(EXACT_COLUMNS) > COLUMNS_MAX:
         raise ConfigurationError(
             "columns_too_many",
             f"{table.full_name} has {len(columns)} columns; PostgreSQL allows {COLUMNS_MAX} in all",

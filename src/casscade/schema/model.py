@@ -13,7 +13,9 @@ from dataclasses import dataclass, field, replace
 
 from casscade.core.cell import NO_TIMESTAMP
 from casscade.core.errors import InvariantError
+from casscade.core.keys import Canonical
 from casscade.core.table import ColumnShape, TableShape
+from casscade.cql.canonical import canonical_of
 from casscade.cql.types import CqlType, UdtDefinition
 
 NO_INDEX = -1
@@ -140,12 +142,24 @@ class Table:
             [column.shape() for column in counted],
             replicated=replicated,
             loose_clusterings=self.loose_clusterings,
+            loose_paths=self.loose_paths,
         )
 
     @property
-    def loose_clusterings(self) -> tuple[int, ...]:
-        """Places of clustering columns of type decimal: 2.7 and 2.70 are one row (`DecimalType.compareCustom`)."""
-        return tuple(place for place, column in enumerate(self.clustering) if column.type.name == "decimal")
+    def loose_clusterings(self) -> tuple[Canonical | None, ...]:
+        """For each clustering column what makes equal values equal bytes (2.7 and 2.70 are one row); () for none."""
+        found = tuple(canonical_of(column.type) for column in self.clustering)
+        return found if any(canonical is not None for canonical in found) else ()
+
+    @property
+    def loose_paths(self) -> dict[int, Canonical]:
+        """The same for the elements of non-frozen sets and the keys of non-frozen maps, by column index."""
+        found = {
+            column.index: canonical_of(column.type.args[0])
+            for column in self.columns
+            if column.type.multi_cell and column.type.name in ("set", "map")
+        }
+        return {index: canonical for index, canonical in found.items() if canonical is not None}
 
     def _living(self, kind: ColumnKind) -> tuple[Column, ...]:
         return tuple(column for column in self.columns if column.kind is kind and not column.dropped)
