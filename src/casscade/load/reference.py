@@ -66,27 +66,27 @@ _COMPOSED: Final = (
     (CqlType("vector", (_INT,), dimension=3), "other vectors: an array"),
 )
 
-_KEYS: Final = (
-    "## Keys",
-    "",
-    "With a *natural* key the primary key in PostgreSQL is Cassandra's key, column by column. A value that a column does",
-    "not hold exactly would let two keys collide: such a row is set aside as a dead letter (`key_not_representable`; the",
-    "last column of the table says what is taken). So is a key that is too long for PostgreSQL's index, 2,704 bytes when",
-    "compressed (`key_too_long`). `key: exact` has neither limit.",
-    "",
-    "With an *exact* key the primary key is `_cdc_partition` (the serialized partition key) and `_cdc_clustering` (each",
-    "clustering value behind its length as int32; not there without clustering columns). Where Cassandra holds different",
-    "bytes to be one clustering value (the decimals 1.0 and 1.00, padded varints, NaNs, true as any byte but 0, nulls at",
-    "the end of a tuple), one of them stands for all. A key of more than 1,024 bytes is there with its first 1,024 and",
-    "its BLAKE2b digest of 32 bytes, and is whole in `_cdc_long_key`, which is NULL for all others. The key columns stay",
-    "beside it: nullable, showing each value as any other column does, with an index (not unique) over those that are",
-    "not jsonb or an array. Of these, values beyond 2,000 bytes of a row together are shown as NULL. The views",
-    "`<table>_with_static` join on the exact key.",
-    "",
-    "The setting is `key` in the configuration of a table. In a `set<decimal>`, or any other non-frozen set or map whose",
-    "elements or keys may be equal with different bytes, equal ones are one element, as in Cassandra: shown is the one",
-    "that was written last.",
-)
+_KEYS: Final = """\
+## Keys
+
+With a *natural* key the primary key in PostgreSQL is Cassandra's key, column by column. A value that a column does
+not hold exactly would let two keys collide: such a row is set aside as a dead letter (`key_not_representable`; the
+last column of the table says what is taken). So is a key that is too long for PostgreSQL's index, 2,704 bytes when
+compressed (`key_too_long`). `key: exact` has neither limit.
+
+With an *exact* key the primary key is `_cdc_partition` (the serialized partition key) and `_cdc_clustering` (each
+clustering value behind its length as int32; not there without clustering columns). Where Cassandra holds different
+bytes to be one clustering value (the decimals 1.0 and 1.00, padded varints, NaNs, true as any byte but 0, nulls at
+the end of a tuple), one of them stands for all. A key of more than 1,024 bytes is there with its first 1,024 and
+its BLAKE2b digest of 32 bytes, and is whole in `_cdc_long_key`, which is NULL for all others. The key columns stay
+beside it: nullable, showing each value as any other column does, with an index (not unique) over those that are
+not jsonb or an array. Of these, values beyond 2,000 bytes of a row together are shown as NULL. The views
+`<table>_with_static` join on the exact key.
+
+The setting is `key` in the configuration of a table. In a `set<decimal>`, or any other non-frozen set or map whose
+elements or keys may be equal with different bytes, equal ones are one element, as in Cassandra: shown is the one
+that was written last.
+"""
 
 
 def render() -> str:
@@ -108,8 +108,7 @@ def render() -> str:
         lines.append(_line(CqlType(name), _NOTES.get(name, "")))
     for type_, note in _COMPOSED:
         lines.append(_line(type_, note))
-    lines += ["", *_KEYS, ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", _KEYS])
 
 
 def _line(type_: CqlType, note: str) -> str:

@@ -21,10 +21,11 @@ from typing import Any, Final
 from cassandra import ConsistencyLevel
 from psycopg import Connection
 
-from casscade.schema.mapping import Relation, Target
+from casscade.schema.mapping import Target
+from casscade.verify.keys import RawKey, keys_of
 from casscade.verify.normal import Key
-from casscade.verify.read_cassandra import RING_END, RING_START, CassandraTable, RawKey, RawRow
-from casscade.verify.read_postgres import BUCKETS, PostgresRelation
+from casscade.verify.read_cassandra import RING_END, RING_START, CassandraTable, RawRow
+from casscade.verify.read_relation import BUCKETS, PostgresRelation
 
 MISSING: Final = "missing"
 EXTRA: Final = "extra"
@@ -102,7 +103,10 @@ def compare_table(
     """
     result = TableComparison(target.table.full_name)
     with closing(CassandraTable(session, target, consistency, page_rows)) as table:
-        sides = [_Side(table, PostgresRelation(connection, relation)) for relation in target.relations]
+        sides = [
+            _Side(table, PostgresRelation(connection, relation, keys_of(target, relation)))
+            for relation in target.relations
+        ]
         checkers = [_Checker(side, result, settle_s, max_examples, show_values) for side in sides]
         last_partition: RawKey = ()
         for rows, done in _scan(table, token_ranges):
@@ -147,14 +151,11 @@ class _Side:
     def __init__(self, table: CassandraTable, postgres: PostgresRelation) -> None:
         self.table = table
         self.postgres = postgres
+        self.keys = postgres.keys
         self.static = postgres.relation.static
         self.rows = 0
         self._counts = [0] * BUCKETS
         self._sums = [0] * BUCKETS
-
-    @property
-    def relation(self) -> Relation:
-        return self.postgres.relation
 
     def holds(self, row: RawRow) -> bool:
         return self.table.has_statics(row) if self.static else self.table.is_row(row)
@@ -163,7 +164,7 @@ class _Side:
         """Compare rows of Cassandra with PostgreSQL; those that differ become suspects."""
         self.rows += len(rows)
         keys = [self.table.raw_key(row, static=self.static) for row in rows]
-        forms = [self.table.key_forms(key) for key in keys]
+        forms = [self.keys.form(key) for key in keys]
         found = self.postgres.find([form for form in forms if form is not None])
         for row, key, form in zip(rows, keys, forms, strict=True):
             copy = None if form is None else found.get(form)
@@ -171,8 +172,13 @@ class _Side:
                 bucket = copy.fingerprint % BUCKETS
                 self._counts[bucket] += 1
                 self._sums[bucket] += copy.fingerprint
-            if copy is None or copy.values != self.table.value_forms(row, static=self.static):
+            if copy is None or copy.values != self.expected(key, form, row):
                 checker.suspect(key, form)
+
+    def expected(self, key: RawKey, form: Key | None, row: RawRow) -> Key:
+        """What the columns that are compared should show."""
+        values = self.keys.shown(key) + self.table.value_forms(row, static=self.static)
+        return values if form is None else self.keys.comparable(form, values)
 
     def look_for_extra(self, page_rows: int, checker: _Checker) -> None:
         """Rows of PostgreSQL that Cassandra does not have become suspects."""
@@ -184,10 +190,10 @@ class _Side:
         if not suspicious:
             return
         for page in self.postgres.pages(suspicious, page_rows):
-            keys = [self.table.key_bytes(form) for form in page]
-            for key, form, row in zip(keys, page, self.table.find(keys, static=self.static), strict=True):
+            rows = self.table.find([key for _, key in page], static=self.static)
+            for (form, key), row in zip(page, rows, strict=True):
                 # A form that Cassandra's type can't hold (microseconds in a timestamp) does not come back.
-                if row is None or self.table.key_forms(key) != form:
+                if row is None or self.keys.form(key) != form:
                     checker.suspect(key, form)
 
 
@@ -233,33 +239,34 @@ class _Checker:
         found: list[Difference] = []
         for (key, form), row in zip(suspects, rows, strict=True):
             expected = None
-            if row is not None and side.table.key_forms(key) == form:
-                expected = side.table.value_forms(row, static=side.static)
+            if row is not None and side.keys.form(key) == form:
+                expected = side.expected(key, form, row)
             found_copy = None if form is None else copies.get(form)
             copy = None if found_copy is None else found_copy.values
             if expected == copy:
                 del self._suspects[key, form]
             else:
-                found.append(self._difference(side.relation, key, form, expected, copy))
+                found.append(self._difference(side.postgres, key, form, expected, copy))
         return found
 
     def _difference(
-        self, relation: Relation, key: RawKey, form: Key | None, expected: Key | None, copy: Key | None
+        self, relation: PostgresRelation, key: RawKey, form: Key | None, expected: Key | None, copy: Key | None
     ) -> Difference:
         kind = MISSING if copy is None else EXTRA if expected is None else DIFFERENT
         shown = repr(form or key) if self._show_values else digest(key)
         columns: list[str] = []
         sides: tuple[list[str], list[str]] = ([], [])
         if expected is not None and copy is not None:
-            for column, left, right in zip(relation.value_columns, expected, copy, strict=True):
+            for column, left, right in zip(relation.columns, expected, copy, strict=True):
                 if left != right:
                     columns.append(column.name)
                     sides[0].append(repr(left))
                     sides[1].append(repr(right))
         if not self._show_values:
             sides = ([], [])
+        name = relation.relation.full_name
         return Difference(
-            relation.full_name, kind, shown, tuple(columns), cassandra=", ".join(sides[0]), postgres=", ".join(sides[1])
+            name, kind, shown, tuple(columns), cassandra=", ".join(sides[0]), postgres=", ".join(sides[1])
         )
 
 

@@ -240,10 +240,11 @@ def vector_parts(type_: CqlType, data: bytes) -> list[bytes]:
     return parts
 
 
-def key_form(type_: CqlType, data: bytes | None) -> Any:
-    """The form of a key's value, or None when PostgreSQL has no key that is exactly this one.
+def key_form(type_: CqlType, data: bytes | None, *, clustering: bool = False) -> Any:
+    """The form of a natural key's value, or None when PostgreSQL has no key that is exactly this one.
 
-    Such a row can't be there: the loader sets it aside as a dead letter (`key_not_representable`).
+    Such a row can't be there: the loader sets it aside as a dead letter (`key_not_representable`). In a `clustering`
+    Cassandra holds some values of different bytes to be one, and any of them will do.
     """
     if data is None or (not data and type_.name not in _WITH_EMPTY):
         return None
@@ -253,13 +254,16 @@ def key_form(type_: CqlType, data: bytes | None) -> Any:
         case "ascii" | "text":
             return None if b"\x00" in data else form
         case "float" | "double":
-            return None if whole() == 0 and data[0] else form
+            other_nan = form == NAN and data not in (b"\x7f\xc0\x00\x00", b"\x7f\xf8" + bytes(6))
+            return None if (whole() == 0 and data[0]) or (other_nan and not clustering) else form
         case "time":
             return form if whole() % 1000 == 0 else None
         case "date" | "timestamp":
             return None if form in (INFINITY, MINUS_INFINITY) else form
         case "boolean":
-            return form if data in (b"\x00", b"\x01") else None
+            return form if clustering or data in (b"\x00", b"\x01") else None
+        case "decimal" if clustering:
+            return None if form is None else whole()
         case "decimal":
             digits, exponent = whole().as_tuple()[1:]
             exact = whole().as_tuple() == form and (exponent == 0 or digits[-1] != 0)

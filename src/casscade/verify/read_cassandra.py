@@ -6,29 +6,24 @@ Invariant: a row stays the bytes of the wire here; what they mean is decided in 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from decimal import Decimal
-from struct import unpack
 from typing import Any, Final
 
-from cassandra import cqltypes
 from cassandra.cluster import EXEC_PROFILE_DEFAULT
 from cassandra.concurrent import execute_concurrent
-from cassandra.marshal import int64_pack
 from cassandra.protocol import ProtocolHandler, ResultMessage, read_int
 from cassandra.query import BoundStatement, tuple_factory
-from cassandra.util import Date, Time
 
-from casscade.cql.types import CqlType, quote_name
+from casscade.cql.types import quote_name
 from casscade.schema.mapping import Target
 from casscade.schema.model import Column
-from casscade.verify.normal import NAN, Key, cassandra_form, key_form
+from casscade.verify.keys import RawKey
+from casscade.verify.normal import Key, cassandra_form
 
 RING_START: Final = -(1 << 63)
 RING_END: Final = (1 << 63) - 1
 # Reads by key under way at once: enough to hide the way to the node, few enough not to disturb it.
 READS_AT_ONCE: Final = 32
 
-RawKey = tuple[bytes, ...]
 RawRow = list[bytes | None]
 
 
@@ -137,12 +132,6 @@ class CassandraTable:
         width = len(self.partition) + (0 if static else len(self.clustering))
         return tuple(value or b"" for value in row[:width])
 
-    def key_forms(self, key: RawKey) -> Key | None:
-        """The normal form of a key, or None when PostgreSQL can't hold it."""
-        columns = (*self.partition, *self.clustering)
-        forms = tuple(key_form(column.type, value) for column, value in zip(columns, key, strict=False))
-        return None if None in forms else forms
-
     def value_forms(self, row: RawRow, *, static: bool) -> Key:
         """The normal forms of the columns that are not in the key, in the order of the relation."""
         if static:
@@ -150,11 +139,6 @@ class CassandraTable:
             return tuple(cassandra_form(self.statics[i].type, values[i]) for i in self._shown_statics)
         values = row[len(row) - len(self.regulars) :]
         return tuple(cassandra_form(column.type, value) for column, value in zip(self.regulars, values, strict=True))
-
-    def key_bytes(self, forms: Key) -> RawKey:
-        """The bytes of a key that PostgreSQL has."""
-        columns = (*self.partition, *self.clustering)
-        return tuple(_to_bytes(column.type, form) for column, form in zip(columns, forms, strict=False))
 
     def _static_values(self, row: RawRow) -> RawRow:
         first = len(self.partition) + len(self.clustering)
@@ -169,25 +153,3 @@ class CassandraTable:
 
 def _names(columns: Sequence[Column]) -> str:
     return ", ".join(quote_name(column.name) for column in columns)
-
-
-def _to_bytes(type_: CqlType, form: Any) -> bytes:
-    value: Any = form
-    match type_.name:
-        case "blob" | "custom":
-            return bytes(form)
-        case "timestamp":
-            packed: bytes = int64_pack(form // 1000)
-            return packed
-        case "float" | "double":
-            value = float("nan") if form == NAN else unpack(">d", form)[0]
-        case "date":
-            value = Date(form)
-        case "time":
-            value = Time(form * 1000)
-        case "inet":
-            value = str(form)
-        case "decimal":
-            value = Decimal(form)
-    encoded: bytes = cqltypes._cqltypes[type_.name].serialize(value, 5)
-    return encoded

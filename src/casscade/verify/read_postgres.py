@@ -1,4 +1,4 @@
-"""PostgreSQL's side of a comparison: reading rows with psycopg, and their values in normal form.
+"""PostgreSQL's side of a comparison: what psycopg returns in normal form, and what it is sent.
 
 Invariant: dates, timestamps and intervals come as the numbers that PostgreSQL holds, since Python's types are
 narrower; everything else is decoded by psycopg itself.
@@ -9,26 +9,22 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import partial
 from ipaddress import ip_address
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from uuid import UUID
 
-from psycopg import Connection, Cursor, sql
 from psycopg.abc import AdaptContext, Buffer
 from psycopg.adapt import Dumper, Loader
 from psycopg.pq import Format
 from psycopg.types.json import set_json_loads
 
 from casscade.cql.types import CqlType
-from casscade.schema.mapping import Relation
 from casscade.verify.normal import (
     INFINITY,
     MINUS_INFINITY,
-    Key,
     float_form,
     is_json,
     is_real_array,
@@ -36,8 +32,6 @@ from casscade.verify.normal import (
     key_leaf,
 )
 
-# Few enough to keep in memory, enough that a row that is too many leads to a few others only.
-BUCKETS: Final = 4096
 _EPOCH_DAYS: Final = 10_957
 _EPOCH_MICROS: Final = 946_684_800_000_000
 _UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -239,105 +233,3 @@ def _duration(text: str) -> tuple[int, int, int]:
             nanos += int(count) * _NANOS[unit]
     sign = -1 if match[1] else 1
     return (sign * months, sign * days, sign * nanos)
-
-
-class Copy(NamedTuple):
-    """A row that was found: the forms of its columns outside the key, and a hash of its key (64 bits, signed)."""
-
-    values: Key
-    fingerprint: int
-
-
-class PostgresRelation:
-    """Reads one relation, values in normal form.
-
-    Keys are hashed by PostgreSQL and counted in `BUCKETS` buckets, so that sets of keys can be compared without
-    holding them.
-    """
-
-    def __init__(self, connection: Connection[Any], relation: Relation) -> None:
-        self._connection = connection
-        self.relation = relation
-        self._keys = relation.key_columns
-        self._name = sql.Identifier(relation.schema, relation.name)
-        keys = sql.SQL(", ").join(sql.Identifier("r", key.name) for key in self._keys)
-        self._fingerprint = sql.SQL("hashtextextended(ROW({})::text, 0)").format(keys)
-
-    def find(self, keys: Sequence[Key]) -> dict[Key, Copy]:
-        """The rows with these keys."""
-        if not keys:
-            return {}
-        arrays = sql.SQL(", ").join(sql.SQL("%b::{}[]").format(sql.SQL(key.pg_type.name)) for key in self._keys)
-        names = sql.SQL(", ").join(sql.Identifier(f"k{i}") for i in range(len(self._keys)))
-        match = sql.SQL(" AND ").join(
-            sql.SQL("r.{} = {}").format(sql.Identifier(key.name), sql.Identifier("k", f"k{i}"))
-            for i, key in enumerate(self._keys)
-        )
-        columns = sql.SQL(", ").join(sql.Identifier("r", column.name) for column in self.relation.columns)
-        query = sql.SQL("SELECT {}, {} FROM unnest({}) AS k({}) JOIN {} AS r ON {}").format(
-            self._fingerprint, columns, arrays, names, self._name, match
-        )
-        parameters = [
-            [parameter(key.column.type, form) for form in forms]
-            for key, forms in zip(self._keys, zip(*keys, strict=True), strict=True)
-        ]
-        with self._cursor() as cursor:
-            cursor.execute(query, parameters)
-            return dict(self._row(row) for row in cursor)
-
-    def buckets(self) -> dict[int, tuple[int, int]]:
-        """How many keys are in each bucket that has any, and the sum of their fingerprints."""
-        query = sql.SQL("SELECT h & {}, count(*), sum(h) FROM (SELECT {} AS h FROM {} AS r) AS f GROUP BY 1")
-        found = self._connection.execute(query.format(sql.Literal(BUCKETS - 1), self._fingerprint, self._name))
-        return {int(bucket): (int(count), int(total)) for bucket, count, total in found.fetchall()}
-
-    def pages(self, buckets: Sequence[int], size: int) -> Iterator[list[Key]]:
-        """The keys in these buckets in pages of at most `size`, in the order of the primary key."""
-        order = sql.SQL(", ").join(sql.Identifier("r", key.name) for key in self._keys)
-        values = sql.SQL(", ").join(sql.SQL("%b::{}").format(sql.SQL(key.pg_type.name)) for key in self._keys)
-        chosen = sql.SQL("{} & {} = ANY(%b::bigint[])").format(self._fingerprint, sql.Literal(BUCKETS - 1))
-        last: list[Any] = []
-        while True:
-            later = sql.SQL(" AND ({}) > ({})").format(order, values) if last else sql.SQL("")
-            query = sql.SQL("SELECT {} FROM {} AS r WHERE {}{} ORDER BY {} LIMIT {}").format(
-                order, self._name, chosen, later, order, sql.Literal(size)
-            )
-            with self._cursor() as cursor:
-                found = cursor.execute(query, [list(buckets), *last]).fetchall()
-            page = [self._key(row) for row in found]
-            if page:
-                yield page
-                last = [parameter(key.column.type, form) for key, form in zip(self._keys, page[-1], strict=True)]
-            if len(page) < size:
-                return
-
-    def count(self) -> int:
-        """How many rows it has."""
-        found = self._connection.execute(sql.SQL("SELECT count(*) FROM {}").format(self._name)).fetchone()
-        assert found is not None
-        return int(found[0])
-
-    def _cursor(self) -> Cursor[Any]:
-        cursor = self._connection.cursor(binary=True)
-        adapt(cursor)
-        return cursor
-
-    def _key(self, row: Sequence[Any]) -> Key:
-        return tuple(
-            value if key.column.type.name == "decimal" else postgres_form(key.column.type, value)
-            for key, value in zip(self._keys, row, strict=True)
-        )
-
-    def _row(self, row: Sequence[Any]) -> tuple[Key, Copy]:
-        first = 1 + len(self._keys)
-        columns = self.relation.value_columns
-        values = tuple(_safe(column.column.type, value) for column, value in zip(columns, row[first:], strict=True))
-        return self._key(row[1:first]), Copy(values, row[0])
-
-
-def _safe(type_: CqlType, value: Any) -> Any:
-    """A value that the type can't have differs from every other, whoever wrote it."""
-    try:
-        return postgres_form(type_, value)
-    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError):
-        return ("not of this type", repr(value))
