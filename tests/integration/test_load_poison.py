@@ -76,14 +76,14 @@ def test_the_poison_is_set_aside_and_the_others_are_there(database: str) -> None
             writer.apply(connection, _batch([*keys, TOO_LONG], 7))
         for _ in range(2):  # applied again, as after a crash: nothing is doubled
             counts = writer.apply_isolated(connection, _batch([*keys[:20], TOO_LONG, *keys[20:]], 7))
-            assert counts.dead_letters == {"postgres_54000": 1}
+            assert counts.dead_letters == {"key_too_long": 1}
             assert counts.rows == 50
         assert connection.execute("SELECT count(*) FROM ks.t").fetchone() == (50,)
         assert writer.control.position(connection, "node") == Position(1, 7)
         letters = connection.execute(
             "SELECT source_name, code, message, mutation FROM casscade.dead_letters"
         ).fetchall()
-        assert [letter[:2] for letter in letters] == [("ks.t", "postgres_54000")]
+        assert [letter[:2] for letter in letters] == [("ks.t", "key_too_long")]
         assert TOO_LONG[:20].decode() not in letters[0][2]
         update = decode_mutation(bytes(letters[0][3]), 8, {TABLE.id.bytes: TABLE.shape(replicated=True)})[0]
         assert (update.key, update.rows[0].cells[0][3]) == (TOO_LONG, (20).to_bytes(4, "big"))

@@ -139,7 +139,9 @@ def test_what_agrees_after_a_moment_is_no_difference(copy: Copy) -> None:
 
 
 def test_a_key_that_postgres_cannot_hold_is_missing(copy: Copy) -> None:
-    copy.session.execute(f"INSERT INTO {copy.schema}.t (p, at, n) VALUES ('3', 0, 1.10)")
+    for key in ("3", "3\0"):
+        insert = f"INSERT INTO {copy.schema}.t (p, at, n) VALUES (%s, 0, 1.10)"
+        copy.session.execute(insert, (key,))
     copy.sql("INSERT INTO t (p, at, n, _cdc_ts) VALUES ('3', to_timestamp(0), 1.1, 1)")
     result = copy.compare()
     assert result.kinds == {"missing": 1}

@@ -27,6 +27,11 @@ POISON_ITEMS_MAX: Final = 500
 _DATA_CLASSES: Final = ("21", "22", "23", "44", "54", "P0")
 _DATA_STATES: Final = frozenset({"42804"})
 
+_TOO_LONG: Final = "54000"
+# A row may also be too long as a whole. PostgreSQL's index takes 2,704 bytes; numeric has up to a fifth more than
+# the bytes in Cassandra.
+_KEY_BYTES_MAX: Final = 2000
+
 Write = Callable[[Fold, BatchCounts], None]
 
 
@@ -103,10 +108,23 @@ def halves(fold: Fold) -> tuple[Fold, Fold]:
 def _poison(part: Fold, error: psycopg.Error) -> Poison:
     table = next(table for table in part.tables.values() if table.rows or table.statics or table.deletions)
     # PostgreSQL's own text may quote values; the name of the constraint or of the data type does not.
+    if error.sqlstate == _TOO_LONG and _key_bytes(table) > _KEY_BYTES_MAX:
+        message = "The key is too long for PostgreSQL's index; set key: exact for this table in the configuration"
+        return Poison(table, "key_too_long", message)
     place = error.diag.constraint_name or error.diag.datatype_name or ""
     detail = f", {place}" if place else ""
     message = f"PostgreSQL refuses it with SQLSTATE {error.sqlstate} ({type(error).__name__}{detail})"
     return Poison(table, f"postgres_{error.sqlstate}", message)
+
+
+def _key_bytes(table: TableFold) -> int:
+    """The bytes of the key of the one item in `table`, bounds of deletions included."""
+    for partition_key, clustering_key in table.rows:
+        return len(partition_key) + len(clustering_key)
+    for partition_key, deletions in table.deletions.items():
+        values = [bound.values for each in deletions.ranges for bound in (each.start, each.end)]
+        return len(partition_key) + sum(len(value or b"") for bound in values for value in bound)
+    return len(next(iter(table.statics)))
 
 
 def _refuses_all(error: psycopg.Error) -> InvariantError:
