@@ -239,3 +239,78 @@ def test_an_empty_last_section_moves_the_position(path: Path) -> None:
     assert [len(section.mutations) for section in sections] == [2, 0]
     assert sections[1].end == sections[0].end + 8
     assert anomalies == []
+
+
+@pytest.mark.requirement("FR-042")
+def test_an_eager_reader_goes_on_behind_the_last_marker(path: Path) -> None:
+    data = two_sections(file_length=4096)
+    data[SECOND : SECOND + 8] = bytes(8)
+    whole = bytes(data)
+    data[END - 2] ^= 1
+    path.write_bytes(data)
+    with SegmentFile(path) as segment:
+        first, ahead = segment.poll(None, eager=True)
+        assert (first.mutations, ahead.mutations, ahead.ends) == ([A, B], [C], [SECOND + 8 + FRAME])
+        assert (ahead.end, segment.offset) == (SECOND + 8 + FRAME, SECOND + 8 + FRAME)
+        assert segment.poll(None, eager=True) == []
+        assert segment.anomalies == [], "a writer may still be at it"
+        path.write_bytes(whole)
+        (rest,) = segment.poll(None, eager=True)
+        assert (rest.mutations, rest.end) == ([D], END)
+        path.write_bytes(two_sections(file_length=4096))
+        assert segment.poll(None, eager=True) == []
+        assert segment.poll(FINISHED) == []
+        assert (segment.finished, segment.anomalies, segment.offset) == (True, [], END)
+
+
+def test_damage_behind_the_marker_is_damage_once_the_section_is_closed(path: Path) -> None:
+    data = two_sections(file_length=4096)
+    marker = data[SECOND : SECOND + 8]
+    data[SECOND : SECOND + 8] = bytes(8)
+    data[SECOND + 8 + 10] ^= 1
+    path.write_bytes(data)
+    with SegmentFile(path) as segment:
+        for _ in range(2 * DOUBTS_MAX):
+            segment.poll(None, eager=True)
+        assert (segment.offset, segment.anomalies) == (SECOND, [])
+        data[SECOND : SECOND + 8] = marker
+        path.write_bytes(data)
+        (section,) = segment.poll(FINISHED)
+        assert section.mutations == [D]
+        assert [item.reason for item in segment.anomalies] == [framing.FRAME_CHECKSUM]
+
+
+def test_eager_has_no_effect_on_compressed_segments(path: Path) -> None:
+    data = two_sections("LZ4Compressor")
+    path.write_bytes(data + encode_frame(A))
+    with SegmentFile(path) as segment:
+        assert [section.mutations for section in segment.poll(None, eager=True)] == [[A, B], [C, D]]
+
+
+def test_what_a_crash_lost_before_its_sync_is_reported(path: Path) -> None:
+    data = two_sections(file_length=4096)
+    data[SECOND : SECOND + 8] = bytes(8)
+    path.write_bytes(data)
+    with SegmentFile(path) as segment:
+        segment.poll(None, eager=True)
+        segment.poll(FINISHED)
+        (found,) = segment.anomalies
+        assert (found.reason, found.start, found.end) == (framing.UNSYNCED_LOST, SECOND, END)
+        assert segment.offset == END
+    with SegmentFile(path, END) as segment:
+        segment.poll(FINISHED)
+        assert [item.reason for item in segment.anomalies] == [framing.UNSYNCED_LOST]
+
+
+def test_a_marker_that_ends_before_what_was_read_is_damaged(path: Path) -> None:
+    data = two_sections(file_length=4096)
+    data[SECOND : SECOND + 8] = bytes(8)
+    path.write_bytes(data)
+    with SegmentFile(path) as segment:
+        segment.poll(None, eager=True)
+        data[SECOND : SECOND + 8] = encode_marker(ID, SECOND, SECOND + 8 + FRAME)
+        path.write_bytes(data)
+        assert segment.poll(None, eager=True) == []
+        assert segment.anomalies == []
+        assert segment.poll(FINISHED) == []
+        assert [item.reason for item in segment.anomalies] == [framing.MARKER_END]

@@ -34,6 +34,7 @@ SECTION_TRUNCATED: Final = "section_truncated"
 MARKER_CHECKSUM: Final = "marker_checksum"
 MARKER_END: Final = "marker_end"
 CHAIN_SHORT: Final = "chain_short"
+UNSYNCED_LOST: Final = "unsynced_lost"
 HEADER: Final = "header"
 
 _TWO_INTS: Final = struct.Struct(">iI")
@@ -118,6 +119,42 @@ def read_frames(payload: bytes, start: int, logical: int, segment: int, bytes_ma
         pos = size_of
     frames.next = pos
     return frames
+
+
+def read_unsynced(payload: bytes, logical: int, length_max: int) -> tuple[Frames, int]:
+    """The whole, verified frames at the start of `payload`, which no sync marker closes yet.
+
+    Writers fill their places side by side (`CommitLogSegment.allocate`), so that a later frame may be complete before
+    an earlier one: the first that is not whole ends the reading, it is never skipped, and it is no damage.
+    `logical` is the logical offset of the payload's first byte, `length_max` how much can follow in the file. The
+    number returned is the length of the frame that was cut off by the end of `payload`, 0 when it was not cut off.
+    """
+    frames = Frames()
+    size_of = len(payload)
+    pos = 0
+    cut = 0
+    while size_of - pos >= FRAME_OVERHEAD:
+        size, size_checksum = _TWO_INTS.unpack_from(payload, pos)
+        if size < MUTATION_SIZE_MIN:
+            break
+        checksum = zlib.crc32(payload[pos : pos + 4])
+        if checksum != size_checksum or size > length_max - pos - FRAME_OVERHEAD:
+            break
+        end = pos + 8 + size
+        if end + 4 > size_of:
+            cut = size + FRAME_OVERHEAD
+            break
+        mutation = payload[pos + 8 : end]
+        if zlib.crc32(mutation, checksum) != _UNSIGNED.unpack_from(payload, end)[0]:
+            break
+        frames.mutations.append(mutation)
+        frames.ends.append(logical + end + 4)
+        pos = end + 4
+    else:
+        if pos < size_of:
+            cut = FRAME_OVERHEAD
+    frames.next = pos
+    return frames, cut
 
 
 def marker_checksum(segment: int, marker: int) -> int:

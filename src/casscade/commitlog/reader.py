@@ -15,7 +15,7 @@ from typing import Final
 
 from casscade.commitlog import framing
 from casscade.commitlog.compression import decompress_section, is_plausible
-from casscade.commitlog.framing import COMPRESSED_HEAD_SIZE, MARKER_SIZE, Anomaly, read_frames, read_marker
+from casscade.commitlog.framing import COMPRESSED_HEAD_SIZE, MARKER_SIZE, Anomaly, read_frames, read_marker, read_unsynced
 from casscade.commitlog.segment import HEADER_BYTES_MAX, CdcIndex, SegmentHeader, parse_header, parse_segment_name
 from casscade.core.errors import CorruptionError
 
@@ -23,6 +23,8 @@ from casscade.core.errors import CorruptionError
 POLL_BYTES_DEFAULT: Final = 4 << 20
 # Polls for which damage in a growing file is taken for a read that came too early.
 DOUBTS_MAX: Final = 3
+# What is read at once behind the last marker, where mostly zeros follow; a longer frame is read with its own length.
+UNSYNCED_BYTES: Final = 64 << 10
 
 FINISHED: Final = CdcIndex(0, True)
 
@@ -80,6 +82,7 @@ class SegmentFile:
         self.more = False
         self.anomalies: list[Anomaly] = []
         self._after = after
+        self._unsynced = 0
         self._promised = 0
         self._doubts = 0
         self._marker = 0
@@ -104,16 +107,27 @@ class SegmentFile:
     @property
     def offset(self) -> int:
         """The logical offset up to which the segment was read."""
+        return max(self._unsynced, self._chain_offset)
+
+    @property
+    def _chain_offset(self) -> int:
         return self._logical if self._section is None else self._logical + MARKER_SIZE + self._section.read
 
     def poll(
-        self, index: CdcIndex | None, *, durable: bool = True, bytes_max: int = POLL_BYTES_DEFAULT
+        self,
+        index: CdcIndex | None,
+        *,
+        durable: bool = True,
+        eager: bool = False,
+        bytes_max: int = POLL_BYTES_DEFAULT,
     ) -> list[Section]:
         """What can be read beyond the previous poll, at least `bytes_max` bytes if there is as much.
 
         `index` is the content of the segment's index, read before this call, or None while there is none; for the
         final files of Cassandra 3.11, which have no index, it is `FINISHED`. With `durable` nothing beyond the
-        index's offset is returned. Raises ConfigurationError for a segment that Casscade can't read.
+        index's offset is returned. With `eager`, which includes "not durable", an uncompressed segment also gives the
+        whole, verified mutations behind its last sync marker; once their section is closed they are not returned
+        again. Raises ConfigurationError for a segment that Casscade can't read.
         """
         self.more = False
         completed = index is not None and index.completed
@@ -124,7 +138,7 @@ class SegmentFile:
             return []
         if index is not None and not completed:
             self._promised = max(self._promised, index.offset)
-        bound = self._promised if durable and not completed else None
+        bound = self._promised if durable and not eager and not completed else None
         sections: list[Section] = []
         left = bytes_max
         while left > 0 and not self.finished:
@@ -132,14 +146,34 @@ class SegmentFile:
                 self._section = self._open_section(header, index if completed else None, bound)
             if self._section is None:
                 break
-            before = self.offset
+            before = self._chain_offset
             section = self._read_section(header, self._section, completed, left)
             if section is None:
                 break
             sections.append(section)
             left -= section.end - before
+        if eager and left > 0 and not completed and not header.compression:
+            left -= self._read_unsynced(sections, left)
         self.more = left <= 0 and not self.finished
         return sections
+
+    def _read_unsynced(self, sections: list[Section], bytes_max: int) -> int:
+        """Add what is whole behind the last marker to `sections`; returns the bytes read, about `bytes_max` at most."""
+        first = self._logical + MARKER_SIZE
+        # Of an uncompressed segment logical offsets are file offsets.
+        start = place = max(first, self._unsynced, self._after)
+        window = UNSYNCED_BYTES
+        while place - start < bytes_max:
+            file_length = os.fstat(self._descriptor).st_size
+            payload = os.pread(self._descriptor, window, place)
+            frames, cut = read_unsynced(payload, place, file_length - place)
+            if frames.mutations:
+                place = self._after = self._unsynced = frames.ends[-1]
+                sections.append(Section(frames.mutations, frames.ends, place, self._marker))
+            if cut == 0 or (not frames.mutations and cut <= window):
+                break
+            window = max(UNSYNCED_BYTES, cut)
+        return place - start
 
     def _find_header(self, completed: bool) -> SegmentHeader | None:
         if self.header is not None:
@@ -184,6 +218,12 @@ class SegmentFile:
             logical_end = self._logical + MARKER_SIZE + (length if plausible else 0)
             if bound is not None and logical_end > bound:
                 return None
+            if logical_end < self._unsynced and not compressed:
+                # Frames with right checksums were read beyond this end, which no checksum covers: it is wrong.
+                if final is None:
+                    return None
+                self._give_up(header.id, framing.MARKER_END)
+                return None
             if outcome == framing.SECTION and plausible and logical_end <= self._after:
                 self._marker, self._logical = end, logical_end
                 continue
@@ -213,7 +253,7 @@ class SegmentFile:
             anomalies = [Anomaly(header.id, base, base + section.length, framing.SECTION_COMPRESSION)]
         if anomalies and not completed and self._doubts < DOUBTS_MAX:
             self._doubts += 1
-            self._after = max(self._after, self.offset)
+            self._after = max(self._after, self._chain_offset)
             self._section = None
             return None
         self.anomalies += [anomaly for anomaly in anomalies if not -1 < anomaly.end <= self._after]
@@ -231,7 +271,7 @@ class SegmentFile:
         return Section(frames.mutations[known:], frames.ends[known:], end, self._marker)
 
     def _end_chain(self, header: SegmentHeader, final: CdcIndex, file_length: int) -> None:
-        """The chain ended cleanly: finished, unless an index promised more.
+        """The chain ended cleanly: finished, unless an index promised more, or more was read before it was synced.
 
         The offset of a completed index counts unless it is the file's length, which a replay puts there.
         """
@@ -240,6 +280,8 @@ class SegmentFile:
             promised = max(promised, final.offset)
         if self._logical < promised:
             self.anomalies.append(Anomaly(header.id, self._logical, promised, framing.CHAIN_SHORT))
+        elif self._logical < self._after:
+            self.anomalies.append(Anomaly(header.id, self._logical, self._after, framing.UNSYNCED_LOST))
         self.finished = True
 
     def _give_up(self, segment: int, reason: str) -> None:
