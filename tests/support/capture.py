@@ -44,7 +44,8 @@ class Capture:
         start: Position = START,
         outlet: MemoryOutlet | None = None,
         unwanted: set[bytes] | None = None,
-        durable: bool = True,
+        eager: bool = False,
+        commitlog: bool = False,
     ) -> None:
         self.now = 0.0
         self.outlet = MemoryOutlet(start) if outlet is None else outlet
@@ -60,7 +61,8 @@ class Capture:
             self.stop,
             unwanted=None if unwanted is None else lambda: unwanted,
             on_anomaly=self.anomalies.append,
-            durable=durable,
+            eager=eager,
+            commitlog_directory=node.commitlog if commitlog else None,
             clock=lambda: self.now,
             wall_clock=lambda: 1000.0 + self.now,
         )

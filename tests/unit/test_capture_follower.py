@@ -47,12 +47,12 @@ def test_a_segment_is_followed_section_by_section_up_to_its_index(node: FakeNode
     assert counters.bytes_read == counters.bytes_forwarded == sum(len(make_mutation(i)) for i in range(3))
 
 
-def test_without_durability_the_markers_are_enough(node: FakeNode) -> None:
+def test_an_eager_follower_does_not_wait_for_the_index(node: FakeNode) -> None:
     segment = node.segment(10)
     segment.write(make_mutation(1))
     segment.sync()
     segment.write(make_mutation(2))
-    capture = Capture(node, durable=False)
+    capture = Capture(node, eager=True)
     capture.steps()
     assert capture.numbers == [1, 2]
 

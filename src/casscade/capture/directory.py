@@ -26,7 +26,8 @@ class SegmentEntry(NamedTuple):
     """A segment as the directory shows it.
 
     `size` is the file's length in bytes (of a live uncompressed segment: pre-allocated). `links` counts its hard
-    links: 1 tells that Cassandra has let go of it. `indexed` tells whether `_cdc.idx` lies beside it.
+    links: 1 tells that Cassandra has let go of it. `indexed` tells whether `_cdc.idx` lies beside it. A `live` one lies
+    in the commit log directory of a 3.11 node: it grows, moves to `cdc_raw` or goes, and is never ours to change.
     """
 
     id: int
@@ -35,6 +36,7 @@ class SegmentEntry(NamedTuple):
     size: int
     links: int
     indexed: bool
+    live: bool = False
 
     @property
     def index_path(self) -> Path:
@@ -58,42 +60,50 @@ def index_path(segment_path: Path) -> Path:
     return segment_path.with_name(segment_path.name.removesuffix(".log") + "_cdc.idx")
 
 
-def list_directory(directory: Path) -> Listing:
-    """Look at `directory` once; files of other names are left alone. Raises `ConfigurationError` if it can't."""
-    logs: dict[int, tuple[int, os.DirEntry[str]]] = {}
+def list_directory(directory: Path, commitlog: Path | None = None) -> Listing:
+    """Look at `directory` once; files of other names are left alone. Raises `ConfigurationError` if it can't.
+
+    With `commitlog`, the commit log directory of a 3.11 node, its segments come in as `live`. It is looked at first:
+    one that is moved between the two looks is seen twice, never missed, and counts as moved.
+    """
+    logs: dict[int, SegmentEntry] = {}
     indexes: dict[int, Path] = {}
-    try:
-        with os.scandir(directory) as entries:
-            for entry in entries:
-                match = _NAME.fullmatch(entry.name)
-                if match is None:
-                    continue
-                if match[3] == ".log":
-                    logs[int(match[2])] = (int(match[1]), entry)
-                else:
-                    indexes[int(match[2])] = Path(entry.path)
-    except OSError as error:
-        raise _unusable(directory, error) from error
-    segments = []
-    for segment_id in sorted(logs):
-        version, entry = logs[segment_id]
-        try:
-            stat = entry.stat()
-        except FileNotFoundError:
-            continue
-        segments.append(
-            SegmentEntry(segment_id, version, Path(entry.path), stat.st_size, stat.st_nlink, segment_id in indexes)
-        )
+    if commitlog is not None:
+        _scan(commitlog, logs, {}, live=True)
+    _scan(directory, logs, indexes, live=False)
+    segments = [logs[segment_id]._replace(indexed=segment_id in indexes) for segment_id in sorted(logs)]
     lone = [(segment_id, indexes[segment_id]) for segment_id in sorted(indexes.keys() - logs.keys())]
     return Listing(segments, lone, max((entry.id for entry in segments if entry.indexed), default=-1))
 
 
-def check_directories(cdc_directory: Path, state_directory: Path) -> None:
+def _scan(directory: Path, logs: dict[int, SegmentEntry], indexes: dict[int, Path], *, live: bool) -> None:
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                match = _NAME.fullmatch(entry.name)
+                if match is None or (live and int(match[1]) > MOVED_SEGMENT_VERSION):
+                    continue
+                segment_id = int(match[2])
+                if match[3] != ".log":
+                    indexes[segment_id] = Path(entry.path)
+                    continue
+                try:
+                    stat = entry.stat()
+                except FileNotFoundError:
+                    continue
+                logs[segment_id] = SegmentEntry(
+                    segment_id, int(match[1]), Path(entry.path), stat.st_size, stat.st_nlink, False, live
+                )
+    except OSError as error:
+        raise _unusable(directory, error, "commitlog_directory" if live else "cdc_directory") from error
+
+
+def check_directories(cdc_directory: Path, state_directory: Path, commitlog: Path | None = None) -> None:
     """Make sure that `cdc_directory` can be read and cleaned and that `state_directory` exists or can be made.
 
-    Raises `ConfigurationError` with the remedy otherwise.
+    `commitlog`, if it is given, must be readable. Raises `ConfigurationError` with the remedy otherwise.
     """
-    list_directory(cdc_directory)
+    list_directory(cdc_directory, commitlog)
     if not os.access(cdc_directory, os.R_OK | os.W_OK | os.X_OK):
         raise _unusable(cdc_directory, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
     if state_directory.resolve().is_relative_to(cdc_directory.resolve()):
@@ -167,17 +177,23 @@ def lock_directory(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _unusable(directory: Path, error: OSError) -> ConfigurationError:
+def _unusable(directory: Path, error: OSError, key: str = "cdc_directory") -> ConfigurationError:
+    name, setting = ("CDC", "cdc_raw_directory") if key == "cdc_directory" else ("commit log", "commitlog_directory")
+    hint = f"set capture.{key} to {setting} of cassandra.yaml"
     if isinstance(error, FileNotFoundError):
-        what = "the CDC directory does not exist"
-        hint = "set capture.cdc_directory to cdc_raw_directory of cassandra.yaml, and cdc_enabled: true there"
+        what = f"the {name} directory does not exist"
+        hint += ", and cdc_enabled: true there"
     elif isinstance(error, NotADirectoryError):
-        what = "capture.cdc_directory is not a directory"
-        hint = "set capture.cdc_directory to cdc_raw_directory of cassandra.yaml"
+        what = f"capture.{key} is not a directory"
     elif isinstance(error, PermissionError):
-        what = "the CDC directory can't be read and cleaned by this user"
-        hint = "give the user that runs casscade read, write and search permission on it (Cassandra's group will do)"
+        what = f"the {name} directory can't be read by this user"
+        hint = "give the user that runs casscade read and search permission on it (Cassandra's group will do)"
+        if key == "cdc_directory":
+            what = "the CDC directory can't be read and cleaned by this user"
+            hint = (
+                "give the user that runs casscade read, write and search permission on it (Cassandra's group will do)"
+            )
     else:
-        what = f"the CDC directory can't be used: {error.strerror or type(error).__name__}"
-        hint = "check that the file system is mounted and local (it must be the one of commitlog_directory)"
+        what = f"the {name} directory can't be used: {error.strerror or type(error).__name__}"
+        hint = "check that the file system is mounted and local (both directories are on one)"
     return ConfigurationError("capture_directory", what, where=str(directory), now="capture stops", hint=hint)

@@ -10,9 +10,8 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 from threading import Event
-from typing import Final, Protocol
+from typing import Final
 
-from casscade.capture.chunks import ChunkBuilder
 from casscade.capture.counters import Anomaly, CaptureCounters, CaptureStatus
 from casscade.capture.directory import (
     MOVED_SEGMENT_VERSION,
@@ -23,33 +22,20 @@ from casscade.capture.directory import (
     list_directory,
     lock_directory,
 )
+from casscade.capture.live import LeftSegments, Switch
 from casscade.capture.opened import OpenSegment
-from casscade.capture.quarantine import Quarantine
 from casscade.capture.reclaim import Ledger, delete_segment, read_index
+from casscade.capture.reports import Reporter
+from casscade.capture.sender import Outlet, Sender
 from casscade.commitlog.peek import mentions_any
 from casscade.core.position import Position
-from casscade.transport.chunk import Chunk
 
-# Between two looks at the directory: short while data flows, longer when nothing comes.
+# Between two looks at the directories: short while data flows, longer (`capture.poll_ms`) when nothing comes.
 POLL_MIN_S: Final = 0.02
-POLL_MAX_S: Final = 0.1
-# How often a position is sent when nothing but left-out mutations moves it.
-POSITION_INTERVAL_S: Final = 1.0
+POLL_S_DEFAULT: Final = 0.1
 
 NOT_REPLICATED: Final = "table_not_replicated"
 NO_CDC_DATA: Final = "segment_without_cdc_data"
-VANISHED: Final = "segment_vanished"
-LATE: Final = "segment_late"
-
-
-class Outlet(Protocol):
-    """What the follower needs of a transport (see `DirectTransport`)."""
-
-    def put(self, chunk: Chunk, stop: Event) -> bool:
-        """Take the chunk, or return False when stopped."""
-
-    def acknowledged(self, source: str) -> Position:
-        """What is durable downstream."""
 
 
 class Follower:
@@ -59,7 +45,10 @@ class Follower:
       neither set goes on, because it may belong to a table that is newer than the schema that was read; without
       `unwanted` only `tables` decide.
     - `on_anomaly` hears of damage, gaps and late segments; it must not block.
-    - `durable`: forward only what the node has flushed to its disk (bounded by the index).
+    - `eager`: forward also what the node has not synced to its disk yet (see `SegmentFile.poll`).
+    - `commitlog_directory`: where a 3.11 node keeps its live segments; they are read there, and deleted only after
+      they came to `directory`. Segments of later nodes are live in `directory` itself.
+    - `poll_s`: the longest pause between two looks at the directories.
 
     One thread calls `run` (or `step`); `status` and `counters` may be read by any.
     """
@@ -76,7 +65,9 @@ class Follower:
         *,
         unwanted: Callable[[], Collection[bytes]] | None = None,
         on_anomaly: Callable[[Anomaly], None] = lambda _: None,
-        durable: bool = True,
+        eager: bool = False,
+        commitlog_directory: Path | None = None,
+        poll_s: float = POLL_S_DEFAULT,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -84,22 +75,22 @@ class Follower:
         self.counters = CaptureCounters()
         self._directory = directory
         self._state_directory = state_directory
+        self._commitlog = commitlog_directory
         self._tables = tables
         self._unwanted = unwanted
-        self._transport = transport
         self._start = start
         self._stop = stop
-        self._on_anomaly = on_anomaly
-        self._durable = durable
+        self._eager = eager
+        self._poll_s = poll_s
         self._clock = clock
-        self._quarantine = Quarantine(state_directory)
+        self._reports = Reporter(source, state_directory, self.counters, on_anomaly)
+        self._left = LeftSegments(state_directory, source)
         self._ledger = Ledger(start)
-        self._builder = ChunkBuilder(source, start, wall_clock)
+        self._switch = Switch()
+        self._sender = Sender(source, transport, start, stop, self.counters, clock, wall_clock)
         self._current: OpenSegment | None = None
         self._seen: dict[int, SegmentEntry] = {}
         self._started = False
-        self._refused = False
-        self._sent_at = clock()
         self._status = CaptureStatus(0, start, start, 0, 0, False)
 
     def run(self) -> None:
@@ -107,30 +98,30 @@ class Follower:
         `check_start`, `SegmentFile`) and RetryableError when a file can't be read or kept; after that a new follower
         begins at the last durable position.
         """
-        check_directories(self._directory, self._state_directory)
-        self.counters.quarantine_bytes = self._quarantine.size()
+        check_directories(self._directory, self._state_directory, self._commitlog)
+        self._reports.measure()
         with lock_directory(self._directory):
             try:
-                pause = POLL_MIN_S
+                shortest = min(POLL_MIN_S, self._poll_s)
+                pause = shortest
                 while not self._stopped():
                     read_before = self.counters.mutations_read
                     if self.step():
                         continue
                     idle = self.counters.mutations_read == read_before
-                    pause = min(POLL_MAX_S, pause * 1.5) if idle else POLL_MIN_S
+                    pause = min(self._poll_s, pause * 1.5) if idle else shortest
                     self._stop.wait(pause)
             finally:
                 self.close()
 
     def step(self) -> bool:
-        """Look at the directory once and read what is there, up to the end of a segment.
+        """Look at the directories once and read what is there, up to the end of a segment.
 
         Returns whether the next step may find more at once.
         """
-        listing = list_directory(self._directory)
+        listing = list_directory(self._directory, self._commitlog)
         if not self._started:
-            check_start(self._directory, listing, self.source, self._start)
-            self._started = True
+            self._begin(listing)
         self._notice_vanished(listing)
         advanced = False
         if self._current is None:
@@ -138,14 +129,16 @@ class Follower:
         if self._current is not None:
             advanced = self._read(self._current, listing)
         if not self._stopped():
-            self._send_due()
+            advanced = self._read_moved(listing) or advanced
+        if not self._stopped():
+            self._sender.flush_due(8 if self._current is None else self._current.entry.version)
             self._reclaim(listing)
         self._look(listing, advanced)
         return advanced and not self._stopped()
 
     def status(self) -> CaptureStatus:
         """The state after the last step, with what is acknowledged now."""
-        return self._status._replace(acknowledged=self._acknowledged())
+        return self._status._replace(acknowledged=self._sender.acknowledged())
 
     def close(self) -> None:
         """Close the open segment; the follower is not used any more."""
@@ -153,11 +146,16 @@ class Follower:
             self._current.file.close()
             self._current = None
 
-    def _stopped(self) -> bool:
-        return self._refused or self._stop.is_set()
+    def _begin(self, listing: Listing) -> None:
+        check_start(self._directory, listing, self.source, self._start)
+        if self._commitlog is None:
+            self._left.discard()
+        else:
+            self._ledger = Ledger(self._start, self._left.load(below=self._start.segment))
+        self._started = True
 
-    def _acknowledged(self) -> Position:
-        return max(self._start, self._transport.acknowledged(self.source))
+    def _stopped(self) -> bool:
+        return self._sender.refused or self._stop.is_set()
 
     # Which segment comes next
 
@@ -165,17 +163,22 @@ class Follower:
         for entry in listing.segments:
             if self._ledger.is_read(entry.id):
                 continue
+            after = self._known(entry)
             if entry.indexed or entry.version <= MOVED_SEGMENT_VERSION:
-                after = self._start.offset if entry.id == self._start.segment else 0
                 return self._open(entry, after, None)
             if not self._ledger.may_pass(entry, listing, self._clock()):
+                if self._eager:
+                    return self._open(entry, after, None)
                 break
-            self._ledger.let_pass(entry.id)
-            self.counters.skip(NO_CDC_DATA)
+            self._pass_over(entry)
         for entry in listing.segments:
-            if self._ledger.is_late(entry):
-                return self._open(entry, 0, self._builder.position)
+            if entry.version > MOVED_SEGMENT_VERSION and self._ledger.is_late(entry):
+                return self._open(entry, 0, self._sender.position)
         return False
+
+    def _known(self, entry: SegmentEntry) -> int:
+        """The offset behind which the segment is read."""
+        return self._start.offset if entry.id == self._start.segment else 0
 
     def _open(self, entry: SegmentEntry, after: int, frozen: Position | None) -> bool:
         try:
@@ -183,47 +186,93 @@ class Follower:
         except FileNotFoundError:
             return True
         if frozen is not None:
-            self._report(Anomaly(self.source, Position(entry.id, 0), LATE, "it appeared below the position; read now"))
+            self._reports.late(entry)
         return True
+
+    def _pass_over(self, entry: SegmentEntry) -> None:
+        self._ledger.let_pass(entry.id)
+        self.counters.skip(NO_CDC_DATA)
+
+    def _read_moved(self, listing: Listing) -> bool:
+        """Read a segment of 3.11 that came to `cdc_raw` below the position; True when there was one.
+
+        One that was followed while it was live has nothing new, usually: only its markers are looked at then.
+        """
+        entry = next(
+            (each for each in listing.segments if each.version <= MOVED_SEGMENT_VERSION and self._late(each)), None
+        )
+        if entry is None or not self._sender.flush(entry.version):
+            return False
+        known = self._ledger.left_at(entry.id)
+        try:
+            late = OpenSegment(entry, known, self._sender.position)
+        except FileNotFoundError:
+            return True
+        try:
+            self._read(late, listing)
+        finally:
+            late.file.close()
+        if late.mutations_read or known == 0:
+            self._reports.late(entry)
+        return True
+
+    def _late(self, entry: SegmentEntry) -> bool:
+        reading = self._current is not None and self._current.entry.id == entry.id
+        return not reading and self._ledger.is_late(entry)
 
     def _notice_vanished(self, listing: Listing) -> None:
         """Report segments with CDC data that went before they were opened (`cdc_block_writes: false`, or by hand)."""
-        present = {entry.id: entry for entry in listing.segments}
+        present = {entry.id for entry in listing.segments}
         for entry in self._seen.values():
             if entry.id in present or self._ledger.is_read(entry.id):
                 continue
             if self._current is not None and self._current.entry.id == entry.id:
                 continue
-            if entry.indexed or entry.version <= MOVED_SEGMENT_VERSION:
-                self.counters.gaps += 1
-                after = self._start.offset if entry.id == self._start.segment else 0
-                position = Position(entry.id, after)
-                self._report(Anomaly(self.source, position, VANISHED, "it was deleted before it was read"))
+            if entry.live:
+                self.counters.skip(NO_CDC_DATA)
+            elif entry.indexed or entry.version <= MOVED_SEGMENT_VERSION:
+                self._reports.vanished(Position(entry.id, self._known(entry)))
         self._seen = {entry.id: entry for entry in listing.segments}
 
     # Reading
 
     def _read(self, current: OpenSegment, listing: Listing) -> bool:
-        """Forward what the open segment has; True when it is finished."""
+        """Forward what the open segment has; True when it is finished, or left for the next one."""
         index = current.read_index(listing)
+        # Asked before the last look into the file: what was in it by then is read.
+        left = index is None and current.frozen is None and self._is_left(current.entry, listing)
         while True:
-            sections = current.poll(index, self._durable)
-            self._report_damage(current)
+            sections = current.poll(index, eager=self._eager)
+            self._reports.damage(current)
             for section in sections:
                 if not self._forward(current, section.mutations, section.ends):
                     return False
                 if current.frozen is None:
-                    self._builder.position = Position(current.entry.id, section.end)
+                    self._sender.advance(Position(current.entry.id, section.end))
             if not current.file.more:
                 break
-        if not current.file.finished:
-            return False
-        return self._finish(current)
+        if current.file.finished:
+            return self._finish(current)
+        return left and self._leave(current, listing)
+
+    def _is_left(self, entry: SegmentEntry, listing: Listing) -> bool:
+        """Whether the node has gone on from a segment without index, which no index will declare complete."""
+        return self._switch.is_over(entry, listing, self._clock()) and not entry.index_path.exists()
+
+    def _leave(self, current: OpenSegment, listing: Listing) -> bool:
+        """Go on to the next segment although the node still holds this one."""
+        self.close()
+        if current.entry.version > MOVED_SEGMENT_VERSION:
+            self._pass_over(current.entry)
+            return True
+        self._left.add(current.entry.id, current.file.offset, listing)
+        self._ledger.leave(current.entry.id, current.file.offset)
+        return self._sender.flush(current.entry.version)
 
     def _forward(self, current: OpenSegment, mutations: list[bytes], ends: list[int]) -> bool:
         """Put the wanted mutations into chunks; False when the transport refused one."""
         counters = self.counters
-        builder = self._builder
+        add = self._sender.add
         wanted = self._tables()
         unwanted = None if self._unwanted is None else self._unwanted()
         segment = current.entry.id
@@ -235,10 +284,10 @@ class Follower:
             ):
                 skipped += 1
                 continue
-            if not builder.fits(len(mutation)) and not self._send(version):
-                return False
             end = Position(segment, ends[i]) if current.frozen is None else current.frozen
-            builder.add(version, mutation, end, ends[i])
+            if not add(version, mutation, end, ends[i]):
+                return False
+        current.mutations_read += len(mutations)
         counters.mutations_read += len(mutations)
         counters.bytes_read += sum(map(len, mutations))
         if skipped:
@@ -248,64 +297,27 @@ class Follower:
     def _finish(self, current: OpenSegment) -> bool:
         entry = current.entry
         current.file.close()
-        self._current = None
-        if current.damaged or self._quarantine.holds(entry.path):
-            self._keep(entry)
-            self.counters.segments_quarantined += 1
-        self.counters.segments_finished += 1
+        if current is self._current:
+            self._current = None
+        self._reports.finished(current)
+        end = Position(entry.id, current.file.offset)
         if current.frozen is None:
-            end = max(Position(entry.id, current.file.offset), self._builder.position)
-            self._builder.position = end
+            self._sender.advance(end)
+            self._ledger.finish(entry.id, self._sender.position.offset)
+            if entry.live:
+                # It went without coming to cdc_raw.
+                self._ledger.forget(entry.id)
+        elif current.mutations_read == 0:
             self._ledger.finish(entry.id, end.offset)
         else:
             self._ledger.finish_late(entry.id, current.frozen)
-        if self._builder.moved or not self._builder.empty:
-            self._send(entry.version)
+        self._sender.flush(entry.version)
         return True
 
-    def _report_damage(self, current: OpenSegment) -> None:
-        """Before anything behind the damage is forwarded: the position must not pass what is not kept."""
-        if not current.file.anomalies:
-            return
-        if not current.damaged:
-            current.damaged = True
-            self._keep(current.entry)
-        for anomaly in current.file.anomalies:
-            lost = "the rest of it" if anomaly.end < 0 else f"{anomaly.end - anomaly.start} bytes"
-            detail = f"{lost} can't be read; the segment is kept in {self._quarantine.directory}"
-            position = Position(current.entry.id, anomaly.start)
-            self._report(Anomaly(self.source, position, anomaly.reason, detail))
-        current.file.anomalies.clear()
-
-    def _keep(self, entry: SegmentEntry) -> None:
-        self._quarantine.keep(entry.path, entry.index_path)
-        self.counters.quarantine_bytes = self._quarantine.size()
-
-    def _report(self, anomaly: Anomaly) -> None:
-        self.counters.anomaly(anomaly.reason)
-        self._on_anomaly(anomaly)
-
-    # Sending and deleting
-
-    def _send_due(self) -> None:
-        version = 8 if self._current is None else self._current.entry.version
-        due = self._builder.moved and self._clock() - self._sent_at >= POSITION_INTERVAL_S
-        if due or not self._builder.empty:
-            self._send(version)
-
-    def _send(self, version: int) -> bool:
-        chunk = self._builder.take(version)
-        if not self._transport.put(chunk, self._stop):
-            self._refused = True
-            return False
-        self._sent_at = self._clock()
-        self.counters.chunks_sent += 1
-        self.counters.mutations_forwarded += len(chunk.mutations)
-        self.counters.bytes_forwarded += sum(map(len, chunk.mutations))
-        return True
+    # Deleting and telling
 
     def _reclaim(self, listing: Listing) -> None:
-        acknowledged = self._acknowledged()
+        acknowledged = self._sender.acknowledged()
         reading = -1 if self._current is None else self._current.entry.id
         for entry in listing.segments:
             if entry.id != reading and self._ledger.releasable(entry, listing, acknowledged):
@@ -329,7 +341,7 @@ class Follower:
             unread += max(0, size - self._current.file.offset)
         self._status = CaptureStatus(
             segment=reading,
-            position=self._builder.position,
+            position=self._sender.position,
             acknowledged=self._status.acknowledged,
             segments_waiting=len(waiting),
             bytes_unread=unread,

@@ -17,43 +17,51 @@ from casscade.core.position import Position
 class OpenSegment:
     """A segment kept open. `frozen` is set for a late one: its chunks carry this position and do not move it.
 
-    `damaged` is set by the follower once damage in the segment was reported. Raises FileNotFoundError when the
-    segment is gone and RetryableError when it can't be read.
+    `damaged` is set by the follower once damage in the segment was reported, `mutations_read` counts what came of it.
+    Raises FileNotFoundError when the segment is gone and RetryableError when it can't be read.
     """
 
     def __init__(self, entry: SegmentEntry, after: int, frozen: Position | None) -> None:
         self.entry = entry
         self.frozen = frozen
         self.damaged = False
+        self.mutations_read = 0
         self._index: CdcIndex | None = None
         try:
             self.file = SegmentFile(entry.path, after)
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise _unreadable(entry, error) from error
+            raise unreadable(entry, error) from error
 
-    def poll(self, index: CdcIndex | None, durable: bool) -> list[Section]:
-        """`SegmentFile.poll`, with the system's errors as ours."""
+    def poll(self, index: CdcIndex | None, *, eager: bool) -> list[Section]:
+        """`SegmentFile.poll`, with the system's errors as ours. A live segment of 3.11 has only its markers."""
         try:
-            return self.file.poll(index, durable=durable)
+            return self.file.poll(index, durable=self.entry.version > MOVED_SEGMENT_VERSION, eager=eager)
         except OSError as error:
-            raise _unreadable(self.entry, error) from error
+            raise unreadable(self.entry, error) from error
 
     def read_index(self, listing: Listing) -> CdcIndex | None:
-        """The newest index seen; `FINISHED` when the file can't grow any more, whatever its index says."""
+        """The newest index seen; `FINISHED` when the file can't grow any more, whatever its index says.
+
+        A live segment of 3.11 is finished when it was moved, and when it went: it is closed before either. Its open
+        file is the same one all the while.
+        """
         entry = self.entry
+        now = next((other for other in listing.segments if other.id == entry.id), None)
         if entry.version <= MOVED_SEGMENT_VERSION:
-            return FINISHED
+            if now is not None:
+                self.entry = now
+            return None if now is not None and now.live else FINISHED
         self._index = read_index(entry.index_path) or self._index
         if self._index is not None and self._index.completed:
             return self._index
-        now = next((other for other in listing.segments if other.id == entry.id), None)
         final = listing.newest_indexed > entry.id if now is None else let_go(now, listing)
         return FINISHED if final else self._index
 
 
-def _unreadable(entry: SegmentEntry, error: OSError) -> RetryableError:
+def unreadable(entry: SegmentEntry, error: OSError) -> RetryableError:
+    """The error for a segment that the system does not let us read."""
     return RetryableError(
         "capture_read",
         f"a segment can't be read: {error.strerror or type(error).__name__}",

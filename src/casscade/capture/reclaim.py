@@ -26,11 +26,13 @@ class Ledger:
 
     Cassandra 4.0 and later link segments in the order of their ids, so that one below `next` is behind us: read
     before this start, or brought back by a replay after a crash of the node. Cassandra 3.11 moves a segment when its
-    last table was flushed, in any order: one that appears below `next` was never seen.
+    last table was flushed, in any order: one that appears below `next` was never seen, or only as far as `left` tells
+    (segment to offset), when it was followed in the commit log directory.
     """
 
-    def __init__(self, start: Position) -> None:
+    def __init__(self, start: Position, left: dict[int, int] | None = None) -> None:
         self.next: int = start.segment
+        self._left: dict[int, int] = {} if left is None else left
         self._finished: dict[int, int] = {}
         self._passed: dict[int, None] = {}
         self._late: dict[int, Position] = {}
@@ -45,6 +47,15 @@ class Ledger:
         """`segment`, below `next`, was handed over in chunks that all end at `position`."""
         self._late[segment] = position
         self._passed.pop(segment, None)
+
+    def leave(self, segment: int, offset: int) -> None:
+        """`segment` was handed over up to `offset` and nothing more is expected in it; it is looked at once more."""
+        self._left[segment] = offset
+        self.next = max(self.next, segment + 1)
+
+    def left_at(self, segment: int) -> int:
+        """How far `segment` was read before it was left; 0 when it was not."""
+        return self._left.get(segment, 0)
 
     def may_pass(self, entry: SegmentEntry, listing: Listing, now_s: float) -> bool:
         """Whether the segment, which has no index, need not be waited for before those behind it are read."""
@@ -70,7 +81,7 @@ class Ledger:
         if entry.id >= self.next or entry.id in self._late or entry.id in self._finished:
             return False
         if entry.version <= MOVED_SEGMENT_VERSION:
-            return True
+            return not entry.live
         return entry.indexed and entry.id in self._passed
 
     def is_read(self, segment: int) -> bool:
@@ -78,7 +89,9 @@ class Ledger:
         return segment < self.next
 
     def releasable(self, entry: SegmentEntry, listing: Listing, acknowledged: Position) -> bool:
-        """Whether the files of the segment may be deleted now."""
+        """Whether the files of the segment may be deleted now; never those in the commit log directory."""
+        if entry.live:
+            return False
         end = self._finished.get(entry.id)
         if end is not None:
             return acknowledged >= Position(entry.id, end)
@@ -99,6 +112,7 @@ class Ledger:
         """The files of `segment` are gone."""
         self._finished.pop(segment, None)
         self._late.pop(segment, None)
+        self._left.pop(segment, None)
 
 
 def let_go(entry: SegmentEntry, listing: Listing) -> bool:

@@ -15,7 +15,14 @@ from typing import Final
 
 from casscade.commitlog import framing
 from casscade.commitlog.compression import decompress_section, is_plausible
-from casscade.commitlog.framing import COMPRESSED_HEAD_SIZE, MARKER_SIZE, Anomaly, read_frames, read_marker, read_unsynced
+from casscade.commitlog.framing import (
+    COMPRESSED_HEAD_SIZE,
+    MARKER_SIZE,
+    Anomaly,
+    read_frames,
+    read_marker,
+    read_unsynced,
+)
 from casscade.commitlog.segment import HEADER_BYTES_MAX, CdcIndex, SegmentHeader, parse_header, parse_segment_name
 from casscade.core.errors import CorruptionError
 
@@ -288,6 +295,26 @@ class SegmentFile:
         """Nothing behind this place can be found."""
         self.anomalies.append(Anomaly(segment, self._logical, -1, reason))
         self.finished = True
+
+
+def has_section(path: Path) -> bool:
+    """Whether the segment at `path` has a first section; False also when it is gone. Raises OSError otherwise."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        head = os.pread(descriptor, HEADER_BYTES_MAX, 0)
+        header = parse_header(head, path.name)
+        if header is None:
+            return False
+        mark = os.pread(descriptor, MARKER_SIZE, header.length)
+        length = os.fstat(descriptor).st_size
+        return read_marker(mark, header.id, header.length, length, bool(header.compression))[0] == framing.SECTION
+    except CorruptionError:
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def read_segment(
