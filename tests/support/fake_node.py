@@ -46,18 +46,35 @@ class FakeSegment:
         low, high = segment_id & 0xFFFFFFFF, segment_id >> 32
         checksum = zlib.crc32(struct.pack(">iIIi", node.version, low, high, len(text)) + text)
         header = struct.pack(">iqH", node.version, segment_id, len(text)) + text + struct.pack(">I", checksum)
-        self._marker = self.logical = len(header)
+        self._first = self._marker = self.logical = len(header)
         self.own.write_bytes(header if node.compressed else header.ljust(SEGMENT_SIZE, b"\0"))
-        os.link(self.own, self.path)
+        self._unsynced = b""
+        if node.version > 6:
+            os.link(self.own, self.path)
+
+    def append(self, *mutations: bytes) -> list[int]:
+        """Write frames that no marker closes yet; returns the logical offsets of their ends."""
+        ends = []
+        for mutation in mutations:
+            self._unsynced += frame(mutation)
+            ends.append(self.logical + 8 + len(self._unsynced))
+        if not self.node.compressed:
+            with self.own.open("r+b") as file:
+                file.seek(self._marker + 8)
+                file.write(self._unsynced)
+        return ends
 
     def write(self, *mutations: bytes) -> list[int]:
-        """Write one section; returns the logical offsets of the frames' ends. The index does not move."""
-        payload = b"".join(frame(mutation) for mutation in mutations)
+        """Write one section with what was appended and `mutations`; returns the logical offsets of the frames' ends.
+        The index does not move.
+        """
+        payload = self._unsynced + b"".join(frame(mutation) for mutation in mutations)
         ends = []
-        end = self.logical + 8
+        end = self.logical + 8 + len(self._unsynced)
         for mutation in mutations:
             end += len(mutation) + 12
             ends.append(end)
+        self._unsynced = b""
         body = payload
         if self.node.compressed:
             body = struct.pack(">i", len(payload)) + bytes(cramjam.lz4.compress_block(payload))
@@ -75,16 +92,27 @@ class FakeSegment:
         """Write the index of an open segment."""
         self.index.write_text(str(self.logical))
 
+    @property
+    def empty(self) -> bool:
+        """Whether no section was written yet."""
+        return self._marker == self._first
+
+    def move(self) -> None:
+        """3.11: all tables were flushed, and the segment holds CDC data."""
+        self.own.rename(self.path)
+
     def complete(self) -> None:
         """Close the segment: an empty section, and an index that says so."""
         self.write()
+        if self.node.version <= 6:
+            return
         self.index.write_text(f"{self.logical}\nCOMPLETED")
 
     def discard(self) -> None:
         """What happens after all tables were flushed: Cassandra's own link goes, cdc_raw's too without CDC data."""
         self.own.unlink()
         if not self.index.exists():
-            self.path.unlink()
+            self.path.unlink(missing_ok=True)
 
     def damage(self, offset: int) -> None:
         """Flip a bit at the file offset."""

@@ -252,7 +252,7 @@ def test_whole_files_of_3_11_need_no_index(tmp_path: Path) -> None:
     for number in (1, 2):
         segment = node.segment(number)
         segment.write(make_mutation(number))
-        segment.own.unlink()
+        segment.move()
     capture.steps()
     assert capture.numbers == [1, 2]
     assert [chunk.version for chunk in capture.outlet.chunks] == [6, 6]
@@ -267,7 +267,7 @@ def test_a_segment_of_3_11_that_was_flushed_late_is_not_lost(tmp_path: Path) -> 
     for number in (5, 3, 7):
         segment = node.segment(number)
         segment.write(make_mutation(number))
-        segment.own.unlink()
+        segment.move()
         capture.steps()
         capture.outlet.acknowledge()
     capture.steps()
