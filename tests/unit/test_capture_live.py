@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from casscade.capture import directory
 from casscade.capture.directory import check_directories, list_directory
 from casscade.capture.live import STATE_NAME
 from casscade.core.errors import ConfigurationError
@@ -284,3 +286,36 @@ def test_eager_passes_a_segment_without_cdc_data_once_the_next_has_a_section(tmp
     capture.steps()
     assert capture.numbers == [2]
     assert capture.follower.counters.skipped["segment_without_cdc_data"] == 1
+
+
+@pytest.mark.parametrize("looks", range(5))
+def test_a_move_between_two_looks_is_neither_missed_nor_read_twice(
+    node: FakeNode, looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = node.segment(10), node.segment(11)
+    first.write(make_mutation(1))
+    capture = Capture(node, commitlog=True)
+    capture.steps()
+    first.write(make_mutation(2))
+    first.complete()
+    second.write(make_mutation(3))
+    scan = directory._scan
+    count = 0
+
+    def scanned(*arguments: Any, **options: Any) -> None:
+        nonlocal count
+        if count == looks:
+            first.move()
+        count += 1
+        scan(*arguments, **options)
+        if count == looks:
+            first.move()
+            count += 1
+
+    monkeypatch.setattr(directory, "_scan", scanned)
+    for _ in range(4):
+        capture.now += 0.3
+        capture.steps()
+    assert capture.numbers == [1, 2, 3]
+    assert capture.anomalies == []
+    assert not first.own.exists()
