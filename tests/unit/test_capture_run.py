@@ -54,6 +54,31 @@ def test_a_live_log_flows_through_a_small_queue(tmp_path: Path) -> None:
     assert follower.counters.segments_deleted == 4
 
 
+class Waits(threading.Event):
+    """Tells how long was waited, and sets itself after some waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for no time at all."""
+        self.waits.append(timeout or 0.0)
+        if len(self.waits) == 40:
+            self.set()
+        return self.is_set()
+
+
+@pytest.mark.parametrize(("poll_s", "first", "last"), [(0.1, 0.03, 0.1), (2.0, 0.03, 2.0), (0.005, 0.005, 0.005)])
+def test_pauses_grow_to_the_configured_one(tmp_path: Path, poll_s: float, first: float, last: float) -> None:
+    node = FakeNode(tmp_path)
+    stop = Waits()
+    Follower("host", node.raw, node.state, set, DirectTransport(10), START, stop, poll_s=poll_s).run()
+    assert stop.waits[0] == pytest.approx(first)
+    assert stop.waits[-1] == pytest.approx(last)
+    assert stop.waits == sorted(stop.waits)
+
+
 def test_stop_ends_a_follower_that_waits_for_room(tmp_path: Path) -> None:
     node = FakeNode(tmp_path)
     segment = node.segment(1)

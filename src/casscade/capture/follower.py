@@ -23,7 +23,7 @@ from casscade.capture.directory import (
     lock_directory,
 )
 from casscade.capture.live import LeftSegments, Switch
-from casscade.capture.opened import OpenSegment
+from casscade.capture.opened import OpenSegment, unread_of
 from casscade.capture.reclaim import Ledger, delete_segment, read_index
 from casscade.capture.reports import Reporter
 from casscade.capture.sender import Outlet, Sender
@@ -252,7 +252,7 @@ class Follower:
             if not current.file.more:
                 break
         if current.file.finished:
-            return self._finish(current)
+            return self._finish(current, listing)
         return left and self._leave(current, listing)
 
     def _is_left(self, entry: SegmentEntry, listing: Listing) -> bool:
@@ -294,7 +294,7 @@ class Follower:
             counters.skip(NOT_REPLICATED, skipped)
         return True
 
-    def _finish(self, current: OpenSegment) -> bool:
+    def _finish(self, current: OpenSegment, listing: Listing) -> bool:
         entry = current.entry
         current.file.close()
         if current is self._current:
@@ -307,6 +307,8 @@ class Follower:
             if entry.live:
                 # It went without coming to cdc_raw.
                 self._ledger.forget(entry.id)
+            elif self._commitlog is not None and entry.version <= MOVED_SEGMENT_VERSION:
+                self._left.add(entry.id, self._sender.position.offset, listing)
         elif current.mutations_read == 0:
             self._ledger.finish(entry.id, end.offset)
         else:
@@ -332,18 +334,12 @@ class Follower:
                     path.unlink(missing_ok=True)
 
     def _look(self, listing: Listing, advanced: bool) -> None:
-        reading = 0 if self._current is None else self._current.entry.id
-        waiting = [entry for entry in listing.segments if entry.indexed and not self._ledger.is_read(entry.id)]
-        waiting = [entry for entry in waiting if entry.id != reading]
-        unread = sum(entry.size for entry in waiting)
-        if self._current is not None:
-            size = next((entry.size for entry in listing.segments if entry.id == reading), 0)
-            unread += max(0, size - self._current.file.offset)
+        reading, waiting, unread = unread_of(listing, self._ledger, self._current)
         self._status = CaptureStatus(
             segment=reading,
             position=self._sender.position,
             acknowledged=self._status.acknowledged,
-            segments_waiting=len(waiting),
+            segments_waiting=waiting,
             bytes_unread=unread,
             caught_up=not advanced and not waiting and not self._stopped(),
         )

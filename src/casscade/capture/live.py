@@ -54,7 +54,7 @@ def _has_section(entry: SegmentEntry) -> bool:
 
 
 class LeftSegments:
-    """How far each segment was read that was left before the node was done with it; kept in the state directory.
+    """How far each segment was read that is still there, the node's or in `cdc_raw`; kept in the state directory.
 
     A record that is lost costs only duplicates: the segment is read again as a whole when it comes to `cdc_raw`.
     """

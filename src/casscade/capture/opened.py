@@ -7,7 +7,7 @@ Cassandra says so or can't write to it any more.
 from __future__ import annotations
 
 from casscade.capture.directory import MOVED_SEGMENT_VERSION, Listing, SegmentEntry
-from casscade.capture.reclaim import let_go, read_index
+from casscade.capture.reclaim import Ledger, let_go, read_index
 from casscade.commitlog.reader import FINISHED, Section, SegmentFile
 from casscade.commitlog.segment import CdcIndex
 from casscade.core.errors import RetryableError
@@ -69,3 +69,20 @@ def unreadable(entry: SegmentEntry, error: OSError) -> RetryableError:
         now="capture starts again from its last position",
         hint="check the node's disk and the rights of the user that runs casscade",
     )
+
+
+def unread_of(listing: Listing, ledger: Ledger, current: OpenSegment | None) -> tuple[int, int, int]:
+    """The segment that is read (0: none), how many with CDC data wait behind it, and bytes of both not read yet."""
+    reading = 0 if current is None else current.entry.id
+    waiting = [
+        entry.size
+        for entry in listing.segments
+        if (entry.indexed or (entry.version <= MOVED_SEGMENT_VERSION and not entry.live))
+        and entry.id != reading
+        and not ledger.is_read(entry.id)
+    ]
+    unread = sum(waiting)
+    if current is not None:
+        size = next((entry.size for entry in listing.segments if entry.id == reading), 0)
+        unread += max(0, size - current.file.offset)
+    return reading, len(waiting), unread

@@ -71,14 +71,33 @@ class CaptureSection(Section):
     state_directory: FilePath = Field(
         description="Directory of the agent's own files (lock, position), outside cdc_directory"
     )
+    commitlog_directory: FilePath | None = Field(
+        default=None,
+        description="Commit log directory of a node of Cassandra 3.11 (`commitlog_directory`), to read segments while "
+        "they are written; only read, never changed. Without effect on later releases, whose cdc_raw is live",
+    )
+    mode: Literal["synced", "eager"] = Field(
+        default="synced",
+        description="`synced`: only what Cassandra has synced; `eager`: also mutations of uncompressed segments that "
+        "are complete but not synced yet (see docs/latency.md)",
+    )
     poll_ms: WholeNumber = Field(
-        default=100, ge=1, le=10_000, description="Pause between two looks at cdc_directory, in milliseconds"
+        default=100,
+        ge=1,
+        le=10_000,
+        description="Longest pause between two looks at the directories, in milliseconds; while data flows they are "
+        "looked at every 20 ms at the latest, or as often as this says if that is more often",
     )
 
     @model_validator(mode="after")
     def _apart(self) -> CaptureSection:
         if self.state_directory.is_relative_to(self.cdc_directory):
             refuse("state_directory must not lie in cdc_directory", "Cassandra counts all files in cdc_raw")
+        if self.commitlog_directory is not None:
+            if self.commitlog_directory == self.cdc_directory:
+                refuse("commitlog_directory and cdc_directory are the same", "give the two of cassandra.yaml")
+            if self.state_directory.is_relative_to(self.commitlog_directory):
+                refuse("state_directory must not lie in commitlog_directory", "give it a directory of its own")
         return self
 
 

@@ -94,7 +94,8 @@ class Pipeline:
         """Run until `stop`. Raises the CasscadeError that ended it otherwise."""
         self._monitor.health.set("postgres", State.STARTING)
         self._monitor.health.set("cassandra", State.STARTING)
-        check_directories(self._config.capture.cdc_directory, self._config.capture.state_directory)
+        capture = self._config.capture
+        check_directories(capture.cdc_directory, capture.state_directory, capture.commitlog_directory)
         self._database.open()
         cluster, session = connect(cassandra_settings(self._config))
         try:
@@ -166,6 +167,9 @@ class Pipeline:
             stop,
             unwanted=catalog.unwanted,
             on_anomaly=monitor.anomaly,
+            eager=config.capture.mode == "eager",
+            commitlog_directory=config.capture.commitlog_directory,
+            poll_s=config.capture.poll_ms / 1000,
         )
         monitor.watch(follower, transport, batcher)
         reader = None

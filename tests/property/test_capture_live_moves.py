@@ -181,12 +181,14 @@ def watched(model: Model) -> Iterator[None]:
 
 
 @pytest.mark.requirement("FR-042")
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     compressed=st.booleans(),
     eager=st.booleans(),
     slow=st.booleans(),
-    actions=st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 4), st.integers(0, 6)), min_size=20, max_size=60),
+    actions=st.lists(
+        st.tuples(st.sampled_from(ACTIONS), st.integers(0, 4), st.integers(0, 6)), min_size=15, max_size=50
+    ),
 )
 def test_nothing_is_lost_or_reordered(
     compressed: bool, eager: bool, slow: bool, actions: list[tuple[str, int, int]]
