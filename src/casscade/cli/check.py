@@ -19,6 +19,7 @@ from casscade.core.errors import ConfigurationError
 from casscade.load.control import ControlStore
 from casscade.pipeline.catalog import Catalog
 from casscade.pipeline.database import Database
+from casscade.pipeline.local_node import require_local
 from casscade.pipeline.pipeline import cassandra_settings
 from casscade.schema.connect import connect, read_node, require_cdc_enabled
 from casscade.schema.mapping import Target
@@ -80,7 +81,8 @@ def check(config_file: Path) -> None:
         _passed("postgres", f"version {version // 10000}.{version % 10000} answers")
         node = read_node(session, str(config.cassandra.contact_points[0]))
         require_cdc_enabled(node)
-        _passed("cassandra", f"version {node.release_version} answers, CDC is on")
+        require_local(node, config.capture.cdc_directory)
+        _passed("cassandra", f"version {node.release_version} answers, CDC is on; source {node.host_id}")
         catalog, targets = resolve_targets(config, database, session)
         with database.transaction() as connection:
             statements = catalog.plan(connection)

@@ -84,13 +84,18 @@ class CassandraCluster:
         for node in self.nodes:
             node.remove()
 
-    def connect(self) -> Any:
-        """A cluster of the Cassandra driver over all nodes; the caller shuts it down."""
+    def connect(self, consistency: int | None = None) -> Any:
+        """A cluster of the Cassandra driver over all nodes; the caller shuts it down.
+
+        `consistency` is the driver's number; None is its default, LOCAL_ONE.
+        """
+        from cassandra import ConsistencyLevel
         from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
         from cassandra.policies import DCAwareRoundRobinPolicy, TokenAwarePolicy
 
         policy = TokenAwarePolicy(DCAwareRoundRobinPolicy(local_dc="datacenter1"), shuffle_replicas=True)
         profile = ExecutionProfile(load_balancing_policy=policy, request_timeout=30.0)
+        profile.consistency_level = ConsistencyLevel.LOCAL_ONE if consistency is None else consistency
         first = self.nodes[0]
         return Cluster(
             self.addresses,

@@ -31,9 +31,10 @@ from casscade.observability.health import State
 from casscade.observability.logs import get_logger
 from casscade.pipeline.catalog import SCHEMA_CHANGED, Catalog
 from casscade.pipeline.database import Database
+from casscade.pipeline.local_node import require_local, require_same_source
 from casscade.pipeline.monitor import Monitor
 from casscade.pipeline.snapshots import SnapshotReader, Snapshots
-from casscade.schema.connect import CassandraSettings, connect, read_node, require_cdc_enabled
+from casscade.schema.connect import CassandraSettings, NodeSession, connect, read_node, require_cdc_enabled
 from casscade.snapshot.store import owner_of
 from casscade.transport.direct import DirectTransport
 
@@ -129,10 +130,13 @@ class Pipeline:
 
     def _build(self, cluster: Any, session: Any) -> Parts:
         config, monitor = self._config, self._monitor
-        node = read_node(session, str(config.cassandra.contact_points[0]))
+        address = str(config.cassandra.contact_points[0])
+        node = read_node(session, address)
         require_cdc_enabled(node)
+        require_local(node, config.capture.cdc_directory)
+        require_same_source(config.capture.state_directory, node.host_id)
         source = str(node.host_id)
-        catalog = Catalog(config, session, self._control)
+        catalog = Catalog(config, NodeSession(session, address), self._control)
         # Who can't have the directory must not fence the one who has it.
         with lock_directory(config.capture.cdc_directory), self._database.transaction() as connection:
             self._control.migrate(connection)

@@ -41,7 +41,7 @@ class CassandraSettings:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What a node says of itself; `cdc_enabled` is None before 4.0, which does not tell."""
+    """What a node says of itself; before 4.0 it does not tell `cdc_enabled` (None) and `cdc_directory` (empty)."""
 
     host_id: uuid.UUID
     address: str
@@ -49,6 +49,7 @@ class Node:
     release_version: str
     partitioner: str
     cdc_enabled: bool | None
+    cdc_directory: str = ""
 
 
 def connect(settings: CassandraSettings) -> tuple[Cluster, Session]:
@@ -143,11 +144,32 @@ def read_node(session: Session, address: str = "") -> Node:
         ).one()
         version = str(row[3])
         enabled: bool | None = None
+        directory = ""
         if int(version.split(".", 1)[0]) >= _FIRST_CDC_SETTING:
-            query = "SELECT value FROM system_views.settings WHERE name = 'cdc_enabled'"
-            setting = session.execute(query, host=host).one()
+            query = "SELECT value FROM system_views.settings WHERE name = '{}'"
+            setting = session.execute(query.format("cdc_enabled"), host=host).one()
             enabled = setting is not None and setting[0] == "true"
-    return Node(row[0], str(row[1]), str(row[2]), version, str(row[4]), enabled)
+            setting = session.execute(query.format("cdc_raw_directory"), host=host).one()
+            directory = setting[0] or "" if setting is not None else ""
+    return Node(row[0], str(row[1]), str(row[2]), version, str(row[4]), enabled, directory)
+
+
+class NodeSession:
+    """Asks one node, and whichever answers while that one is away.
+
+    The node whose commit log is read knows every table and column that stands in it; another may hear of them later.
+    """
+
+    def __init__(self, session: Any, address: str) -> None:
+        self._session = session
+        self._address = address
+
+    def execute(self, query: str) -> Any:
+        """The result of a query without parameters; raises the driver's exceptions."""
+        try:
+            return self._session.execute(query, host=_host(self._session, self._address))
+        except (NoHostAvailable, ConfigurationError):
+            return self._session.execute(query)
 
 
 def _host(session: Session, address: str) -> Any:
