@@ -29,7 +29,7 @@ from casscade.devstack.cassandra_files import CassandraSettings
 from casscade.devstack.places import free_port
 from casscade.devstack.postgres import PostgresServer
 from casscade.schema.connect import silence_driver
-from casscade.testing.tables import ALL
+from casscade.testing.samples import ALL
 from tests.support.differential import CdcReader, Differential, Outcome, connection_to
 
 # Seeds that share a keyspace, one after the other: the later ones meet what the earlier ones left.

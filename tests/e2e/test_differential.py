@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from casscade.devstack.cassandra import CassandraNode
-from casscade.testing.tables import ALL, COLLECTIONS, STATICS
+from casscade.testing.samples import ALL, COLLECTIONS, STATICS
 from tests.support.differential import CdcReader, Differential, connection_to
 
 pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("cdc")]

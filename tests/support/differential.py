@@ -243,6 +243,7 @@ def options_for(seed: int, *, short_ttl: bool = False) -> Options:
     timestamps = rng.choice([(1, 2), (1, 5), (1, 5), (1, 30), None])
     return Options(
         timestamps=timestamps,
+        odd_times=rng.choice((0.0, 0.0, 0.0, 0.02)),
         partitions=rng.choice((1, 3, 10)),
         clusterings=rng.choice((2, 3, 6)),
         ttl=rng.choice((0.0, 0.1, 0.4)),

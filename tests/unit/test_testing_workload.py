@@ -10,7 +10,8 @@ import pytest
 from cassandra.query import UNSET_VALUE
 
 from casscade.cql.types import SIMPLE_TYPES, CqlType, parse_type
-from casscade.testing.tables import ALL, COLLECTIONS, KEYS_ONLY, ORDERED, PLAIN, STATICS, Role, SampleTable, create_all
+from casscade.testing.samples import ALL, COLLECTIONS, KEYS_ONLY, ORDERED, PLAIN, STATICS
+from casscade.testing.tables import Role, SampleTable, create_all
 from casscade.testing.values import random_key, random_value
 from casscade.testing.workload import Operation, Options, Statement, Workload
 

@@ -18,6 +18,8 @@ from casscade.verify.read_cassandra import RawProtocol
 UNDER_WAY_MAX: Final = 64
 """Operations sent and not answered yet: keeps one node busy without timeouts."""
 
+_BATCH_TYPES: Final = {"LOGGED": BatchType.LOGGED, "UNLOGGED": BatchType.UNLOGGED, "COUNTER": BatchType.COUNTER}
+
 
 class Runner:
     """Executes operations over a session of its own on the cluster of `session`; `flush` waits for all of them.
@@ -76,7 +78,7 @@ class Runner:
     def _request(self, operation: Operation) -> Any:
         if not operation.batch:
             return self._bound(operation.statements[0])
-        batch = BatchStatement(BatchType.LOGGED if operation.batch == "LOGGED" else BatchType.UNLOGGED)
+        batch = BatchStatement(_BATCH_TYPES[operation.batch])
         for statement in operation.statements:
             batch.add(self._bound(statement))
         return batch

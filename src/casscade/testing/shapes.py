@@ -7,35 +7,16 @@ index beyond the end of a list) changes nothing.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from cassandra.query import UNSET_VALUE
 
-from casscade.cql.types import CqlType
+from casscade.cql.types import CqlType, quote_name
 from casscade.testing.tables import Role, SampleColumn, SampleTable
 from casscade.testing.values import random_element, random_value
-
-
-class Source(Protocol):
-    """Where the values of one statement come from (see `casscade.testing.workload.Draw`)."""
-
-    rng: random.Random
-
-    def partition(self, position: int, *, other: bool = False) -> Any: ...
-
-    def clustering(self, position: int) -> Any: ...
-
-    def timestamp(self, newest: float = 1.0) -> Any: ...
-
-    def ttl(self) -> Any: ...
-
-
-Value = Callable[[Source], Any]
-# A piece of CQL and the values of its `?`.
-Part = tuple[str, list[Value]]
+from casscade.testing.where import Part, Source, Value, Where
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +32,8 @@ _CHANCE_UNSET: Final = 0.08
 # With few write times a deletion at the newest ends everything it covers: rare, so that something is left to compare.
 _NEWEST_NARROW: Final = 0.4
 _NEWEST_BROAD: Final = 0.05
-_LOWER: Final = (">", ">=")
-_UPPER: Final = ("<", "<=")
+_OPERATORS: Final = ("=", "=", "!=", "<", ">=")
+_CHANCE_EXISTS: Final = 0.3
 
 
 def _random(type_: CqlType, source: Source) -> Any:
@@ -69,6 +50,15 @@ def _maybe(type_: CqlType, source: Source) -> Any:
     if chance < _CHANCE_NULL:
         return None
     return UNSET_VALUE if chance < _CHANCE_NULL + _CHANCE_UNSET else random_value(source.rng, type_)
+
+
+def _known(type_: CqlType, source: Source) -> Any:
+    """A value that a condition may name: never unset."""
+    return None if source.rng.random() < _CHANCE_NULL else random_value(source.rng, type_)
+
+
+def _step(source: Source) -> int:
+    return source.rng.choice((1, 1, 2, 1000, -3, 1 << 40))
 
 
 def _timestamp(source: Source) -> Any:
@@ -93,13 +83,16 @@ class ShapeMaker:
     def __init__(self, rng: random.Random, keyspace: str, table: SampleTable) -> None:
         self._rng = rng
         self._table = table
-        self._name = f"{keyspace}.{table.name}"
+        self._where = Where(rng, table)
+        self._name = f"{keyspace}.{table.cql}"
         self._regulars = list(table.of(Role.REGULAR))
         self._statics = list(table.of(Role.STATIC))
         self._clustering = list(table.of(Role.CLUSTERING))
 
     def weights(self, deletions: float, *, conditional: bool) -> dict[str, float]:
         """The kinds that the table allows and how often each comes."""
+        if self._table.counter:
+            return self._counter_weights(deletions)
         if conditional:
             weights = {"insert_if": 3.0, "delete_if": 1.0}
             return weights | ({"update_if": 3.0} if self._regulars else {})
@@ -114,6 +107,14 @@ class ShapeMaker:
             weights |= {"delete_prefix": 3 * deletions, "delete_slice": 4 * deletions}
         return weights
 
+    def _counter_weights(self, deletions: float) -> dict[str, float]:
+        weights = {"count": 40.0, "delete_row": 2 * deletions, "delete_columns": 2 * deletions}
+        if self._statics:
+            weights |= {"count_static": 10.0, "delete_static": deletions}
+        if self._clustering:
+            weights |= {"delete_partition": 0.3 * deletions, "delete_range": 2 * deletions}
+        return weights
+
     def make(self, kind: str) -> Shape:
         """A new shape of that kind."""
         match kind:
@@ -121,24 +122,26 @@ class ShapeMaker:
                 return self._insert(kind)
             case "update" | "update_if" | "update_static":
                 return self._update(kind)
+            case "count" | "count_static":
+                return self._count(kind)
             case "delete_columns":
                 targets = [self._delete_target(column) for column in self._some(self._regulars)]
-                return self._delete(targets, self._row_key())
+                return self._delete(targets, self._where.row_key())
             case "delete_static":
                 targets = [self._delete_target(column) for column in self._some(self._statics)]
-                return self._delete(targets, self._partition_key())
+                return self._delete(targets, self._where.partition_key())
             case "delete_row" | "delete_if":
-                return self._delete([], self._row_key(), conditional=kind == "delete_if")
+                return self._delete([], self._where.row_key(), conditional=kind == "delete_if")
             case "delete_partition":
-                return self._delete([], self._partition_key())
+                return self._delete([], self._where.partition_key())
             case "delete_in":
-                return self._delete([], self._key_in())
+                return self._delete([], self._where.key_in())
             case "delete_prefix":
-                return self._delete([], self._prefix(self._rng.randint(1, len(self._clustering) - 1)))
+                return self._delete([], self._where.prefix(self._rng.randint(1, len(self._clustering) - 1)))
             case "delete_slice":
-                return self._delete([], [*self._partition_key(), *self._slice()])
+                return self._delete([], [*self._where.partition_key(), *self._where.slice()])
             case _:
-                return self._delete([], self._range())
+                return self._delete([], self._where.range())
 
     def _some(self, columns: list[SampleColumn]) -> list[SampleColumn]:
         count = min(len(columns), self._rng.choice((1, 1, 2, 3)))
@@ -150,8 +153,9 @@ class ShapeMaker:
             columns = columns + self._statics
         if self._rng.random() < 0.5 and columns:
             columns = self._rng.sample(columns, self._rng.randint(kind == "insert_static", len(columns)))
-        keys = self._partition_key() if kind == "insert_static" else self._row_key()
-        names = [text.split(" ")[0] for text, _ in keys] + [column.name for column in columns]
+        keys = self._where.partition_key() if kind == "insert_static" else self._where.row_key()
+        key = self._table.of(Role.PARTITION) if kind == "insert_static" else self._table.key
+        names = [column.cql for column in (*key, *columns)]
         values = [value for _, key_values in keys for value in key_values]
         values += [partial(_maybe, column.type) for column in columns]
         marks = ", ".join("?" * len(names))
@@ -163,31 +167,52 @@ class ShapeMaker:
     def _update(self, kind: str) -> Shape:
         columns = self._some(self._statics if kind == "update_static" else self._regulars)
         parts = [self._assignment(column) for column in columns]
-        keys = self._partition_key() if kind == "update_static" else self._row_key()
+        keys = self._where.partition_key() if kind == "update_static" else self._where.row_key()
         conditional = kind == "update_if"
         using = "TTL ?" if conditional else "TTL ? AND TIMESTAMP ?"
         head: list[Value] = [_ttl] if conditional else [_ttl, _timestamp]
         assignments = ", ".join(text for text, _ in parts)
         where = " AND ".join(text for text, _ in keys)
         cql = f"UPDATE {self._name} USING {using} SET {assignments} WHERE {where}"  # noqa: S608
-        values = [value for _, part in [*parts, *keys] for value in part]
-        return Shape(f"{cql} IF EXISTS" if conditional else cql, (*head, *values))
+        parts += keys
+        if conditional:
+            parts.append(self._condition())
+            cql += parts[-1][0]
+        return Shape(cql, (*head, *(value for _, part in parts for value in part)))
+
+    def _count(self, kind: str) -> Shape:
+        columns = self._some(self._statics if kind == "count_static" else self._regulars)
+        keys = self._where.partition_key() if kind == "count_static" else self._where.row_key()
+        assignments = ", ".join(f"{column.cql} = {column.cql} {self._rng.choice('+-')} ?" for column in columns)
+        where = " AND ".join(text for text, _ in keys)
+        values: list[Value] = [_step] * len(columns)
+        cql = f"UPDATE {self._name} SET {assignments} WHERE {where}"  # noqa: S608
+        return Shape(cql, (*values, *(value for _, part in keys for value in part)))
+
+    def _condition(self) -> Part:
+        """What a conditional statement asks for: that the row exists, or a value of a column of one cell."""
+        columns = [column for column in (*self._regulars, *self._statics) if not column.type.multi_cell]
+        if not columns or self._rng.random() < _CHANCE_EXISTS:
+            return " IF EXISTS", []
+        column = self._rng.choice(columns)
+        value: Value = partial(_known, column.type)
+        return f" IF {column.cql} {self._rng.choice(_OPERATORS)} ?", [value]
 
     def _delete(self, targets: list[Part], where: list[Part], *, conditional: bool = False) -> Shape:
         columns = ", ".join(text for text, _ in targets)
-        using = "" if conditional else "USING TIMESTAMP ? "
-        tail = " IF EXISTS" if conditional else ""
+        timed = not conditional and not self._table.counter
+        tail, asked = self._condition() if conditional else ("", [])
         text = " AND ".join(part for part, _ in where)
-        cql = f"DELETE {columns} FROM {self._name} {using}WHERE {text}{tail}"
+        cql = f"DELETE {columns} FROM {self._name} {'USING TIMESTAMP ? ' if timed else ''}WHERE {text}{tail}"
         values = [value for _, part in targets for value in part]
-        keys = sum(len(part) for _, part in self._row_key())
+        keys = sum(len(part) for _, part in self._where.row_key())
         whole = sum(len(part) for text, part in where if " = " in text) == keys
         timestamp = partial(_deletion_timestamp, _NEWEST_NARROW if whole else _NEWEST_BROAD)
-        values += [] if conditional else [timestamp]
-        return Shape(cql, (*values, *(value for _, part in where for value in part)))
+        values += [timestamp] if timed else []
+        return Shape(cql, (*values, *(value for _, part in where for value in part), *asked))
 
     def _assignment(self, column: SampleColumn) -> Part:
-        name, type_ = column.name, column.type
+        name, type_ = column.cql, column.type
         if not type_.multi_cell or self._rng.random() < 0.25:
             return f"{name} = ?", [partial(_maybe, type_)]
         whole: Value = partial(_random, type_)
@@ -213,77 +238,16 @@ class ShapeMaker:
                 return self._rng.choice(lists)
             case _:
                 field = self._rng.randrange(len(type_.args))
-                return f"{name}.{type_.field_names[field]} = ?", [partial(_maybe, type_.args[field])]
+                return f"{name}.{quote_name(type_.field_names[field])} = ?", [partial(_maybe, type_.args[field])]
 
     def _delete_target(self, column: SampleColumn) -> Part:
         type_ = column.type
         if not type_.multi_cell or self._rng.random() < 0.4:
-            return column.name, []
+            return column.cql, []
         match type_.name:
             case "set" | "map":
-                return f"{column.name}[?]", [partial(_element, type_.args[0])]
+                return f"{column.cql}[?]", [partial(_element, type_.args[0])]
             case "list":
-                return f"{column.name}[?]", [_index]
+                return f"{column.cql}[?]", [_index]
             case _:
-                return f"{column.name}.{self._rng.choice(type_.field_names)}", []
-
-    def _partition_key(self) -> list[Part]:
-        columns = self._table.of(Role.PARTITION)
-        return [(f"{column.name} = ?", [partial(_partition, i)]) for i, column in enumerate(columns)]
-
-    def _row_key(self) -> list[Part]:
-        return self._prefix(len(self._clustering))
-
-    def _prefix(self, length: int) -> list[Part]:
-        columns = self._clustering[:length]
-        clustering: list[Part] = [(f"{column.name} = ?", [partial(_clustering, i)]) for i, column in enumerate(columns)]
-        return [*self._partition_key(), *clustering]
-
-    def _key_in(self) -> list[Part]:
-        parts = self._row_key()
-        partition = len(self._table.of(Role.PARTITION))
-        if self._rng.random() < 0.3:
-            parts[partition - 1] = (
-                f"{self._table.of(Role.PARTITION)[-1].name} IN (?, ?)",
-                [partial(_partition, partition - 1), partial(_other_partition, partition - 1)],
-            )
-        last = len(self._clustering) - 1
-        parts[-1] = (f"{self._clustering[last].name} IN (?, ?)", [partial(_clustering, last)] * 2)
-        return parts
-
-    def _range(self) -> list[Part]:
-        position = self._rng.randrange(len(self._clustering))
-        name = self._clustering[position].name
-        operators = self._rng.choice(
-            [
-                [self._rng.choice(_LOWER)],
-                [self._rng.choice(_UPPER)],
-                [self._rng.choice(_LOWER), self._rng.choice(_UPPER)],
-            ]
-        )
-        bounds: list[Part] = [(f"{name} {operator} ?", [partial(_clustering, position)]) for operator in operators]
-        return [*self._prefix(position), *bounds]
-
-    def _slice(self) -> list[Part]:
-        """Bounds over several clustering columns together, each of its own length."""
-        choices = self._rng.choice([(_LOWER,), (_UPPER,), (_LOWER, _UPPER)])
-        parts: list[Part] = []
-        for operators in choices:
-            length = self._rng.randint(1, len(self._clustering))
-            names = ", ".join(column.name for column in self._clustering[:length])
-            marks = ", ".join("?" * length)
-            values: list[Value] = [partial(_clustering, i) for i in range(length)]
-            parts.append((f"({names}) {self._rng.choice(operators)} ({marks})", values))
-        return parts
-
-
-def _partition(position: int, source: Source) -> Any:
-    return source.partition(position)
-
-
-def _other_partition(position: int, source: Source) -> Any:
-    return source.partition(position, other=True)
-
-
-def _clustering(position: int, source: Source) -> Any:
-    return source.clustering(position)
+                return f"{column.cql}.{quote_name(self._rng.choice(type_.field_names))}", []

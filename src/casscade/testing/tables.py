@@ -1,7 +1,6 @@
-"""Sample tables: between them every kind of key, column and type that Casscade carries over.
+"""What a sample table is: its columns by role, and the statements that create it.
 
-Invariant: a table here can be replicated, and the values of its keys (see `casscade.testing.values`) are such that
-PostgreSQL holds them exactly.
+Invariant: every name enters CQL text through `quote_name`, so that any name may be one of a sample table.
 """
 
 from __future__ import annotations
@@ -12,7 +11,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from casscade.cql.types import CqlType, UdtDefinition, parse_type
+from casscade.cql.types import SIMPLE_TYPES, CqlType, UdtDefinition, parse_type, quote_name
+
+SIMPLE: Final = tuple(sorted(SIMPLE_TYPES - {"counter", "empty"}))
+"""Every simple type but the counter."""
 
 
 class Role(enum.Enum):
@@ -34,14 +36,33 @@ class SampleColumn:
     type: CqlType
     descending: bool = False
 
+    @property
+    def cql(self) -> str:
+        """The name as CQL text has it."""
+        return quote_name(self.name)
+
 
 @dataclass(frozen=True)
 class SampleTable:
-    """A table by name, in whichever keyspace; `default_ttl` in seconds, 0 for none."""
+    """A table by name, in whichever keyspace; `default_ttl` in seconds, 0 for none.
+
+    `wide` asks a workload for so many values of each clustering column, in one partition; 0 leaves it to the workload.
+    """
 
     name: str
     columns: tuple[SampleColumn, ...]
     default_ttl: int = 0
+    wide: int = 0
+
+    @property
+    def cql(self) -> str:
+        """The name as CQL text has it."""
+        return quote_name(self.name)
+
+    @cached_property
+    def counter(self) -> bool:
+        """Whether it is a table of counters."""
+        return any(column.type.name == "counter" for column in self.columns)
 
     def of(self, role: Role) -> tuple[SampleColumn, ...]:
         """The columns of a role, in order."""
@@ -59,19 +80,19 @@ class SampleTable:
     def create(self, keyspace: str, *, cdc: bool = True) -> str:
         """The statement that creates it."""
         columns = [
-            f"{column.name} {column.definition}{' static' if column.role is Role.STATIC else ''}"
+            f"{column.cql} {column.definition}{' static' if column.role is Role.STATIC else ''}"
             for column in self.columns
         ]
         clustering = self.of(Role.CLUSTERING)
-        partition = ", ".join(column.name for column in self.of(Role.PARTITION))
-        key = ", ".join([f"({partition})", *(column.name for column in clustering)])
-        order = ", ".join(f"{column.name} {'DESC' if column.descending else 'ASC'}" for column in clustering)
+        partition = ", ".join(column.cql for column in self.of(Role.PARTITION))
+        key = ", ".join([f"({partition})", *(column.cql for column in clustering)])
+        order = ", ".join(f"{column.cql} {'DESC' if column.descending else 'ASC'}" for column in clustering)
         options = [f"CLUSTERING ORDER BY ({order})"] if clustering else []
         if self.default_ttl:
             options.append(f"default_time_to_live = {self.default_ttl}")
         options.append(f"cdc = {'true' if cdc else 'false'}")
         return (
-            f"CREATE TABLE {keyspace}.{self.name} ({', '.join(columns)}, PRIMARY KEY ({key})) "
+            f"CREATE TABLE {keyspace}.{self.cql} ({', '.join(columns)}, PRIMARY KEY ({key})) "
             f"WITH {' AND '.join(options)}"
         )
 
@@ -79,6 +100,8 @@ class SampleTable:
 UDTS: Final = {
     "point": (("x", "int"), ("y", "double")),
     "address": (("street", "text"), ("number", "int"), ("tags", "frozen<set<text>>"), ("at", "frozen<point>")),
+    "every": tuple((f"f_{name}", name) for name in SIMPLE),
+    "Odd Name": (("Field One", "int"), ("select", "text"), ("größe", "frozen<list<int>>")),
 }
 _NO_KEYSPACE: Final = "sample"
 _DEFINITIONS: Final = {
@@ -92,7 +115,8 @@ _DEFINITIONS: Final = {
 def create_types(keyspace: str) -> list[str]:
     """The statements that create the UDTs that the sample tables use."""
     return [
-        f"CREATE TYPE {keyspace}.{name} ({', '.join(f'{field} {type_}' for field, type_ in fields)})"
+        f"CREATE TYPE {keyspace}.{quote_name(name)} "
+        f"({', '.join(f'{quote_name(field)} {type_}' for field, type_ in fields)})"
         for name, fields in UDTS.items()
     ]
 
@@ -104,6 +128,7 @@ def sample_table(
     statics: Mapping[str, str] | None = None,
     regulars: Mapping[str, str] | None = None,
     default_ttl: int = 0,
+    wide: int = 0,
 ) -> SampleTable:
     """A table by the CQL types of its columns; a clustering type may end with ` DESC`."""
     columns = []
@@ -113,88 +138,9 @@ def sample_table(
             definition = text.removesuffix(" DESC")
             parsed = parse_type(definition, _NO_KEYSPACE, _DEFINITIONS)
             columns.append(SampleColumn(column, definition, role, parsed, descending=definition != text))
-    return SampleTable(name, tuple(columns), default_ttl)
+    return SampleTable(name, tuple(columns), default_ttl, wide)
 
 
-_SIMPLE: Final = (
-    "ascii bigint blob boolean date decimal double duration float inet int smallint text time timestamp timeuuid "
-    "tinyint uuid varint"
-)
-
-PLAIN: Final = sample_table("plain", {"p": "int"}, regulars={"a": "int", "b": "text", "c": "bigint"})
-KEYS_ONLY: Final = sample_table("keys_only", {"p": "int"}, {"c": "int"})
-SIMPLE_TYPES: Final = sample_table("simple_types", {"p": "text"}, regulars={f"v_{t}": t for t in _SIMPLE.split()})
-ORDERED: Final = sample_table(
-    "ordered", {"a": "int", "b": "text"}, {"c1": "timeuuid DESC", "c2": "int"}, regulars={"v": "int", "w": "text"}
-)
-EVENTS: Final = sample_table(
-    "events",
-    {"p": "uuid"},
-    {"at": "timestamp DESC", "name": "text", "n": "int DESC"},
-    regulars={"v": "text", "w": "double"},
-)
-TYPED_KEYS: Final = sample_table(
-    "typed_keys",
-    {"p": "tinyint", "q": "date"},
-    {
-        "k1": "boolean",
-        "k2": "varint DESC",
-        "k3": "blob",
-        "k4": "double DESC",
-        "k5": "inet",
-        "k6": "time",
-        "k7": "smallint DESC",
-        "k8": "ascii",
-        "k9": "decimal",
-    },
-    regulars={"v": "int"},
-)
-STATICS: Final = sample_table(
-    "statics",
-    {"p": "bigint"},
-    {"c": "int"},
-    {"s1": "text", "s2": "int", "s3": "set<int>"},
-    {"v": "int", "w": "text"},
-)
-COLLECTIONS: Final = sample_table(
-    "collections",
-    {"p": "int"},
-    {"c": "text"},
-    regulars={
-        "tags": "set<text>",
-        "numbers": "list<int>",
-        "counts": "map<text, int>",
-        "home": "address",
-        "frozen_list": "frozen<list<text>>",
-        "frozen_set": "frozen<set<int>>",
-        "frozen_map": "frozen<map<int, text>>",
-        "pair": "tuple<int, text, double>",
-        "frozen_home": "frozen<address>",
-        "v": "int",
-    },
-)
-NESTED: Final = sample_table(
-    "nested",
-    {"p": "uuid"},
-    regulars={
-        "a": "list<frozen<map<text, frozen<tuple<int, float>>>>>",
-        "b": "map<timeuuid, frozen<set<text>>>",
-        "c": "set<inet>",
-        "d": "vector<float, 3>",
-        "e": "map<decimal, duration>",
-        "f": "frozen<map<frozen<tuple<int, text>>, time>>",
-        "g": "frozen<list<timestamp>>",
-        "h": "list<date>",
-    },
-)
-WIDE: Final = sample_table("wide", {"p": "int"}, {"c": "int"}, regulars={f"v{i:02}": "int" for i in range(70)})
-EXPIRING: Final = sample_table(
-    "expiring", {"p": "int"}, {"c": "int"}, {"s": "int"}, {"v": "int", "m": "map<int, text>"}, default_ttl=1_000_000
-)
-
-ALL: Final = (PLAIN, KEYS_ONLY, SIMPLE_TYPES, ORDERED, EVENTS, TYPED_KEYS, STATICS, COLLECTIONS, NESTED, WIDE, EXPIRING)
-
-
-def create_all(keyspace: str, tables: Sequence[SampleTable] = ALL) -> list[str]:
+def create_all(keyspace: str, tables: Sequence[SampleTable]) -> list[str]:
     """The statements for the types and the tables."""
     return [*create_types(keyspace), *(table.create(keyspace) for table in tables)]

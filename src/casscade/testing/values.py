@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Final
 from uuid import UUID
 
-from cassandra.util import Date, Duration, Time
+from cassandra.util import Date, Duration, OrderedMap, Time
 
 from casscade.cql.types import CqlType
 
@@ -21,39 +21,48 @@ _KEY_LETTERS: Final = "abzAé☃𝄞\"'\\ "
 _DAY_NANOS: Final = 86_400_000_000_000
 _FLOATS: Final = (0.0, -0.0, 1.5, -2.25, float("nan"), float("inf"), -float("inf"))
 _ELEMENTS_MAX: Final = 3
+_CHANCE_NULL_FIELD: Final = 0.2
 
 
-def random_value(rng: random.Random, type_: CqlType) -> Any:
-    """A value of `type_`, often near an edge of it."""
+def random_value(rng: random.Random, type_: CqlType, *, element: bool = False) -> Any:
+    """A value of `type_`, often near an edge of it; `element` as for `random_element`."""
     match type_.name:
         case "list":
-            return [random_value(rng, type_.args[0]) for _ in range(rng.randint(0, _ELEMENTS_MAX))]
+            return [random_value(rng, type_.args[0], element=element) for _ in range(rng.randint(0, _ELEMENTS_MAX))]
         case "set":
-            elements = {_hashable(random_element(rng, type_.args[0])) for _ in range(rng.randint(0, _ELEMENTS_MAX))}
-            return sorted(elements, key=repr)
+            return _distinct(rng, type_.args[0])
         case "map":
-            keys = {_hashable(random_element(rng, type_.args[0])) for _ in range(rng.randint(0, _ELEMENTS_MAX))}
-            return {element: random_value(rng, type_.args[1]) for element in sorted(keys, key=repr)}
+            keys = _distinct(rng, type_.args[0])
+            return OrderedMap([(key, random_value(rng, type_.args[1], element=element)) for key in keys])
         case "tuple" | "udt":
-            return tuple(None if rng.random() < 0.2 else random_value(rng, arg) for arg in type_.args)
+            return tuple(
+                None if rng.random() < _CHANCE_NULL_FIELD else random_value(rng, arg, element=element)
+                for arg in type_.args
+            )
         case "vector":
-            return [random_value(rng, type_.args[0]) for _ in range(type_.dimension)]
+            return [random_value(rng, type_.args[0], element=element) for _ in range(type_.dimension)]
+        case "decimal" if element:
+            return random_key(rng, type_)
         case _:
             return _SCALARS[type_.name](rng)
 
 
 def random_element(rng: random.Random, type_: CqlType) -> Any:
     """A value that may stand in a set, or be a key of a map: 1.0 and 1.00 would be one element in Cassandra."""
-    return random_key(rng, type_) if type_.name == "decimal" else random_value(rng, type_)
+    return random_value(rng, type_, element=True)
 
 
 def random_key(rng: random.Random, type_: CqlType) -> Any:
-    """A simple value that may stand in a primary key."""
+    """A value that may stand in a primary key."""
+    if type_.args:
+        return random_element(rng, type_)
     return _KEYS.get(type_.name, _SCALARS[type_.name])(rng)
 
 
-def _hashable(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def _distinct(rng: random.Random, type_: CqlType) -> list[Any]:
+    """Some different elements, in any order that repeats."""
+    elements = [random_element(rng, type_) for _ in range(rng.randint(0, _ELEMENTS_MAX))]
+    return list({repr(element): element for element in elements}.values())
 
 
 def _integer(bits: int, edges: float = 0.85) -> Callable[[random.Random], int]:
