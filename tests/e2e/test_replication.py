@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -17,9 +16,13 @@ from cassandra.concurrent import execute_concurrent_with_args
 from cassandra.util import Duration
 from psycopg import sql
 
+from casscade.cql.types import SIMPLE_TYPES
 from casscade.devstack.cassandra import CassandraNode
 from casscade.devstack.postgres import PostgresServer
+from casscade.testing.samples import EVERYTHING
+from casscade.testing.tables import create_all
 from tests.support.both_sides import compare_keyspace, describe
+from tests.support.fill import fill
 from tests.support.pipeline_process import configuration, running
 from tests.support.replica import Replica
 
@@ -57,7 +60,7 @@ def replica(
     name = f"shop_{uuid.uuid4().hex[:8]}"
     session = cassandra_session
     session.execute(f"CREATE KEYSPACE {name} WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': 1}}")
-    for statement in TABLES:
+    for statement in (*TABLES, *create_all("{ks}", [EVERYTHING])):
         session.execute(statement.replace("{ks}", name))
     insert = session.prepare(f"INSERT INTO {name}.existing (id, name, amount) VALUES (?, ?, ?)")
     execute_concurrent_with_args(
@@ -69,7 +72,8 @@ def replica(
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         dsn = postgres_server.dsn(name)
         tables: list[dict[str, Any]] = [
-            {"source": f"{name}.{table}"} for table in ("existing", "events", "MixedCase", "evolving", "types")
+            {"source": f"{name}.{table}"}
+            for table in ("existing", "events", "MixedCase", "evolving", "types", "everything")
         ]
         tables.append({"source": f"{name}.people", "columns": {"exclude": ["password", "notes", "phones"]}})
         directory: Path = tmp_path_factory.mktemp("pipeline")
@@ -189,7 +193,17 @@ def test_only_configured_tables_are_replicated(replica: Replica) -> None:
         f"SELECT table_name::text FROM information_schema.tables WHERE table_schema = '{replica.schema}' ORDER BY 1"
     )
     assert [name for (name,) in found] == sorted(
-        ["MixedCase", "events", "events_static", "events_with_static", "evolving", "existing", "people", "types"]
+        [
+            "MixedCase",
+            "events",
+            "events_static",
+            "events_with_static",
+            "everything",
+            "evolving",
+            "existing",
+            "people",
+            "types",
+        ]
     )
 
 
@@ -319,18 +333,19 @@ def test_a_stopped_pipeline_goes_on_where_it_was(replica: Replica) -> None:
 
 
 @pytest.mark.requirement("SC-001")
+@pytest.mark.requirement("SC-002")
 @pytest.mark.requirement("SC-005")
 @pytest.mark.requirement("FR-003")
-def test_ten_thousand_rows_arrive_once_and_equal(replica: Replica) -> None:
+@pytest.mark.requirement("FR-009")
+def test_ten_thousand_rows_of_every_type_arrive_once_and_equal(replica: Replica) -> None:
     rows = 10_000
-    insert = replica.session.prepare(f"INSERT INTO {replica.schema}.existing (id, name, amount) VALUES (?, ?, ?)")
-    rng = random.Random(1)
-    values = [(2_000_000 + i, f"row {i}", Decimal(rng.randrange(10**6)) / 100) for i in range(rows)]
-    execute_concurrent_with_args(replica.session, insert, values, concurrency=128)
-    took = replica.arrives("SELECT count(*) FROM {ks}.existing WHERE id >= 2000000", [(rows,)])
-    assert took < ARRIVAL_S_MAX
-    found = replica.rows("SELECT id, name, amount FROM {ks}.existing WHERE id >= 2000000 ORDER BY id")
-    assert found == values
+    types = {column.type.name for column in EVERYTHING.columns}
+    assert len(EVERYTHING.columns) == 30
+    assert types == (SIMPLE_TYPES - {"counter", "empty"}) | {"list", "set", "map", "tuple", "udt", "vector"}
+    fill(replica.session, replica.schema, EVERYTHING, rows, seed=1)
+    replica.arrives("SELECT count(*) FROM {ks}.everything", [(rows,)], ARRIVAL_S_MAX)
+    (found,) = compare_keyspace(replica.session, replica.connection.info.dsn, replica.schema, only={"everything"})
+    assert (found.rows_cassandra, found.rows_postgres, found.differences) == (rows, rows, 0), describe([found])
 
 
 @pytest.mark.requirement("FR-026")

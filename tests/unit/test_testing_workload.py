@@ -10,10 +10,25 @@ import pytest
 from cassandra.query import UNSET_VALUE
 
 from casscade.cql.types import SIMPLE_TYPES, CqlType, parse_type
-from casscade.testing.samples import ALL, COLLECTIONS, KEYS_ONLY, ORDERED, PLAIN, STATICS
-from casscade.testing.tables import Role, SampleTable, create_all
+from casscade.testing.samples import (
+    ALL,
+    COLLECTIONS,
+    EVERYTHING,
+    EXPIRING,
+    KEYS_ONLY,
+    NAMES,
+    ORDERED,
+    PLAIN,
+    STATICS,
+    VECTORS,
+    WIDE_PARTITION,
+    tables_for,
+)
+from casscade.testing.tables import Role, SampleTable, create_all, sample_table
 from casscade.testing.values import random_key, random_value
-from casscade.testing.workload import Operation, Options, Statement, Workload
+from casscade.testing.workload import ODD_TIMES, Operation, Options, Statement, Workload
+
+COUNTERS = sample_table("counters", {"p": "int"}, {"c": "int"}, {"s": "counter"}, {"v": "counter", "w": "counter"})
 
 
 def statements(workload: Workload, operations: int) -> list[Statement]:
@@ -23,7 +38,7 @@ def statements(workload: Workload, operations: int) -> list[Statement]:
 
 def cql_of(table: SampleTable) -> str:
     """The statements of some seeds on one table."""
-    workloads = [Workload(seed, "ks", [table]) for seed in range(5)]
+    workloads = [Workload(seed, "ks", [table]) for seed in range(3)]
     return "\n".join(statement.cql for workload in workloads for statement in statements(workload, 1500))
 
 
@@ -110,6 +125,72 @@ def test_conditions_come_without_explicit_timestamps() -> None:
         assert "TIMESTAMP" not in statement.cql
 
 
+def test_conditions_name_values() -> None:
+    options = Options(timestamps=None, conditional=1.0)
+    texts = "\n".join(s.cql for s in statements(Workload(1, "ks", [PLAIN, STATICS], options), 500))
+    for part in ("IF NOT EXISTS", "IF EXISTS", "IF v = ?", "IF b != ?", "IF c >= ?", "IF s1 = ?"):
+        assert part in texts, part
+
+
+def test_counters_have_neither_times_nor_other_tables_in_a_batch() -> None:
+    operations = list(itertools.islice(Workload(1, "ks", [COUNTERS, PLAIN], Options(batch=0.3)), 600))
+    counting = [one for one in operations if any(s.table == "counters" for s in one.statements)]
+    found = [statement for operation in counting for statement in operation.statements]
+    assert {statement.table for statement in found} == {"counters"}
+    assert {operation.batch for operation in counting} == {"", "COUNTER"}
+    kinds = {statement.kind for statement in found}
+    assert kinds >= {"count", "count_static", "delete_row", "delete_columns", "delete_static", "delete_range"}
+    assert not any(word in statement.cql for statement in found for word in ("TTL", "TIMESTAMP", "INSERT"))
+    texts = {statement.cql for statement in found}
+    assert any("v = v + ?" in text for text in texts)
+    assert any("w = w - ?" in text for text in texts)
+
+
+def test_times_far_away_and_ttls_of_nothing() -> None:
+    options = Options(odd_times=0.2, ttl=0.5)
+    found = [s for s in statements(Workload(1, "ks", [EXPIRING], options), 2000) if s.kind == "insert"]
+    assert {statement.values[-2] for statement in found} == {*range(1, 6), *ODD_TIMES}
+    assert {statement.values[-1] for statement in found} >= {0, None, UNSET_VALUE}
+
+
+def test_half_of_the_batches_are_on_one_partition() -> None:
+    workload = Workload(1, "ks", [KEYS_ONLY], Options(batch=1.0, partitions=50))
+    inserts = [[s for s in one.statements if s.kind == "insert"] for one in itertools.islice(workload, 200)]
+    keys = [{statement.values[0] for statement in found} for found in inserts if len(found) > 1]
+    together = sum(len(found) == 1 for found in keys)
+    assert len(keys) // 3 < together < len(keys)
+
+
+def test_a_wide_table_has_one_partition_of_many_rows() -> None:
+    workload = Workload(1, "ks", [WIDE_PARTITION], Options(partitions=10, clusterings=2))
+    inserts = [statement for statement in statements(workload, 500) if statement.kind == "insert"]
+    assert len({statement.values[0] for statement in inserts}) == 1
+    assert len({statement.values[1:3] for statement in inserts}) > 50
+
+
+def test_odd_names_are_quoted() -> None:
+    texts = cql_of(NAMES)
+    for part in (
+        'ks."Mixed_Case"',
+        '"Part ition" = ?',
+        '"select" = ?',
+        '"größe" ',
+        '"Static ""quoted""" = ?',
+        '"order"[?]',
+    ):
+        assert part in texts, part
+    assert '"User Type"."größe"' in texts
+
+
+def test_versions_before_vectors() -> None:
+    assert tables_for("5.0.6") == ALL
+    older = tables_for("4.1.10")
+    assert not any("vector" in table.create("ks") for table in older)
+    assert {table.name for table in ALL} - {table.name for table in older} == {"vectors"}
+    assert len(next(t for t in older if t.name == "everything").columns) == len(EVERYTHING.columns) - 1
+    assert "vector" in VECTORS.create("ks")
+
+
 def test_batches_reach_over_tables_and_partitions() -> None:
     workload = Workload(1, "ks", [PLAIN, STATICS], Options(batch=1.0))
     operations = list(itertools.islice(workload, 100))
@@ -150,6 +231,7 @@ def test_the_statements_that_create_the_tables() -> None:
         "CREATE TABLE ks.statics (p bigint, c int, s1 text static, s2 int static, s3 set<int> static, v int, w text, "
         "PRIMARY KEY ((p), c)) WITH CLUSTERING ORDER BY (c ASC) AND cdc = true"
     )
+    assert 'CREATE TYPE ks."Odd Name" ("Field One" int, "select" text, "größe" frozen<list<int>>)' in created
     assert "PRIMARY KEY ((a, b), c1, c2)) WITH CLUSTERING ORDER BY (c1 DESC, c2 ASC)" in created[-1]
 
 

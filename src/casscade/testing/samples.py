@@ -184,7 +184,7 @@ EVERYTHING: Final = sample_table(
     {"p": "int"},
     regulars={f"v_{t}": t for t in SIMPLE}
     | {
-        "l": "list<text>",
+        "l": "frozen<list<text>>",
         "s": "set<int>",
         "m": "map<text, timestamp>",
         "u": "address",
