@@ -15,7 +15,7 @@ export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup lock check format test test-pure test-compiled demo bench compiled requirements clean
+.PHONY: help setup lock check format test test-pure test-compiled test-matrix demo bench compiled requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ test: test-pure test-compiled ## the whole suite; tests of the hot modules also 
 
 test-pure: setup
 	$(PYTEST) tests
+
+test-matrix: setup ## the tests that need other releases of the servers; minutes
+	$(PY) -m pytest tests/matrix
 
 test-compiled: compiled
 	@if [ -e $(COMPILED)/.complete ]; then \

@@ -75,6 +75,63 @@ def test_a_node_is_followed_from_its_life_to_its_end(golden: GoldenSet, tmp_path
     assert ends == sorted(ends)
 
 
+@pytest.mark.requirement("FR-042")
+@pytest.mark.parametrize("eager", [False, True], ids=["synced", "eager"])
+def test_the_live_commit_log_of_3_11_is_followed_into_cdc_raw(tmp_path: Path, eager: bool) -> None:
+    (golden,) = (found for found in golden_sets() if found.name.startswith("3.11"))
+    raw, own = tmp_path / "cdc_raw", tmp_path / "commitlog"
+    raw.mkdir()
+    own.mkdir()
+    outlet = MemoryOutlet()
+    now = 0.0
+    follower = Follower(
+        "node",
+        raw,
+        tmp_path / "state",
+        set,
+        outlet,
+        START,
+        threading.Event(),
+        unwanted=set,
+        eager=eager,
+        commitlog_directory=own,
+        clock=lambda: now,
+    )
+
+    def read() -> int:
+        nonlocal now
+        for _ in range(3):
+            now += 1.0
+            while follower.step():
+                pass
+        return sum(len(chunk.mutations) for chunk in outlet.chunks)
+
+    restore(golden, "live", raw, None)
+    restore(golden, "live_commitlog", own, None)
+    entries = golden.manifest.items()
+    live = sum(entry["mutations"] for file, entry in entries if file.startswith(("live/", "live_commitlog/")))
+    assert read() == live, "as far as the markers go"
+    kept = sorted(path.name for path in own.iterdir())
+    outlet.acknowledge()
+    read()
+    assert sorted(path.name for path in own.iterdir()) == kept
+    assert list(raw.iterdir()) == []
+    newest = {Path(file).name for file, _ in entries if file.startswith("final/")} & set(kept)
+    for name in newest:
+        # The node goes on writing, then moves the file.
+        (own / name).write_bytes(golden.segment(f"final/{name}"))
+        read()
+        (own / name).rename(raw / name)
+    total = sum(entry["mutations"] for file, entry in entries if file.startswith("final/"))
+    rest = sum(golden.manifest[f"live_commitlog/{name}"]["mutations"] for name in set(kept) - newest)
+    assert read() == total + rest
+    assert follower.counters.anomalies == {}
+    assert follower.counters.gaps == 0
+    ends = [chunk.end for chunk in outlet.chunks]
+    assert ends == sorted(ends)
+    follower.close()
+
+
 def test_an_encrypted_log_stops_capture_and_stays(tmp_path: Path) -> None:
     (golden,) = (found for found in golden_sets() if found.name.endswith("encrypted"))
     restore(golden, "final", tmp_path, None)

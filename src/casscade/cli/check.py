@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +12,7 @@ from typing import Any, Final
 import click
 
 from casscade.capture.directory import check_directories
+from casscade.capture.visibility import visibility
 from casscade.cli.errors import explained
 from casscade.cli.run import config_option
 from casscade.config import PipelineConfig, load_config
@@ -21,7 +22,7 @@ from casscade.pipeline.catalog import Catalog
 from casscade.pipeline.database import Database
 from casscade.pipeline.local_node import require_local
 from casscade.pipeline.pipeline import cassandra_settings
-from casscade.schema.connect import connect, read_node, require_cdc_enabled
+from casscade.schema.connect import connect, read_node, read_settings, require_cdc_enabled
 from casscade.schema.mapping import Target
 
 _FREE_BYTES_MIN: Final = 64 << 20
@@ -56,7 +57,8 @@ def resolve_targets(config: PipelineConfig, database: Database, session: Any) ->
 def check(config_file: Path) -> None:
     """Look whether a pipeline could start: configuration, both databases, CDC, directories, tables.
 
-    Stops at the first thing that stands in the way, with what to do about it and exit status 2.
+    Stops at the first thing that stands in the way, with what to do about it and exit status 2. Also tells how soon a
+    write can be captured, by the node's commitlog_sync settings, and warns about what delays or endangers it.
 
     \b
     Example:
@@ -64,7 +66,7 @@ def check(config_file: Path) -> None:
     """
     config = load_config(config_file)
     _passed("configuration", f"{config_file} is sound")
-    check_directories(config.capture.cdc_directory, config.capture.state_directory)
+    check_directories(config.capture.cdc_directory, config.capture.state_directory, config.capture.commitlog_directory)
     _check_space(config.capture.state_directory)
     _passed("directories", f"{config.capture.cdc_directory} can be read and cleaned up")
     with opened(config) as (database, session):
@@ -79,10 +81,12 @@ def check(config_file: Path) -> None:
                 hint="upgrade the server",
             )
         _passed("postgres", f"version {version // 10000}.{version % 10000} answers")
-        node = read_node(session, str(config.cassandra.contact_points[0]))
+        address = str(config.cassandra.contact_points[0])
+        node = read_node(session, address)
         require_cdc_enabled(node)
         require_local(node, config.capture.cdc_directory)
         _passed("cassandra", f"version {node.release_version} answers, CDC is on; source {node.host_id}")
+        _tell_latency(config, node.release_version, read_settings(session, node, address))
         catalog, targets = resolve_targets(config, database, session)
         with database.transaction() as connection:
             statements = catalog.plan(connection)
@@ -93,6 +97,17 @@ def check(config_file: Path) -> None:
 
 def _passed(name: str, text: str) -> None:
     click.echo(f"ok    {name:<14} {text}")
+
+
+def _tell_latency(config: PipelineConfig, release: str, settings: Mapping[str, str | None]) -> None:
+    """What bounds the latency; nothing of it stands in the way of a start."""
+    section = config.capture
+    bound, warnings = visibility(
+        release, settings, eager=section.mode == "eager", commitlog=section.commitlog_directory is not None
+    )
+    _passed("latency", bound)
+    for warning in warnings:
+        click.echo(f"warn  {'latency':<14} {warning}")
 
 
 def _check_space(directory: Path) -> None:

@@ -172,6 +172,18 @@ class NodeSession:
             return self._session.execute(query)
 
 
+def read_settings(session: Session, node: Node, address: str = "") -> dict[str, str | None]:
+    """The settings of `node`, asked at `address` as in `read_node`; empty before 4.0, which has no table of them.
+
+    Raises as `read_node` does.
+    """
+    if int(node.release_version.split(".", 1)[0]) < _FIRST_CDC_SETTING:
+        return {}
+    host = _host(session, address) if address else None
+    with translated("reading the settings of the node"):
+        return dict(session.execute("SELECT name, value FROM system_views.settings", host=host))
+
+
 def _host(session: Session, address: str) -> Any:
     with translated("looking for the node"):
         endpoints = {
