@@ -77,7 +77,6 @@ def test_an_acknowledged_write_is_read_before_it_is_synced(
     assert ahead > 0, "a sync comes every 100 ms"
 
 
-@pytest.mark.requirement("FR-042")
 def test_check_tells_what_bounds_the_latency(
     cassandra_node: CassandraNode, keyspace: str, table_id: bytes, database: str, tmp_path: Path
 ) -> None:

@@ -115,7 +115,7 @@ def insert(session: Any, first: int) -> None:
     execute_concurrent_with_args(session, statement, [(key, PADDING) for key in range(first, first + ROWS)], 32)
 
 
-@pytest.mark.requirement("FR-042")
+@pytest.mark.requirement("FR-001")
 @pytest.mark.parametrize("eager", [False, True], ids=["synced", "eager"])
 def test_a_live_log_is_followed_and_only_cdc_raw_is_cleaned(node: CassandraNode, tmp_path: Path, eager: bool) -> None:
     seen: Counter[int] = Counter()

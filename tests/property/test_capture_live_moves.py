@@ -180,7 +180,7 @@ def watched(model: Model) -> Iterator[None]:
         yield
 
 
-@pytest.mark.requirement("FR-042")
+@pytest.mark.requirement("FR-001")
 @settings(max_examples=40, deadline=None)
 @given(
     compressed=st.booleans(),

@@ -83,7 +83,7 @@ def read(segment: SegmentFile, seen: list[int], bytes_max: int) -> int:
     return segment.offset
 
 
-@pytest.mark.requirement("FR-042")
+@pytest.mark.requirement("FR-001")
 @settings(max_examples=80, deadline=None)
 @given(actions=st.lists(ACTIONS, max_size=50))
 def test_every_mutation_comes_once_and_in_order_as_soon_as_it_is_whole(actions: list[tuple[str, int]]) -> None:

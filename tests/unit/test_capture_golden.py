@@ -75,7 +75,7 @@ def test_a_node_is_followed_from_its_life_to_its_end(golden: GoldenSet, tmp_path
     assert ends == sorted(ends)
 
 
-@pytest.mark.requirement("FR-042")
+@pytest.mark.requirement("FR-001")
 @pytest.mark.parametrize("eager", [False, True], ids=["synced", "eager"])
 def test_the_live_commit_log_of_3_11_is_followed_into_cdc_raw(tmp_path: Path, eager: bool) -> None:
     (golden,) = (found for found in golden_sets() if found.name.startswith("3.11"))

@@ -27,7 +27,7 @@ def own_names(node: FakeNode) -> list[str]:
     return sorted(path.name for path in node.commitlog.iterdir())
 
 
-@pytest.mark.requirement("FR-042")
+@pytest.mark.requirement("FR-001")
 def test_a_live_segment_is_read_as_far_as_its_markers_and_deleted_only_in_cdc_raw(node: FakeNode) -> None:
     segment = node.segment(10)
     node.segment(11)
@@ -65,7 +65,7 @@ def test_without_the_directory_nothing_is_read_before_the_move(node: FakeNode) -
     assert capture.numbers == [1]
 
 
-@pytest.mark.requirement("FR-042")
+@pytest.mark.requirement("FR-001")
 def test_the_next_segment_is_followed_while_the_last_one_waits_for_its_flush(node: FakeNode) -> None:
     first, second = node.segment(10), node.segment(11)
     first.write(make_mutation(1))
@@ -233,7 +233,7 @@ def test_a_commit_log_directory_that_does_not_exist_is_refused(tmp_path: Path) -
     assert "commitlog_directory" in caught.value.hint
 
 
-@pytest.mark.requirement("FR-042")
+@pytest.mark.requirement("FR-001")
 def test_an_eager_follower_reads_before_the_marker_and_nothing_twice(tmp_path: Path) -> None:
     node = FakeNode(tmp_path, version=6)
     segment = node.segment(10)
@@ -252,7 +252,7 @@ def test_an_eager_follower_reads_before_the_marker_and_nothing_twice(tmp_path: P
     assert (capture.numbers, again.numbers) == ([1, 2, 3], [2, 3])
 
 
-@pytest.mark.requirement("FR-042")
+@pytest.mark.requirement("FR-001")
 def test_eager_on_a_later_release_needs_no_index(tmp_path: Path) -> None:
     node = FakeNode(tmp_path)
     first, second = node.segment(10), node.segment(11)

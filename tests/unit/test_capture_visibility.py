@@ -24,7 +24,6 @@ def warnings(release: str = "5.0.6", *, eager: bool = False, commitlog: bool = F
     return "\n".join(visibility(release, {**PERIODIC_5_0, **changes}, eager=eager, commitlog=commitlog).warnings)
 
 
-@pytest.mark.requirement("FR-042")
 @pytest.mark.parametrize(
     ("release", "settings", "bound"),
     [
