@@ -18,14 +18,14 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg import sql
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from casscade.devstack import places
 from casscade.devstack.cassandra import CassandraNode
-from casscade.devstack.cassandra_files import CassandraSettings
 from casscade.devstack.guard import birth_of
 from casscade.devstack.postgres import PostgresServer
+from tests.support.databases import create_database, drop_database
+from tests.support.servers import ServerChoice, add_options
 
 RUN_VARIABLE = "CASSCADE_TEST_RUN"
 PREFIX = "casscade-test-"
@@ -47,6 +47,11 @@ class OneFollowerScheduling(LoadScopeScheduling):  # type: ignore[misc] # an unt
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneFollowerScheduling:
     """Our scheduler, whatever `--dist` says."""
     return OneFollowerScheduling(config, log)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Which servers the tests run against; by default the newest."""
+    add_options(parser.addoption)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -99,19 +104,19 @@ def _ports(directory: Path, *names: str) -> dict[str, int]:
 
 
 @pytest.fixture(scope="session")
-def cassandra_node() -> CassandraNode:
+def server_choice(request: pytest.FixtureRequest) -> ServerChoice:
+    """The versions that the options of this run name."""
+    return ServerChoice.of(vars(request.config.option))
+
+
+@pytest.fixture(scope="session")
+def cassandra_node(server_choice: ServerChoice) -> CassandraNode:
     """A running node with CDC on: `.address`, `.port`, `.cdc_directory`, `.session(keyspace)`."""
     directory = _run_directory() / "cassandra"
     with places.locked(_run_directory() / "cassandra.lock"):
         ports = _ports(directory, "cql", "storage")
-        settings = CassandraSettings(
-            port=ports["cql"],
-            storage_port=ports["storage"],
-            commitlog_sync_period_ms=100,
-            segment_size="1MiB",
-            jvm=("-XX:TieredStopAtLevel=1",),
-        )
-        node = CassandraNode(directory, settings)
+        settings = server_choice.cassandra_settings(ports["cql"], ports["storage"], jvm=("-XX:TieredStopAtLevel=1",))
+        node = CassandraNode(directory, settings, version=server_choice.cassandra)
         if node.pid is None:
             node.start(owner=_owner())
         node.wait_ready()
@@ -119,12 +124,13 @@ def cassandra_node() -> CassandraNode:
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> PostgresServer:
+def postgres_server(server_choice: ServerChoice) -> PostgresServer:
     """A running server: `.dsn(database)`, `.address`, `.port`; durability is off, nothing outlives the run."""
     directory = _run_directory() / "postgres"
     with places.locked(_run_directory() / "postgres.lock"):
         port = _ports(directory, "port")["port"]
-        server = PostgresServer(directory, port=port, settings={"fsync": "off", "max_connections": "300"})
+        settings = {"fsync": "off", "max_connections": "300"}
+        server = PostgresServer(directory, version=server_choice.postgres, port=port, settings=settings)
         if server.pid is None:
             server.start(owner=_owner())
         server.wait_ready()
@@ -164,12 +170,10 @@ def database(postgres_server: PostgresServer) -> Iterator[str]:
     """The connection URL of a new database, dropped at the end with whatever is still connected to it."""
     name = _unique("db")
     with psycopg.connect(postgres_server.dsn(), autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} STRATEGY file_copy TEMPLATE template0").format(sql.Identifier(name))
-        )
+        create_database(connection, name)
     yield postgres_server.dsn(name)
     with psycopg.connect(postgres_server.dsn(), autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        drop_database(connection, name)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
     python -m tests.e2e.differential_run --minutes 10
     python -m tests.e2e.differential_run --seed 4711      the seeds of one keyspace again
+    python -m tests.e2e.differential_run --cassandra-version 4.1 --compression LZ4 --postgres-version 12
 
 Invariant: what runs was started here and ends here; the exit status is 0 only if no run found a difference.
 """
@@ -22,30 +23,30 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg import sql
 
 from casscade.devstack.cassandra import CassandraNode
-from casscade.devstack.cassandra_files import CassandraSettings
 from casscade.devstack.places import free_port
 from casscade.devstack.postgres import PostgresServer
 from casscade.schema.connect import silence_driver
 from casscade.testing.samples import ALL
+from tests.support.databases import create_database, drop_database
 from tests.support.differential import CdcReader, Differential, Outcome, connection_to
+from tests.support.servers import ServerChoice, add_options
 
 # Seeds that share a keyspace, one after the other: the later ones meet what the earlier ones left.
 ROUNDS = 4
 
 
 @contextmanager
-def servers() -> Iterator[tuple[CassandraNode, PostgresServer]]:
+def servers(choice: ServerChoice) -> Iterator[tuple[CassandraNode, PostgresServer]]:
     """A node and a server in a directory of their own, removed at the end."""
     directory = Path(tempfile.mkdtemp(prefix="casscade-differential-"))
     directory.chmod(0o755)
-    settings = CassandraSettings(
-        port=free_port(), storage_port=free_port(), commitlog_sync_period_ms=100, segment_size="1MiB"
+    settings = choice.cassandra_settings(free_port(), free_port())
+    node = CassandraNode(directory / "cassandra", settings, version=choice.cassandra)
+    postgres = PostgresServer(
+        directory / "postgres", version=choice.postgres, port=free_port(), settings={"fsync": "off"}
     )
-    node = CassandraNode(directory / "cassandra", settings)
-    postgres = PostgresServer(directory / "postgres", port=free_port(), settings={"fsync": "off"})
     try:
         node.start(owner=os.getpid())
         postgres.start(owner=os.getpid())
@@ -82,8 +83,7 @@ class LongRun:
         replication = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
         self._session.execute(f"CREATE KEYSPACE {name} WITH replication = {replication}")
         with psycopg.connect(self._postgres.dsn(), autocommit=True) as connection:
-            create = "CREATE DATABASE {} STRATEGY file_copy TEMPLATE template0"
-            connection.execute(sql.SQL(create).format(sql.Identifier(name)))
+            create_database(connection, name)
         with connection_to(self._postgres.dsn(name)) as connection:
             differential = Differential(self._session, self._reader, connection, name, ALL)
             for number in range(rounds):
@@ -96,7 +96,7 @@ class LongRun:
                 if time.monotonic() > deadline:
                     break
         with psycopg.connect(self._postgres.dsn(), autocommit=True) as connection:
-            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+            drop_database(connection, name)
         self._session.execute(f"DROP KEYSPACE {name}", timeout=60)
         return outcome
 
@@ -121,10 +121,13 @@ def main() -> int:
     parser.add_argument("--operations", type=int, default=2000, help="operations of each seed")
     parser.add_argument("--seed", type=int, help="run this seed and the ones after it in one keyspace")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="seeds in one keyspace")
+    add_options(parser.add_argument)
     arguments = parser.parse_args()
+    choice = ServerChoice.of(vars(arguments))
+    print(choice, flush=True)
     silence_driver()
     with (
-        servers() as (node, postgres),
+        servers(choice) as (node, postgres),
         node.session() as session,
         closing(LongRun(session, node, postgres, arguments.operations)) as runs,
     ):

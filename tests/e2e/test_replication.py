@@ -14,7 +14,6 @@ import psycopg
 import pytest
 from cassandra.concurrent import execute_concurrent_with_args
 from cassandra.util import Duration
-from psycopg import sql
 
 from casscade.cql.types import SIMPLE_TYPES
 from casscade.devstack.cassandra import CassandraNode
@@ -22,6 +21,7 @@ from casscade.devstack.postgres import PostgresServer
 from casscade.testing.samples import EVERYTHING
 from casscade.testing.tables import create_all
 from tests.support.both_sides import compare_keyspace, describe
+from tests.support.databases import create_database, drop_database
 from tests.support.fill import fill
 from tests.support.pipeline_process import configuration, running
 from tests.support.replica import Replica
@@ -69,7 +69,7 @@ def replica(
     session.execute(f"INSERT INTO {name}.people (id, name, password) VALUES (1, 'before', '{SECRET}')")
     session.execute(f"UPDATE {name}.people SET notes = {{'{SECRET}'}} WHERE id = 1")
     with psycopg.connect(postgres_server.dsn(), autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        create_database(admin, name)
         dsn = postgres_server.dsn(name)
         tables: list[dict[str, Any]] = [
             {"source": f"{name}.{table}"}
@@ -80,7 +80,7 @@ def replica(
         document = configuration(cassandra_node, dsn, directory / "state", tables)
         with running(directory, document) as process, psycopg.connect(dsn, autocommit=True) as connection:
             yield Replica(session, name, connection, process)
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        drop_database(admin, name)
     session.execute(f"DROP KEYSPACE {name}", timeout=60)
 
 

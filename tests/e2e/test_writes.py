@@ -12,10 +12,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from casscade.devstack.cassandra import CassandraNode
 from casscade.devstack.postgres import PostgresServer
+from tests.support.databases import create_database, drop_database
 from tests.support.pipeline_process import configuration, running
 from tests.support.replica import Replica
 from tests.support.write_kinds import COLUMNS, KINDS, REPLICATED, SCHEMA, Kind, Step
@@ -54,7 +54,7 @@ def replica(
     for number, kind in enumerate(KINDS.values()):
         write(session, name, kind.steps[:-1], number)
     with psycopg.connect(postgres_server.dsn(), autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        create_database(admin, name)
         dsn = postgres_server.dsn(name)
         directory = tmp_path_factory.mktemp("writes")
         tables = [{"source": f"{name}.{table}"} for table in REPLICATED]
@@ -71,7 +71,7 @@ def replica(
             made.cql(f"INSERT INTO {{ks}}.other (p, v) VALUES ({SENTINEL}, 'last')")
             made.arrives(f"SELECT v FROM {{ks}}.other WHERE p = {SENTINEL}", [("last",)], WAIT_S)
             yield made
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        drop_database(admin, name)
     session.execute(f"DROP KEYSPACE {name}", timeout=60)
 
 

@@ -10,6 +10,7 @@ import pytest
 from casscade.config.load import parse_config
 from casscade.core.errors import ConfigurationError
 from casscade.pipeline.database import Database
+from tests.support.databases import create_database, drop_database
 
 pytestmark = pytest.mark.servers
 
@@ -43,15 +44,13 @@ def test_transactions_commit_over_pooled_connections(database: str) -> None:
 def test_another_encoding_than_utf8_is_refused(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         name = f"{connection.info.dbname}_ascii"
-        connection.execute(
-            f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0".encode()
-        )
+        create_database(connection, name, encoding="SQL_ASCII")
         other = database.replace(connection.info.dbname, name)
         with pytest.raises(ConfigurationError) as caught:
             database_at(other).open()
         assert caught.value.code == "postgres_encoding"
         assert "SQL_ASCII" in caught.value.what
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+        drop_database(connection, name)
 
 
 def test_a_server_that_is_not_there_is_named(database: str) -> None:

@@ -18,10 +18,10 @@ from typing import Any, Final
 
 import psycopg
 
-from casscade.capture.directory import SegmentEntry, list_directory
+from casscade.capture.directory import MOVED_SEGMENT_VERSION, SegmentEntry, list_directory
 from casscade.commitlog.decoder import decode_mutation
 from casscade.commitlog.peek import mentions_any
-from casscade.commitlog.reader import SegmentFile
+from casscade.commitlog.reader import FINISHED, SegmentFile
 from casscade.commitlog.segment import parse_cdc_index
 from casscade.core.position import Position
 from casscade.core.table import TableShape
@@ -33,6 +33,7 @@ from casscade.schema.ddl import ExistingSchema, plan_target
 from casscade.schema.mapping import Target, build_target
 from casscade.schema.reader import read_schema
 from casscade.testing.runner import Runner
+from casscade.testing.samples import tables_for
 from casscade.testing.tables import SampleTable, create_all, sample_table
 from casscade.testing.workload import Options, Workload
 from casscade.verify.compare import TableComparison, compare_table
@@ -76,13 +77,14 @@ class CdcReader:
 
     def _poll(self) -> Iterator[Mutation]:
         for entry in list_directory(self._directory).segments:
-            if entry.id in self._done or not entry.indexed:
+            moved = entry.version <= MOVED_SEGMENT_VERSION
+            if entry.id in self._done or not (entry.indexed or moved):
                 continue
             if entry.id not in self._files:
                 self._files[entry.id] = SegmentFile(entry.path)
             file = self._files[entry.id]
             while True:
-                index = parse_cdc_index(entry.index_path.read_bytes())
+                index = FINISHED if moved else parse_cdc_index(entry.index_path.read_bytes())
                 for section in file.poll(index):
                     yield from ((entry.version, mutation) for mutation in section.mutations)
                 if not file.more:
@@ -93,10 +95,12 @@ class CdcReader:
                 self._files.pop(entry.id).close()
                 if self._delete:
                     entry.path.unlink()
-                    entry.index_path.unlink()
+                    entry.index_path.unlink(missing_ok=moved)
 
 
 def _completed(entry: SegmentEntry) -> bool:
+    if entry.version <= MOVED_SEGMENT_VERSION:
+        return True
     index = parse_cdc_index(entry.index_path.read_bytes()) if entry.indexed else None
     return index is not None and index.completed
 
@@ -155,12 +159,13 @@ class Differential:
         self._reader = reader
         self._connection = connection
         self._keyspace = keyspace
-        self._tables = tables
+        self._release = str(session.execute("SELECT release_version FROM system.local").one()[0])
+        self._tables = tables_for(self._release, tables)
         self._keep = keep
         self.mutations: list[Mutation] = []
         self.shapes: dict[bytes, TableShape] = {}
         self.targets: list[Target] = []
-        for statement in create_all(keyspace, tables):
+        for statement in create_all(keyspace, self._tables):
             session.execute(statement)
         session.execute(ASIDE.create(keyspace, cdc=False))
         session.execute(f"CREATE TABLE {keyspace}.{SENTINEL} (id uuid PRIMARY KEY, v int) WITH cdc = true")
@@ -216,6 +221,8 @@ class Differential:
     def _collect(self) -> list[Mutation]:
         sentinel = uuid.uuid4()
         self._session.execute(f"INSERT INTO {self._keyspace}.{SENTINEL} (id, v) VALUES (%s, 1)", (sentinel,))
+        if self._release.startswith("3."):
+            move_segments(self._session, self._keyspace)
         tables = {target.table.id.bytes for target in self.targets}
         return self._reader.read_until(sentinel.bytes, tables)
 
@@ -235,6 +242,12 @@ class Differential:
             outcome.dead_letters.update(counts.dead_letters)
             outcome.batches += 1
             applied += size
+
+
+def move_segments(session: Any, keyspace: str) -> None:
+    """Make 3.11 move what it has written to `cdc_raw`: to drop a table it flushes every segment (`forceRecycleAll`)."""
+    session.execute(f"CREATE TABLE {keyspace}.scratch (p int PRIMARY KEY)")
+    session.execute(f"DROP TABLE {keyspace}.scratch")
 
 
 def options_for(seed: int, *, short_ttl: bool = False) -> Options:
