@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casscade.core.cell import NO_TIMESTAMP, counter_total, merge_contexts, reconcile
+from casscade.core.cell import NO_TIMESTAMP, Cell, counter_total, merge_contexts, reconcile, reconcile_older
 from casscade.core.mutation import Row
 from casscade.merge.row import drop_expired_values, merge_rows, newest_timestamp, shadow_from_outside
 from casscade.merge.state import decode_state, encode_state
@@ -63,8 +64,9 @@ def test_an_outer_deletion_may_come_before_or_after_a_merge(seed: int, deletion:
     assert content(_merged(before_a, before_b)) == content(after)
 
 
+@pytest.mark.parametrize("reconcile", [reconcile, reconcile_older])
 @given(seeds)
-def test_cells_reconcile_as_a_total_order(seed: int) -> None:
+def test_cells_reconcile_as_a_total_order(reconcile: Callable[[Cell, Cell], Cell], seed: int) -> None:
     rng = random.Random(seed)
     a, b, c = random_cell(rng), random_cell(rng), random_cell(rng)
     assert reconcile(a, b) == reconcile(b, a)

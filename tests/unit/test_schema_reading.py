@@ -27,11 +27,14 @@ TABLE_ID = uuid.uuid4()
 class FakeSession:
     """Answers the SELECTs on system_schema; the table gets another column with each of the first `changes` readings."""
 
-    def __init__(self, changes: int) -> None:
+    def __init__(self, changes: int, release: str = "5.0.6") -> None:
         self.changes = changes
+        self.release = release
         self.readings = 0
 
     def execute(self, query: str) -> list[tuple[Any, ...]]:
+        if "release_version" in query:
+            return [(self.release,)]
         if ".keyspaces" in query:
             self.readings += 1
             return [("k", True, {"class": "SimpleStrategy"})]
@@ -44,6 +47,12 @@ class FakeSession:
                 *(("k", "t", name, "regular", -1, "none", "int") for name in regulars),
             ]
         return []
+
+
+@pytest.mark.parametrize(("release", "older"), [("3.11.19", True), ("4.0.19", False), ("5.0.6", False)])
+def test_the_release_decides_how_cells_of_one_timestamp_are_told_apart(release: str, older: bool) -> None:
+    table = read_schema(FakeSession(changes=0, release=release)).tables[TABLE_ID]
+    assert (table.older_ties, table.shape(replicated=True).older_ties) == (older, older)
 
 
 def test_a_schema_at_rest_is_read_twice() -> None:

@@ -1,7 +1,8 @@
 """Cells and how two of them become one.
 
 Invariant: `reconcile` is commutative, associative and idempotent, and follows Cassandra's `Cells.reconcile` of 4.0
-and later, so that the outcome does not depend on the order in which copies arrive.
+and later, so that the outcome does not depend on the order in which copies arrive; `reconcile_older` is the same for
+3.11.
 
 A cell is the tuple `(timestamp, expires_at, ttl, value)`:
 
@@ -74,6 +75,35 @@ def reconcile(left: Cell, right: Cell) -> Cell:
     if right_value is None:
         return right
     return left if left_value >= right_value else right
+
+
+# Java compares the bytes of a ByteBuffer as signed ones; with the highest bit turned, unsigned order is that order.
+_SIGNED_ORDER: Final = bytes(byte ^ 0x80 for byte in range(256))
+
+
+def reconcile_older(left: Cell, right: Cell) -> Cell:
+    """The winner by the rules of 3.11 (`Conflicts.resolveRegular`): at one timestamp the greater value by signed bytes.
+
+    Of equal values the one that ends later wins. A tombstone wins, and so does a cell that is known to have ended: its
+    value is dropped. 3.11 asks the clock instead, so that a live cell beats a smaller expiring one for ever if both
+    meet in time, and loses if they meet later; here they always meet in time.
+    """
+    if left[2] == COUNTER_TTL or right[2] == COUNTER_TTL:
+        return reconcile_counters(left, right)
+    if left[0] != right[0]:
+        return left if left[0] > right[0] else right
+    left_value = left[3]
+    right_value = right[3]
+    if left_value is None or right_value is None:
+        if left_value is None and right_value is None:
+            return left if left[1:3] >= right[1:3] else right
+        return left if left_value is None else right
+    if left_value != right_value:
+        greater = left_value.translate(_SIGNED_ORDER) > right_value.translate(_SIGNED_ORDER)
+        return left if greater else right
+    if left[1] != right[1]:
+        return left if left[1] > right[1] else right
+    return left if left[2] <= right[2] else right
 
 
 def reconcile_counters(left: Cell, right: Cell) -> Cell:

@@ -74,6 +74,7 @@ class TableShape:
     whether decoded updates of the table are wanted; shapes of other tables serve only to step over their bytes.
     `loose_clusterings` has an entry for each clustering column (or none at all): how to make the bytes of equal values
     equal, None where they are. `loose_paths` has the same for the cell paths of multi-cell columns, by index.
+    With `older_ties` cells of one timestamp are merged by the rules of Cassandra 3.11 (`reconcile_older`).
     `column_lists` keeps the column lists met so far by their bytes (at most `COLUMN_LISTS_MAX`),
     `last_list` the one met last: both only save time, so threads may overwrite each other's.
     """
@@ -88,6 +89,7 @@ class TableShape:
         "loose_clusterings",
         "loose_paths",
         "name",
+        "older_ties",
         "regulars",
         "replicated",
         "statics",
@@ -104,6 +106,7 @@ class TableShape:
         replicated: bool = True,
         loose_clusterings: Sequence[Canonical | None] = (),
         loose_paths: Mapping[int, Canonical] | None = None,
+        older_ties: bool = False,
     ) -> None:
         self.id: bytes = table_id
         self.keyspace: str = keyspace
@@ -117,6 +120,7 @@ class TableShape:
             if not column.dropped:
                 (self.statics if column.static else self.regulars).append(column)
         self.replicated: bool = replicated
+        self.older_ties: bool = older_ties
         self.loose_clusterings: list[Canonical | None] = list(loose_clusterings)
         self.loose_paths: dict[int, Canonical] = dict(loose_paths or {})
         self.column_lists: dict[bytes, ColumnList] = {}

@@ -36,7 +36,7 @@ class RowLayout:
     - `exact`: an exact key (`casscade.schema.key_form`) stands before those, in `exact_fields` columns; `keys` only
       show it then, those that are `indexed` within the bytes that an index takes.
     - `clustering_lengths`: fixed length of each clustering value or -1, for the serialized clustering.
-      `loose_clusterings`, `loose_paths`: see `TableShape`.
+      `loose_clusterings`, `loose_paths`, `older_ties`: see `TableShape`.
     - `values`: the other columns. `simple_count` and `complex_count`: how many columns of each kind the Cassandra table
       has for this target, those that are not replicated included: a row that sets them all leaves nothing of an
       older one. `indexes`: one more than the highest index when these are 0, 1, 2 … without a gap, else 0.
@@ -54,6 +54,7 @@ class RowLayout:
         indexed: list[bool],
         exact: bool,
         loose_paths: dict[int, Canonical],
+        older_ties: bool,
         simple_count: int,
         complex_count: int,
         indexes: int,
@@ -64,6 +65,7 @@ class RowLayout:
         self.clustering_lengths: list[int] = clustering_lengths
         self.loose_clusterings: list[Canonical | None] = loose_clusterings
         self.loose_paths: dict[int, Canonical] = loose_paths
+        self.older_ties: bool = older_ties
         self.exact: bool = exact
         self.exact_fields: int = 0 if not exact else 3 if clustering_lengths else 2
         self.indexed: list[bool] = indexed

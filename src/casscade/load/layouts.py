@@ -42,6 +42,7 @@ def build_layout(target: Target, relation: Relation) -> RowLayout:
         indexed=[key.name in indexed for key in relation.key_columns],
         exact=relation.exact,
         loose_paths=table.loose_paths,
+        older_ties=table.older_ties,
         simple_count=sum(not column.type.multi_cell for column in columns),
         complex_count=sum(column.type.multi_cell for column in columns),
         indexes=len(indexes) if indexes == list(range(len(indexes))) else 0,

@@ -87,7 +87,7 @@ class RelationWriter:
         items = [(key[0], row) for key, row in rows.items()]
         if self.layout.loose_paths:
             for _, row in items:
-                unify_paths(row, self.layout.loose_paths)
+                unify_paths(row, self.layout.loose_paths, self.layout.older_ties)
         met = self._meet_tombstones(connection, items, now) if self.tombstones.rows_exist else set()
         staged = self._stage(connection, items, now, merged=False)
         undecided = sum(staged.counts[op] for op in _UPSERTING) + len(staged.unseen)
@@ -157,9 +157,9 @@ class RelationWriter:
         return met
 
     def _merge(self, row: Row, other: Row) -> None:
-        merge_rows(row, other)
+        merge_rows(row, other, self.layout.older_ties)
         if self.layout.loose_paths:
-            unify_paths(row, self.layout.loose_paths)
+            unify_paths(row, self.layout.loose_paths, self.layout.older_ties)
 
     def _doubt(self, partition_key: bytes, row: Row) -> None:
         """Note a row that lost its last value and may have a liveness; one that was deleted as a whole has not."""

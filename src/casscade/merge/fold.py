@@ -47,6 +47,7 @@ class TableFold:
         key = update.key
         rows = self.rows
         loose = self.table.loose_clusterings
+        older = self.table.older_ties
         for row in update.rows:
             if loose:
                 row.key = canonical_key(row.clustering, loose)
@@ -59,7 +60,7 @@ class TableFold:
             if mine is None:
                 rows[row_key] = row
             else:
-                merge_rows(mine, row)
+                merge_rows(mine, row, older)
         static_row = update.static_row
         if static_row is not None:
             normalise(static_row)
@@ -68,7 +69,7 @@ class TableFold:
                 if not is_empty(static_row):
                     self.statics[key] = static_row
             else:
-                merge_rows(known, static_row)
+                merge_rows(known, static_row, older)
         if update.deletion != NO_TIMESTAMP or update.range_tombstones:
             self._add_deletions(update)
 

@@ -6,12 +6,12 @@ under the path it was written with. The order in which rows were merged before m
 
 from __future__ import annotations
 
-from casscade.core.cell import Cell, reconcile
+from casscade.core.cell import Cell, reconcile, reconcile_older
 from casscade.core.keys import Canonical
 from casscade.core.mutation import Row
 
 
-def unify_paths(row: Row, loose: dict[int, Canonical]) -> None:
+def unify_paths(row: Row, loose: dict[int, Canonical], older_ties: bool = False) -> None:
     """Reconcile the cells of equal paths in the columns of `loose` (see `TableShape.loose_paths`).
 
     Mirrors `Cells.reconcileComplex`, which compares paths with the type of the elements: `set<decimal>` has 1.0 or
@@ -33,14 +33,14 @@ def unify_paths(row: Row, loose: dict[int, Canonical]) -> None:
             if other is None:
                 chosen[key] = path
                 continue
-            if _wins(path, cells[path], other, cells[other]):
+            if _wins(path, cells[path], other, cells[other], older_ties):
                 del cells[other]
                 chosen[key] = path
             else:
                 del cells[path]
 
 
-def _wins(path: bytes, cell: Cell, other_path: bytes, other: Cell) -> bool:
+def _wins(path: bytes, cell: Cell, other_path: bytes, other: Cell, older_ties: bool) -> bool:
     if cell == other:
         return path > other_path
-    return reconcile(cell, other) == cell
+    return (reconcile_older(cell, other) if older_ties else reconcile(cell, other)) == cell

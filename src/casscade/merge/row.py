@@ -7,7 +7,7 @@ nothing is shadowed by a deletion of the same row; `normalise` makes them so). M
 
 from __future__ import annotations
 
-from casscade.core.cell import NO_EXPIRY, NO_TIMESTAMP, Cell, reconcile
+from casscade.core.cell import NO_EXPIRY, NO_TIMESTAMP, Cell, reconcile, reconcile_older
 from casscade.core.mutation import EXPIRED_LIVENESS_TTL, ComplexColumn, Row
 
 
@@ -24,8 +24,11 @@ def _liveness_supersedes(row: Row, other: Row) -> bool:
     return row.liveness_ttl < other.liveness_ttl
 
 
-def merge_rows(row: Row, other: Row) -> None:
-    """Merge `other` into `row`, both normal and of the same key; `other` must not be used afterwards."""
+def merge_rows(row: Row, other: Row, older_ties: bool = False) -> None:
+    """Merge `other` into `row`, both normal and of the same key; `other` must not be used afterwards.
+
+    `older_ties`: cells of one timestamp are told apart by the rules of Cassandra 3.11.
+    """
     if other.liveness_ts > row.liveness_ts or (
         other.liveness_ts == row.liveness_ts and _liveness_supersedes(other, row)
     ):
@@ -37,18 +40,21 @@ def merge_rows(row: Row, other: Row) -> None:
     cells = row.cells
     for index, cell in other.cells.items():
         mine = cells.get(index)
-        cells[index] = cell if mine is None else reconcile(mine, cell)
+        if mine is None:
+            cells[index] = cell
+        else:
+            cells[index] = reconcile_older(mine, cell) if older_ties else reconcile(mine, cell)
     if other.complex is not None:
         if row.complex is None:
             row.complex = other.complex
         else:
-            _merge_complex(row.complex, other.complex)
+            _merge_complex(row.complex, other.complex, older_ties)
     if row.deletion != NO_TIMESTAMP or other.deletion != NO_TIMESTAMP:
         row.deletion = max(row.deletion, other.deletion)
         shadow(row, row.deletion)
 
 
-def _merge_complex(columns: dict[int, ComplexColumn], others: dict[int, ComplexColumn]) -> None:
+def _merge_complex(columns: dict[int, ComplexColumn], others: dict[int, ComplexColumn], older_ties: bool) -> None:
     for index, other in others.items():
         column = columns.get(index)
         if column is None:
@@ -57,7 +63,10 @@ def _merge_complex(columns: dict[int, ComplexColumn], others: dict[int, ComplexC
         cells = column.cells
         for path, cell in other.cells.items():
             mine = cells.get(path)
-            cells[path] = cell if mine is None else reconcile(mine, cell)
+            if mine is None:
+                cells[path] = cell
+            else:
+                cells[path] = reconcile_older(mine, cell) if older_ties else reconcile(mine, cell)
         deletion = column.deletion if column.deletion >= other.deletion else other.deletion
         if deletion != NO_TIMESTAMP:
             column.deletion = deletion

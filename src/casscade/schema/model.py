@@ -70,6 +70,7 @@ class Table:
 
     `columns` holds all columns, dropped ones included, in the order partition key, clustering, static by name,
     regular by name. `flags` are those of `system_schema.tables` (`compound`, `dense`, `super`, `counter`).
+    `older_ties`: the cluster runs 3.11, which tells cells of one timestamp apart by rules of its own.
     """
 
     id: uuid.UUID
@@ -81,6 +82,7 @@ class Table:
     default_time_to_live: int = 0
     flags: frozenset[str] = frozenset({"compound"})
     is_view: bool = False
+    older_ties: bool = False
 
     @property
     def full_name(self) -> str:
@@ -143,6 +145,7 @@ class Table:
             replicated=replicated,
             loose_clusterings=self.loose_clusterings,
             loose_paths=self.loose_paths,
+            older_ties=self.older_ties,
         )
 
     @property

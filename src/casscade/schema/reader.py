@@ -31,6 +31,7 @@ from casscade.schema.model import (
 READINGS_MAX: Final = 5
 """How often a schema that changes while it is read is read again; the schema of a cluster at rest needs two."""
 
+_RELEASE: Final = "SELECT release_version FROM system.local"
 _KEYSPACES: Final = "SELECT keyspace_name, durable_writes, replication FROM system_schema.keyspaces"
 _TABLES: Final = (
     "SELECT keyspace_name, table_name, id, flags, cdc, gc_grace_seconds, default_time_to_live FROM system_schema.tables"
@@ -76,16 +77,27 @@ class _Reading:
     def __init__(self, session: Any) -> None:
         self.raw: dict[str, list[tuple[Any, ...]]] = {}
         with translated("reading the schema"):
-            for query in (_KEYSPACES, _TYPES, _TABLES, _VIEWS, _DROPPED, _COLUMNS):
+            for query in (_RELEASE, _KEYSPACES, _TYPES, _TABLES, _VIEWS, _DROPPED, _COLUMNS):
                 self.raw[query] = [_plain(row) for row in session.execute(query)]
 
     def snapshot(self) -> SchemaSnapshot:
         udts = _udts(self.raw[_TYPES])
         columns = _columns(self.raw[_COLUMNS], self.raw[_DROPPED], udts)
+        older = any(release.startswith("3.") for (release,) in self.raw[_RELEASE])
         tables: dict[uuid.UUID, Table] = {}
         for keyspace, name, table_id, flags, cdc, gc_grace, ttl in self.raw[_TABLES]:
             found = ordered_columns(columns[keyspace, name])
-            table = Table(table_id, keyspace, name, found, bool(cdc), gc_grace or 0, ttl or 0, frozenset(flags or ()))
+            table = Table(
+                table_id,
+                keyspace,
+                name,
+                found,
+                bool(cdc),
+                gc_grace or 0,
+                ttl or 0,
+                frozenset(flags or ()),
+                older_ties=older,
+            )
             tables[table_id] = assign_indexes(table, {})
         for keyspace, name, table_id, gc_grace, ttl in self.raw[_VIEWS]:
             found = ordered_columns(columns[keyspace, name])
