@@ -32,6 +32,7 @@ HOT_MODULES: Final = (
     "casscade/core/cell.py",
     "casscade/core/keys.py",
     "casscade/core/mutation.py",
+    "casscade/core/observed.py",
     "casscade/core/table.py",
     "casscade/cql/canonical.py",
     "casscade/cql/order.py",

@@ -20,7 +20,7 @@ seeds = st.integers(0, 2**32)
 
 def _rows(seed: int, count: int) -> list[Row]:
     rng = random.Random(seed)
-    return [random_row(rng, b"k", [b"k"], simple=4, complex_indexes=[4, 5]) for _ in range(count)]
+    return [random_row(rng, b"k", [b"k"], simple=4, complex_indexes=[4, 5], observed=[4, 5, 6]) for _ in range(count)]
 
 
 def _merged(*rows: Row) -> Row:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 
-from casscade.core.cell import NO_TIMESTAMP, Cell, expiring_cell, live_cell, tombstone_cell
+from casscade.core.cell import NO_EXPIRY, NO_TIMESTAMP, Cell, expiring_cell, live_cell, tombstone_cell
 from casscade.core.mutation import ComplexColumn, Row
+from casscade.core.observed import SETTLED, UNBOUNDED, Observed
 from casscade.merge.row import normalise
 
 NOW = 2_000_000_000
@@ -25,6 +26,14 @@ def random_cell(rng: random.Random) -> Cell:
     return expiring_cell(timestamp, NOW + rng.choice([-100, 0, 100, 1000]), rng.choice([60, 3600]), rng.choice(VALUES))
 
 
+def random_observed(rng: random.Random) -> Observed:
+    """What one of few reads showed of a column: several may have been at the same moment."""
+    if rng.random() < 0.1:
+        return SETTLED
+    expires_at = rng.choice([NO_EXPIRY, NO_EXPIRY, NOW - 10, NOW + 100])
+    return (rng.randint(1, 4), rng.choice([*TIMESTAMPS, UNBOUNDED]), expires_at, rng.choice(VALUES))
+
+
 def random_row(
     rng: random.Random,
     key: bytes,
@@ -34,10 +43,12 @@ def random_row(
     complex_indexes: list[int] | None = None,
     static: bool = False,
     plain: float = 0.4,
+    observed: list[int] | None = None,
 ) -> Row:
     """A normal row: some of the simple columns 0 … `simple` - 1 and of the multi-cell ones, perhaps a deletion.
 
-    `plain` is the share of rows that a plain INSERT or UPDATE could have written.
+    `plain` is the share of rows that a plain INSERT or UPDATE could have written; of the columns `observed` a read may
+    have shown a value.
     """
     row = Row(key, clustering)
     is_plain = rng.random() < plain
@@ -68,6 +79,10 @@ def random_row(
             cells = {path: random_cell(rng) for path in rng.sample(paths, rng.randint(0, 3))}
             row.complex = row.complex or {}
             row.complex[index] = ComplexColumn(deletion, cells)
+    for index in observed or []:
+        if rng.random() < 0.4:
+            row.observed = row.observed or {}
+            row.observed[index] = random_observed(rng)
     normalise(row)
     row.liveness_unknown = not static and row.liveness_ts == NO_TIMESTAMP and rng.random() < 0.2
     return row
@@ -80,6 +95,7 @@ def copy_row(row: Row) -> Row:
     copy.liveness_expires_at, copy.deletion = row.liveness_expires_at, row.deletion
     copy.liveness_unknown = row.liveness_unknown
     copy.cells = dict(row.cells)
+    copy.observed = None if row.observed is None else dict(row.observed)
     if row.complex is not None:
         copy.complex = {i: ComplexColumn(c.deletion, dict(c.cells)) for i, c in row.complex.items()}
     return copy
@@ -97,4 +113,5 @@ def content(row: Row) -> tuple[object, ...]:
         row.deletion,
         dict(row.cells),
         {index: (column.deletion, dict(column.cells)) for index, column in columns.items()},
+        row.observed,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from casscade.core.cell import NO_EXPIRY, NO_TIMESTAMP, Cell
+from casscade.core.observed import Observed
 from casscade.core.table import TableShape
 
 EXCL_END_BOUND: Final = 0
@@ -44,6 +45,8 @@ class Row:
     - `liveness_unknown`: a snapshot saw the row, and CQL does not show its liveness: it may have one without expiry.
     - `deletion`: timestamp of the row deletion or `NO_TIMESTAMP`.
     - `cells`: column index -> cell. `complex`: column index -> multi-cell column, or None when there are none.
+    - `observed`: column index -> what a read showed of a column whose cells CQL hides, or None when there is none.
+      While it is not settled, that is what the column shows; the cells go on merging beneath.
     """
 
     __slots__ = (
@@ -56,6 +59,7 @@ class Row:
         "liveness_ts",
         "liveness_ttl",
         "liveness_unknown",
+        "observed",
     )
 
     def __init__(self, key: bytes, clustering: list[bytes | None]) -> None:
@@ -68,6 +72,7 @@ class Row:
         self.deletion: int = NO_TIMESTAMP
         self.cells: dict[int, Cell] = {}
         self.complex: dict[int, ComplexColumn] | None = None
+        self.observed: dict[int, Observed] | None = None
 
 
 class Bound:

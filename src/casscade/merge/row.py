@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from casscade.core.cell import NO_EXPIRY, NO_TIMESTAMP, Cell, reconcile, reconcile_older
 from casscade.core.mutation import EXPIRED_LIVENESS_TTL, ComplexColumn, Row
+from casscade.core.observed import SETTLED, UNBOUNDED, Observed, end_by_deletion, join_observed
 
 
 def _liveness_supersedes(row: Row, other: Row) -> bool:
@@ -49,6 +50,10 @@ def merge_rows(row: Row, other: Row, older_ties: bool = False) -> None:
             row.complex = other.complex
         else:
             _merge_complex(row.complex, other.complex, older_ties)
+    if other.observed is not None:
+        row.observed = other.observed if row.observed is None else _merge_observed(row.observed, other.observed)
+    if row.observed is not None:
+        _settle(row, row.observed)
     if row.deletion != NO_TIMESTAMP or other.deletion != NO_TIMESTAMP:
         row.deletion = max(row.deletion, other.deletion)
         shadow(row, row.deletion)
@@ -73,6 +78,24 @@ def _merge_complex(columns: dict[int, ComplexColumn], others: dict[int, ComplexC
             _shadow_cells(cells, deletion)
 
 
+def _merge_observed(columns: dict[int, Observed], others: dict[int, Observed]) -> dict[int, Observed]:
+    for index, other in others.items():
+        mine = columns.get(index)
+        columns[index] = other if mine is None else join_observed(mine, other)
+    return columns
+
+
+def _settle(row: Row, observed: dict[int, Observed]) -> None:
+    """Apply the deletions of whole columns to what was observed of them."""
+    columns = row.complex
+    if columns is None:
+        return
+    for index, column in columns.items():
+        seen = observed.get(index)
+        if seen is not None and seen[3] is not None and seen[1] <= column.deletion:
+            observed[index] = SETTLED
+
+
 def _shadow_cells(cells: dict[bytes, Cell], deletion: int) -> None:
     shadowed = [path for path, cell in cells.items() if cell[0] <= deletion]
     for path in shadowed:
@@ -89,6 +112,8 @@ def shadow(row: Row, deletion: int) -> None:
         row.liveness_ts = NO_TIMESTAMP
         row.liveness_ttl = 0
         row.liveness_expires_at = NO_EXPIRY
+    if row.observed is not None:
+        end_by_deletion(row.observed, deletion)
     cells = row.cells
     for index in [index for index, cell in cells.items() if cell[0] <= deletion]:
         del cells[index]
@@ -115,6 +140,8 @@ def shadow_from_outside(row: Row, deletion: int) -> None:
 def normalise(row: Row) -> None:
     """Apply the deletions that `row` itself carries to its own cells."""
     columns = row.complex
+    if row.observed is not None:
+        _settle(row, row.observed)
     if columns is not None:
         for index in list(columns):
             column = columns[index]
@@ -129,13 +156,24 @@ def normalise(row: Row) -> None:
 
 
 def is_empty(row: Row) -> bool:
-    """Whether nothing is known of the row: no liveness, deletion or cell."""
-    return row.liveness_ts == NO_TIMESTAMP and row.deletion == NO_TIMESTAMP and not row.cells and row.complex is None
+    """Whether nothing is known of the row: no liveness, deletion, cell or observation."""
+    return (
+        row.liveness_ts == NO_TIMESTAMP
+        and row.deletion == NO_TIMESTAMP
+        and not row.cells
+        and row.complex is None
+        and row.observed is None
+    )
 
 
 def is_visible(row: Row, now: int) -> bool:
-    """Whether CQL shows the row at second `now`: its liveness or any cell is alive (`Row.hasLiveData`)."""
+    """Whether CQL shows the row at second `now`: its liveness or any cell is alive (`Row.hasLiveData`).
+
+    A value that a read showed counts as alive until it is settled.
+    """
     if row.liveness_ts != NO_TIMESTAMP and row.liveness_expires_at > now and row.liveness_ttl != EXPIRED_LIVENESS_TTL:
+        return True
+    if row.observed is not None and is_observed(row):
         return True
     for cell in row.cells.values():
         if cell[3] is not None and cell[1] > now:
@@ -148,9 +186,26 @@ def is_visible(row: Row, now: int) -> bool:
     return False
 
 
+def is_observed(row: Row) -> bool:
+    """Whether any column of the row shows what a read showed of it."""
+    observed = row.observed
+    if observed is not None:
+        for seen in observed.values():
+            if seen[3] is not None:
+                return True
+    return False
+
+
 def newest_timestamp(row: Row) -> int:
-    """The newest write time in the row, tombstones and deletions included; `NO_TIMESTAMP` if it is empty."""
+    """The newest write time in the row, tombstones and deletions included; `NO_TIMESTAMP` if it is empty.
+
+    Where a read could not tell write times, they are taken to be its own.
+    """
     newest = row.liveness_ts if row.liveness_ts >= row.deletion else row.deletion
+    if row.observed is not None:
+        for seen in row.observed.values():
+            if seen[3] is not None:
+                newest = max(newest, seen[0] if seen[1] == UNBOUNDED else seen[1])
     for cell in row.cells.values():
         newest = max(newest, cell[0])
     if row.complex is not None:
@@ -174,6 +229,10 @@ def next_expiry(row: Row, now: int) -> int:
             for cell in column.cells.values():
                 if cell[2] > 0 and cell[3] is not None and now < cell[1] < first:
                     first = cell[1]
+    if row.observed is not None:
+        for seen in row.observed.values():
+            if seen[3] is not None and now < seen[2] < first:
+                first = seen[2]
     return first
 
 

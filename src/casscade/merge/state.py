@@ -15,11 +15,14 @@ state (NULL). Else (all integers big-endian, `leb` an unsigned LEB128, `age` = `
                          timestamp, one whose bit is set at _cdc_ts (bit i of byte i/8, lowest first)
       0x20 UNKNOWN       a snapshot saw the row: it may have a liveness that CQL does not show; left out when a
                          liveness without expiry is known, since then it makes no difference
+      0x40 OBSERVED      a column shows what a read showed of it: no statement of SQL may decide over such a row
       0x10 PARTS         u8 parts, then those present, in this order:
         0x01 row deletion        age
         0x02 expiring liveness   age, leb ttl, leb expires_at
         0x04 cells               leb n, n x (leb index, cell)
         0x08 complex columns     leb n, n x (leb index, leb deletion age + 1 or 0, leb n, n x (leb length, path, cell))
+        0x10 observed            leb n, n x (leb index, u8 kind, [i64 read_at, i64 bound, leb expires_at or 0,
+                                 leb length, value]), the rest only for kind 1; kind 0 is settled
       cell: u8 kind (0x01 expires, 0x02 has value bytes here, 0x04 tombstone or value gone, 0x08 counter), age,
             [leb ttl, leb expires_at], [leb length, value]
 """
@@ -31,6 +34,7 @@ from typing import Final
 from casscade.core.cell import COUNTER_TTL, NO_EXPIRY, NO_TIMESTAMP, Cell
 from casscade.core.errors import CorruptionError
 from casscade.core.mutation import ComplexColumn, Row
+from casscade.core.observed import SETTLED, Observed
 
 NO_LIVENESS: Final = 0x01
 LIVENESS: Final = 0x02
@@ -38,6 +42,7 @@ NULLS: Final = 0x04
 BASE: Final = 0x08
 PARTS: Final = 0x10
 UNKNOWN: Final = 0x20
+OBSERVED: Final = 0x40
 
 _EXPIRES: Final = 0x01
 _VALUE: Final = 0x02
@@ -145,6 +150,10 @@ def encode_state(row: Row, newest: int, kept: set[int], columns: int) -> bytes |
     if row.complex is not None:
         parts |= 0x08
         _put_complex(tail, row.complex, newest)
+    if row.observed is not None:
+        parts |= 0x10
+        if _put_observed(tail, row.observed):
+            flags |= OBSERVED
     if parts:
         flags |= PARTS
         head.append(parts)
@@ -185,6 +194,25 @@ def _put_complex(tail: bytearray, columns: dict[int, ComplexColumn], newest: int
             _put_leb(tail, len(path))
             tail += path
             _put_cell(tail, column.cells[path], newest, with_value=True)
+
+
+def _put_observed(tail: bytearray, columns: dict[int, Observed]) -> bool:
+    """Append what reads showed; returns whether any of it is not settled."""
+    shown = False
+    _put_leb(tail, len(columns))
+    for index in sorted(columns):
+        read_at, bound, expires_at, value = columns[index]
+        _put_leb(tail, index)
+        if value is None:
+            tail.append(0)
+            continue
+        shown = True
+        tail.append(1)
+        tail += read_at.to_bytes(8, "big", signed=True) + bound.to_bytes(8, "big", signed=True)
+        _put_leb(tail, 0 if expires_at == NO_EXPIRY else expires_at)
+        _put_leb(tail, len(value))
+        tail += value
+    return shown
 
 
 class _Reader:
@@ -240,6 +268,13 @@ class _Reader:
         return (timestamp, expires_at, ttl, value)
 
 
+    def observed(self) -> Observed:
+        read_at = int.from_bytes(self.take(8), "big", signed=True)
+        bound = int.from_bytes(self.take(8), "big", signed=True)
+        expires_at = self.leb()
+        return (read_at, bound, expires_at if expires_at else NO_EXPIRY, self.take(self.leb()))
+
+
 def _corrupt() -> CorruptionError:
     return CorruptionError(
         "state_corrupt",
@@ -278,8 +313,9 @@ def decode_state(row: Row, newest: int, state: bytes | None, values: dict[int, b
     cells = row.cells
     if flags & PARTS:
         _read_parts(reader, row, newest, values)
+    observed = row.observed
     for index, value in values.items():
-        if index in cells:
+        if index in cells or (observed is not None and index in observed):
             continue
         at_newest = not bitmap or (index >> 3 < len(bitmap) and bitmap[index >> 3] >> (index & 7) & 1 == 1)
         cells[index] = (newest if at_newest else base, NO_EXPIRY, 0, value)
@@ -310,5 +346,10 @@ def _read_parts(reader: _Reader, row: Row, newest: int, values: dict[int, bytes]
                 path = reader.take(reader.leb())
                 cells[path] = reader.cell(newest, None)
             row.complex[index] = ComplexColumn(NO_TIMESTAMP if age == 0 else newest - age + 1, cells)
+    if parts & 0x10:
+        row.observed = {}
+        for _ in range(reader.leb()):
+            index = reader.leb()
+            row.observed[index] = reader.observed() if reader.take(1)[0] else SETTLED
     if reader.offset != len(reader.data):
         raise _corrupt()
