@@ -50,6 +50,7 @@ HOT_MODULES: Final = (
     "casscade/merge/paths.py",
     "casscade/merge/row.py",
     "casscade/merge/state.py",
+    "casscade/merge/state_reader.py",
 )
 
 SWITCH: Final = "CASSCADE_COMPILE"

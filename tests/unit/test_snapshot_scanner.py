@@ -13,7 +13,7 @@ import pytest
 from cassandra import OperationTimedOut
 from psycopg import OperationalError
 
-from casscade.commitlog.decoder import decode_mutation
+from casscade.commitlog.observations import decode_any
 from casscade.core.errors import ConfigurationError, RetryableError
 from casscade.cql.types import CqlType
 from casscade.schema.model import Column, ColumnKind, Table, assign_indexes, ordered_columns
@@ -67,7 +67,7 @@ class FakePages:
             raise OperationTimedOut
         at = int.from_bytes(paging_state or b"\0", "big")
         following = bytes([at + 1]) if at + 1 < len(self.pages) else None
-        return Page(self.pages[at], 1_700_000_000, following)
+        return Page(self.pages[at], 1_700_000_000, following, 0)
 
 
 class FakeStore(SnapshotStore):
@@ -139,7 +139,7 @@ def rows_of(chunks: list[Chunk]) -> list[tuple[int, int]]:
     found = []
     for chunk in chunks:
         for mutation in chunk.mutations:
-            (update,) = decode_mutation(mutation, chunk.version, {shape.id: shape})
+            (update,) = decode_any(mutation, chunk.version, {shape.id: shape})
             for row in update.rows:
                 found.append((int.from_bytes(update.key, "big"), int.from_bytes(row.clustering[0] or b"", "big")))
     return found

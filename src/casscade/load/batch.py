@@ -15,6 +15,7 @@ from typing import Any
 from psycopg import Connection
 
 from casscade.commitlog.encoder import encode_mutation
+from casscade.commitlog.observations import OBSERVING, encode_observing, has_observations
 from casscade.core.errors import InvariantError
 from casscade.core.mutation import PartitionUpdate
 from casscade.core.position import Position
@@ -22,6 +23,7 @@ from casscade.cql.bounds import ClusteringOrder
 from casscade.load.control import ControlStore, DeadLetter
 from casscade.load.counters import BatchCounts
 from casscade.load.deletions import DeletionApplier
+from casscade.load.doubts import request_rechecks
 from casscade.load.isolation import Poison, isolate
 from casscade.load.layouts import build_layout
 from casscade.load.raw import Raw
@@ -33,7 +35,7 @@ from casscade.schema.mapping import Relation, Target
 from casscade.transport.chunk import Progress
 
 REAP_ROWS_MAX = 5000
-# Dead letters that were made from folded rows are encoded as Cassandra 5.0 writes them.
+# Dead letters that were made from folded rows are encoded as Cassandra 5.0 writes them, or with their observations.
 _LETTER_ENCODING = 8
 
 
@@ -100,6 +102,8 @@ class TargetWriter:
             for page in writer.read_pages(connection, writer.sql.select_expired(), (moment, limit), REAP_ROWS_MAX + 1):
                 if page:
                     items = [(stored.partition_key, stored.row) for stored in page]
+                    for partition_key, row in items:
+                        writer.doubts.ended(partition_key, row, now)
                     writer.replace(connection, items, now, counts)
                     total += len(items)
         counts.expired += total
@@ -241,9 +245,12 @@ class BatchWriter:
 
     def _request_rechecks(self, connection: Connection[Any]) -> None:
         for table_id, target in self._targets.items():
-            if target.rows.doubtful:
-                self.control.request_rechecks(connection, uuid.UUID(bytes=table_id), target.rows.doubtful)
-                target.rows.doubtful = []
+            for writer in target.writers:
+                doubts = writer.doubts.take()
+                if doubts:
+                    request_rechecks(
+                        self.control, connection, uuid.UUID(bytes=table_id), doubts, static=writer.layout.static
+                    )
 
     def purge(self, connection: Connection[Any]) -> int:
         """Forget tombstones whose time is over; returns how many."""
@@ -281,6 +288,7 @@ class BatchWriter:
         return self._letter(self._targets[table.table.id], update, poison.code, poison.message)
 
     def _letter(self, target: TargetWriter, update: PartitionUpdate, code: str, message: str) -> DeadLetter:
-        encoded = encode_mutation([update], _LETTER_ENCODING)
+        encoding = OBSERVING if has_observations(update) else _LETTER_ENCODING
+        encoded = encode_observing(update) if encoding == OBSERVING else encode_mutation([update], encoding)
         event = f"{self.source}:row:{uuid.uuid5(uuid.NAMESPACE_OID, encoded.hex())}"
-        return DeadLetter(event, target.target.table.full_name, code, message, _LETTER_ENCODING, encoded)
+        return DeadLetter(event, target.target.table.full_name, code, message, encoding, encoded)

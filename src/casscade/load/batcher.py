@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from casscade.commitlog.decoder import decode_mutation
+from casscade.commitlog.observations import decode_any
 from casscade.commitlog.peek import mentions_any
 from casscade.core.cell import NO_TIMESTAMP
 from casscade.core.errors import BadDataError, UnknownSchemaError
@@ -22,7 +22,7 @@ from casscade.load.batch import Batch
 from casscade.load.concealment import Excluded, conceal
 from casscade.load.control import DeadLetter
 from casscade.merge.fold import Fold
-from casscade.merge.row import newest_timestamp
+from casscade.merge.row import is_observed, newest_timestamp
 from casscade.transport.chunk import Chunk
 
 Tables = Mapping[bytes, TableShape]
@@ -86,7 +86,7 @@ class Batcher:
         streamed = chunk.progress is None
         for position, mutation in enumerate(chunk.mutations):
             try:
-                updates = decode_mutation(mutation, chunk.version, tables)
+                updates = decode_any(mutation, chunk.version, tables)
             except BadDataError as error:
                 updates = self._decode_again(chunk, position, error)
                 tables = self._tables()
@@ -128,7 +128,7 @@ class Batcher:
         if isinstance(error, UnknownSchemaError):
             if self._refresh(error.table_id):
                 try:
-                    return decode_mutation(mutation, chunk.version, self._tables())
+                    return decode_any(mutation, chunk.version, self._tables())
                 except BadDataError as second:
                     error = second
             if isinstance(error, UnknownSchemaError) and not mentions_any(mutation, self._replicated()):
@@ -154,7 +154,8 @@ class Batcher:
 def _mark_unknown(update: PartitionUpdate) -> None:
     """CQL does not show the liveness of rows (see `casscade.snapshot.rows`)."""
     for row in update.rows:
-        row.liveness_unknown = row.liveness_ts == NO_TIMESTAMP
+        shown = bool(row.cells) or row.complex is not None or is_observed(row)
+        row.liveness_unknown = row.liveness_ts == NO_TIMESTAMP and shown
 
 
 def _write_time(update: PartitionUpdate) -> int:

@@ -115,6 +115,9 @@ class JsonRenderer(Renderer):
                 parts.append(len(value).to_bytes(4, "big") + value)
         return self.codec.show(b"".join(parts))
 
+    def show(self, value: bytes) -> bytes | None:
+        return self.codec.show(value)
+
     def _fields(self, live: dict[bytes, bytes]) -> bytes:
         parts: list[bytes] = []
         for index in range(len(self.type.args)):

@@ -7,7 +7,7 @@ its source.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -15,7 +15,6 @@ from typing import Any
 from psycopg import Connection, sql
 
 from casscade.core.errors import ConfigurationError, FencedError
-from casscade.core.keys import pack_values
 from casscade.core.position import Position
 from casscade.schema.model import Table
 
@@ -167,18 +166,6 @@ class ControlStore:
             (self.pipeline, source),
         ).fetchone()
         return None if row is None else Position(int(row[0]), int(row[1]))
-
-    def request_rechecks(
-        self, connection: Connection[Any], table_id: uuid.UUID, rows: Sequence[tuple[bytes, list[bytes | None]]]
-    ) -> None:
-        """Ask that rows (partition key, clustering) be read again from Cassandra."""
-        connection.execute(
-            sql.SQL(
-                "INSERT INTO {} (pipeline, table_id, partition_key, clustering) "
-                "SELECT %s, %s, * FROM unnest(%s::bytea[], %s::bytea[])"
-            ).format(self.name("rechecks")),
-            (self.pipeline, table_id, [key for key, _ in rows], [pack_values(values) for _, values in rows]),
-        )
 
     def set_aside(self, connection: Connection[Any], letters: list[DeadLetter]) -> None:
         """Store dead letters; one that is known already stays as it is."""

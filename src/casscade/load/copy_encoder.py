@@ -101,7 +101,9 @@ class RowEncoder:
         """
         cells = row.cells
         newest = row.liveness_ts
-        if row.complex is not None or row.liveness_ttl != 0 or (row.liveness_unknown and newest == NO_TIMESTAMP):
+        if row.complex is not None or row.observed is not None or row.liveness_ttl != 0:
+            return 0
+        if row.liveness_unknown and newest == NO_TIMESTAMP:
             return 0
         if row.deletion != NO_TIMESTAMP:
             if merged or cells or newest != NO_TIMESTAMP:
@@ -212,9 +214,16 @@ class RowEncoder:
         """Append the value fields; returns whether every cell is a live one at `newest` that its field holds."""
         cells = row.cells
         found = 0
-        plain = row.complex is None
+        observed = row.observed
+        plain = row.complex is None and observed is None
         for column in self.layout.values:
             codec = column.codec
+            if observed is not None:
+                seen = observed.get(column.index)
+                if seen is not None and seen[3] is not None:
+                    found += column.index in cells
+                    _put(out, column.show_observed(seen[3]))
+                    continue
             if codec is None:
                 self._put_complex(out, row, column.index, now)
                 continue
@@ -262,7 +271,7 @@ class RowEncoder:
     def _choose(self, row: Row, newest: int, state: bytes | None, now: int, merged: bool) -> int:
         if merged:
             return OP_UPSERT if is_visible(row, now) else OP_REMOVE
-        if row.liveness_ts == NO_TIMESTAMP and not row.cells and row.complex is None:
+        if row.liveness_ts == NO_TIMESTAMP and not row.cells and row.complex is None and row.observed is None:
             return OP_DELETE
         if not is_visible(row, now):
             return OP_HIDDEN
@@ -270,7 +279,7 @@ class RowEncoder:
             if len(row.cells) == self.layout.simple_count and self.layout.complex_count == 0:
                 return OP_DOMINATE
             return OP_INSERT
-        return OP_DOMINATE if self._dominates(row, newest) else OP_PUT_IF_ABSENT
+        return OP_DOMINATE if row.observed is None and self._dominates(row, newest) else OP_PUT_IF_ABSENT
 
     def _dominates(self, row: Row, newest: int) -> bool:
         layout = self.layout

@@ -18,7 +18,7 @@ from casscade.load.counters import BatchCounts
 from casscade.load.raw import Raw, int8
 from casscade.load.relation_writer import RelationWriter, RowItem
 from casscade.load.tombstones import PARTITION, StoredDeletion, pack_bound, unpack_range
-from casscade.merge.fold import PartitionDeletions, TableFold
+from casscade.merge.fold import PartitionDeletions, RowKey, TableFold
 from casscade.merge.row import is_empty, shadow_from_outside
 
 # Rows of a partition that a range deletion looks at are read in pages of this size, so that a partition of
@@ -46,6 +46,10 @@ class OrderedDeletions:
                 if deletion > newest and start < place < end:
                     newest = deletion
         return newest
+
+    def over(self, row: Row, *, static: bool) -> bool:
+        """Whether any of them covers `row`; over a static row only a partition deletion can be."""
+        return (self.deletion if static else self.covering(row)) != NO_TIMESTAMP
 
     def newest(self) -> int:
         """The newest timestamp of all: rows that are newer and have no special state are untouched."""
@@ -81,12 +85,29 @@ class DeletionApplier:
         ordered = {key: OrderedDeletions(self._order, deletions) for key, deletions in known.items()}
         for row_key in list(fold.rows):
             covering = ordered.get(row_key[0])
-            if covering is not None and _shadow(fold.rows[row_key], covering.covering(fold.rows[row_key])):
-                del fold.rows[row_key]
+            if covering is not None:
+                row = fold.rows[row_key]
+                deletion = covering.covering(row)
+                if _shadow(row, deletion):
+                    del fold.rows[row_key]
+                elif row.observed is not None and deletion != NO_TIMESTAMP:
+                    self._doubt_new(self._rows, fold, row_key, row)
         for partition_key in list(fold.statics):
             covering = ordered.get(partition_key)
-            if covering is not None and _shadow(fold.statics[partition_key], covering.deletion):
-                del fold.statics[partition_key]
+            if covering is not None:
+                row = fold.statics[partition_key]
+                if _shadow(row, covering.deletion):
+                    del fold.statics[partition_key]
+                elif row.observed is not None and covering.deletion != NO_TIMESTAMP and self._statics is not None:
+                    self._doubt_new(self._statics, fold, (partition_key, b""), row)
+
+    def _doubt_new(self, writer: RelationWriter, fold: TableFold, key: RowKey, row: Row) -> None:
+        """A deletion lies over what a read showed but may not end all of it: was it read before or after?"""
+        new = fold.deletions.get(key[0])
+        if new is not None and OrderedDeletions(self._order, new).over(row, static=writer.layout.static):
+            writer.doubts.changed(key[0], row)
+        else:
+            writer.covered.add(key)
 
     def _apply_to_stored(
         self,
@@ -126,6 +147,7 @@ class DeletionApplier:
             for stored in page:
                 row = stored.row
                 if _reach(row, deletions.deletion if writer.layout.static else deletions.covering(row)):
+                    writer.doubts.changed(stored.partition_key, row)
                     changed.append((stored.partition_key, row))
             if changed:
                 writer.replace(connection, changed, now, counts)

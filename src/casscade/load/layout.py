@@ -6,10 +6,14 @@ COPY stream and the results that are read back.
 
 from __future__ import annotations
 
+from typing import Final
+
 from casscade.core.cell import COUNTER_TTL, Cell
 from casscade.core.keys import Canonical, key_field, split_partition_key
 from casscade.core.mutation import ComplexColumn
 from casscade.load.transcode import Codec
+
+_COUNTER_BYTES: Final = 8
 
 
 class Renderer:
@@ -17,6 +21,10 @@ class Renderer:
 
     def render(self, column: ComplexColumn, now: int) -> bytes | None:
         """The field for what is alive in `column` at second `now`."""
+        raise NotImplementedError
+
+    def show(self, value: bytes) -> bytes | None:
+        """The field for a whole value as CQL shows it, in the frozen form of its type."""
         raise NotImplementedError
 
 
@@ -27,6 +35,12 @@ class ValueColumn:
         self.index: int = index
         self.codec: Codec | None = codec
         self.renderer: Renderer | None = renderer
+
+    def show_observed(self, value: bytes) -> bytes | None:
+        """The field for a value that a read showed: a whole collection or UDT, or the sum of a counter."""
+        if self.renderer is not None:
+            return self.renderer.show(value)
+        return value if len(value) == _COUNTER_BYTES else None
 
 
 class RowLayout:
@@ -40,7 +54,8 @@ class RowLayout:
     - `values`: the other columns. `simple_count` and `complex_count`: how many columns of each kind the Cassandra table
       has for this target, those that are not replicated included: a row that sets them all leaves nothing of an
       older one. `indexes`: one more than the highest index when these are 0, 1, 2 … without a gap, else 0.
-    - `static`: the target holds static rows, which have no liveness.
+    - `static`: the target holds static rows, which have no liveness. `observable`: CQL hides the cells of some column,
+      so that rows may hold what a read showed of it.
     """
 
     def __init__(
@@ -59,6 +74,7 @@ class RowLayout:
         complex_count: int,
         indexes: int,
         static: bool,
+        observable: bool = False,
     ) -> None:
         self.keys: list[Codec] = keys
         self.partition_columns: int = partition_columns
@@ -74,6 +90,7 @@ class RowLayout:
         self.complex_count: int = complex_count
         self.indexes: int = indexes
         self.static: bool = static
+        self.observable: bool = observable
         self.shown: set[int] = {column.index for column in values}
         self.field_count: int = self.exact_fields + len(keys) + len(values) + 5
 

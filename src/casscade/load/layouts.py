@@ -47,4 +47,5 @@ def build_layout(target: Target, relation: Relation) -> RowLayout:
         complex_count=sum(column.type.multi_cell for column in columns),
         indexes=len(indexes) if indexes == list(range(len(indexes))) else 0,
         static=relation.static,
+        observable=any(column.type.multi_cell or column.type.name == "counter" for column in columns),
     )

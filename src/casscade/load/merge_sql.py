@@ -30,9 +30,12 @@ def _columns(names: list[str], prefix: str = "") -> sql.Composed:
 
 
 class TargetSql:
-    """The statements of one relation; `stage` is the name of its temporary staging table."""
+    """The statements of one relation; `stage` is the name of its temporary staging table.
 
-    def __init__(self, relation: Relation, stage: str) -> None:
+    In an `observable` relation rows may show what a read showed (`merge.doubt`): nothing is decided over these.
+    """
+
+    def __init__(self, relation: Relation, stage: str, *, observable: bool) -> None:
         keys = list(relation.primary_key)
         exact = [column.name for column in relation.exact_columns]
         values = [column.name for column in relation.value_columns]
@@ -42,16 +45,21 @@ class TargetSql:
         self._stage = sql.Identifier("pg_temp", stage)
         self._target = sql.Identifier(relation.schema, relation.name)
         self._rest = values + _META
+        self._settled: sql.Composable = _SETTLED if observable else sql.SQL("true")
         self.create_stage = self._create_stage(relation, stage)
         self.truncate = sql.SQL("TRUNCATE {}").format(self._stage)
         self.copy = sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(self._stage)
-        self.dominate = self._insert(OP_DOMINATE, self._replace(sql.SQL("t.{ts} < EXCLUDED.{ts}").format(**_TS)))
+        self.dominate = self._insert(OP_DOMINATE, self._replace(self._older()))
         self.insert = self._insert(OP_INSERT, self._replace(self._plain_and_covered(values)))
         self.renew = self._insert(OP_RENEW, self._renew(values))
         self.patch = self._insert(OP_PATCH, self._patch(values))
         self.put_if_absent = self._insert(OP_PUT_IF_ABSENT, sql.SQL("DO NOTHING"))
         self.upsert = self._insert(OP_UPSERT, self._replace(None))
-        self.delete = self._delete(sql.SQL("s._op = {op} AND t.{ts} <= s.{ts}").format(op=OP_DELETE, **_TS))
+        self.delete = self._delete(
+            sql.SQL("s._op = {op} AND t.{ts} <= s.{ts} AND {settled}").format(
+                op=OP_DELETE, settled=self._settled, **_TS
+            )
+        )
         self.remove = self._delete(sql.SQL("s._op = {}").format(OP_REMOVE))
         self.undecided = self._undecided()
         self.exists_expired = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {} <= %b)").format(
@@ -90,6 +98,9 @@ class TargetSql:
         settings = sql.SQL(", ").join(sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(n)) for n in self._rest)
         update = sql.SQL("DO UPDATE SET {}").format(settings)
         return update if condition is None else update + sql.SQL(" WHERE ") + condition
+
+    def _older(self) -> sql.Composed:
+        return sql.SQL("t.{ts} < EXCLUDED.{ts} AND {settled}").format(settled=self._settled, **_TS)
 
     def _plain_and_covered(self, values: list[str]) -> sql.Composed:
         """An older row without state is replaced whole if it has no value where the new one has none."""
@@ -145,7 +156,8 @@ class TargetSql:
         same = sql.SQL("ROW({}) IS DISTINCT FROM ROW({})").format(self._comparable("t"), self._comparable("s"))
         return sql.SQL(
             "SELECT s._ord, {fields} FROM {stage} AS s JOIN {target} AS t ON {join} WHERE "
-            "(s._op IN ({dominate}, {insert}, {put}) AND {same}) OR (s._op = {delete} AND t.{ts} > s.{ts}) "
+            "(s._op IN ({dominate}, {insert}, {put}) AND {same}) "
+            "OR (s._op = {delete} AND NOT (t.{ts} <= s.{ts} AND {settled})) "
             "OR s._op = {hidden} OR (s._op IN ({renew}, {patch}) AND NOT {contained})"
         ).format(
             fields=_columns(self._names, "t"),
@@ -161,6 +173,7 @@ class TargetSql:
             renew=OP_RENEW,
             patch=OP_PATCH,
             contained=self._contained(),
+            settled=self._settled,
             **_TS,
         )
 
@@ -203,8 +216,8 @@ class TargetSql:
         conditions = sql.SQL(" AND ").join(
             sql.SQL("t.{} = %b").format(sql.Identifier(name)) for name in self._keys[:partition_columns]
         )
-        return sql.SQL("DELETE FROM {target} AS t WHERE {conditions} AND t.{ts} <= %b").format(
-            target=self._target, conditions=conditions, **_TS
+        return sql.SQL("DELETE FROM {target} AS t WHERE {conditions} AND t.{ts} <= %b AND {settled}").format(
+            target=self._target, conditions=conditions, settled=self._settled, **_TS
         )
 
     def select_expired(self) -> sql.Composed:
@@ -228,3 +241,5 @@ def _same_bitmap(other: str) -> sql.Composed:
 _TS = {"ts": sql.Identifier(WRITE_TIME_COLUMN), "state": sql.Identifier(STATE_COLUMN)}
 # All cells of `t` have its newest timestamp: no state, or nothing but the lack or the older time of its liveness.
 _ONE_TIME = sql.SQL("(t.{state} IS NULL OR get_byte(t.{state}, 0) IN (1, 2, 33))").format(**_TS)
+# The state of `t` has no flag OBSERVED, the highest in use (see `merge.state`).
+_SETTLED = sql.SQL("(t.{state} IS NULL OR get_byte(t.{state}, 0) < 64)").format(**_TS)

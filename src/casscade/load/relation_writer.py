@@ -16,6 +16,7 @@ from casscade.core.mutation import Row
 from casscade.load import staged as ops
 from casscade.load.copy_encoder import COPY_HEADER, COPY_TRAILER, RowEncoder
 from casscade.load.counters import BatchCounts
+from casscade.load.doubts import Doubts
 from casscade.load.layout import RowLayout
 from casscade.load.merge_sql import TargetSql
 from casscade.load.raw import fields
@@ -64,9 +65,10 @@ class RelationWriter:
         self.columns_numbered = columns_numbered
         self.layout = layout
         self.tombstones = tombstones
-        self.sql = TargetSql(relation, f"casscade_stage_{tombstones.target_no}")
+        self.sql = TargetSql(relation, f"casscade_stage_{tombstones.target_no}", observable=layout.observable)
         self.rejected: list[RejectedRow] = []
-        self.doubtful: list[tuple[bytes, list[bytes | None]]] = []
+        self.doubts = Doubts()
+        self.covered: set[RowKey] = set()
         self._encoder = RowEncoder(layout)
         self._stage_used = True
 
@@ -88,6 +90,8 @@ class RelationWriter:
         if self.layout.loose_paths:
             for _, row in items:
                 unify_paths(row, self.layout.loose_paths, self.layout.older_ties)
+        if self.layout.observable:
+            self._doubt_new(items, now)
         met = self._meet_tombstones(connection, items, now) if self.tombstones.rows_exist else set()
         staged = self._stage(connection, items, now, merged=False)
         undecided = sum(staged.counts[op] for op in _UPSERTING) + len(staged.unseen)
@@ -96,7 +100,9 @@ class RelationWriter:
             removed = connection.execute(self.sql.delete).rowcount
             counts.removed += removed
             undecided -= removed
-        merged: dict[int, RowItem] = self._merge_stored(connection, items) if undecided else {}
+        merged: dict[int, RowItem] = self._merge_stored(connection, items, now) if undecided else {}
+        if self.covered:
+            self._doubt_covered(items, merged)
         unseen = [(items[ordinal], row) for ordinal, row in staged.unseen.items() if ordinal not in merged]
         still_hidden = self._put_tombstones(connection, unseen)
         if merged:
@@ -150,7 +156,11 @@ class RelationWriter:
         for tombstone in self.tombstones.find_rows(connection, list(by_key)):
             partition_key, row = by_key[tombstone.key]
             was_visible = is_visible(row, now)
-            self._merge(row, row_of(tombstone, row))
+            stored = row_of(tombstone, row)
+            doubtful = self.doubts.met(row, stored, now, covered=(partition_key, row.key) in self.covered)
+            self._merge(row, stored)
+            if doubtful:
+                self.doubts.columns(partition_key, row, doubtful)
             if was_visible and not is_visible(row, now):
                 self._doubt(partition_key, row)
             met.add(tombstone.key)
@@ -164,7 +174,20 @@ class RelationWriter:
     def _doubt(self, partition_key: bytes, row: Row) -> None:
         """Note a row that lost its last value and may have a liveness; one that was deleted as a whole has not."""
         if row.liveness_unknown and (row.cells or row.complex is not None):
-            self.doubtful.append((partition_key, row.clustering))
+            self.doubts.liveness(partition_key, row)
+
+    def _doubt_new(self, items: list[RowItem], now: int) -> None:
+        """What a read showed and a change of the same column came in one batch: which was first?"""
+        for partition_key, row in items:
+            if row.observed is not None:
+                self.doubts.columns(partition_key, row, self.doubts.met(row, None, now))
+
+    def _doubt_covered(self, items: list[RowItem], merged: dict[int, RowItem]) -> None:
+        """A first observation of a row that is not stored meets an older deletion over it."""
+        for ordinal, (partition_key, row) in enumerate(items):
+            if ordinal not in merged and (partition_key, row.key) in self.covered:
+                self.doubts.changed(partition_key, row)
+        self.covered = set()
 
     def _stage(
         self, connection: Connection[Any], items: list[RowItem], now: int, *, merged: bool, truncate: bool = True
@@ -200,7 +223,7 @@ class RelationWriter:
                 written += connection.execute(statement).rowcount
         return written
 
-    def _merge_stored(self, connection: Connection[Any], items: list[RowItem]) -> dict[int, RowItem]:
+    def _merge_stored(self, connection: Connection[Any], items: list[RowItem], now: int) -> dict[int, RowItem]:
         """Read the stored rows that SQL could not decide and merge them with the new ones, by ordinal."""
         cursor = connection.execute(self.sql.undecided, binary=True)
         merged: dict[int, RowItem] = {}
@@ -209,7 +232,12 @@ class RelationWriter:
             assert ordinal_field is not None
             ordinal = int.from_bytes(ordinal_field, "big")
             item = items[ordinal]
-            self._merge(item[1], read_row(self.layout, found, 1).row)
+            partition_key, row = item
+            stored = read_row(self.layout, found, 1).row
+            doubtful = self.doubts.met(row, stored, now, covered=(partition_key, row.key) in self.covered)
+            self._merge(row, stored)
+            if doubtful:
+                self.doubts.columns(partition_key, row, doubtful)
             merged[ordinal] = item
         return merged
 

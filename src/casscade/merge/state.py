@@ -32,9 +32,9 @@ from __future__ import annotations
 from typing import Final
 
 from casscade.core.cell import COUNTER_TTL, NO_EXPIRY, NO_TIMESTAMP, Cell
-from casscade.core.errors import CorruptionError
 from casscade.core.mutation import ComplexColumn, Row
 from casscade.core.observed import SETTLED, Observed
+from casscade.merge.state_reader import CELL_COUNTER, CELL_EXPIRES, CELL_GONE, CELL_VALUE, StateReader, state_corrupt
 
 NO_LIVENESS: Final = 0x01
 LIVENESS: Final = 0x02
@@ -43,11 +43,6 @@ BASE: Final = 0x08
 PARTS: Final = 0x10
 UNKNOWN: Final = 0x20
 OBSERVED: Final = 0x40
-
-_EXPIRES: Final = 0x01
-_VALUE: Final = 0x02
-_GONE: Final = 0x04
-_COUNTER: Final = 0x08
 
 
 def _put_leb(out: bytearray, value: int) -> None:
@@ -61,13 +56,13 @@ def _put_cell(out: bytearray, cell: Cell, newest: int, *, with_value: bool) -> N
     timestamp, expires_at, ttl, value = cell
     kind = 0
     if ttl > 0:
-        kind |= _EXPIRES
+        kind |= CELL_EXPIRES
     elif ttl == COUNTER_TTL:
-        kind |= _COUNTER
+        kind |= CELL_COUNTER
     if value is None:
-        kind |= _GONE
+        kind |= CELL_GONE
     elif with_value:
-        kind |= _VALUE
+        kind |= CELL_VALUE
     out.append(kind)
     _put_leb(out, newest - timestamp)
     if ttl > 0:
@@ -215,75 +210,6 @@ def _put_observed(tail: bytearray, columns: dict[int, Observed]) -> bool:
     return shown
 
 
-class _Reader:
-    """Reads the parts of a state; raises CorruptionError where the bytes end too early."""
-
-    __slots__ = ("data", "offset")
-
-    def __init__(self, data: bytes, offset: int) -> None:
-        self.data: bytes = data
-        self.offset: int = offset
-
-    def leb(self) -> int:
-        value = 0
-        shift = 0
-        data = self.data
-        offset = self.offset
-        while True:
-            if offset >= len(data) or shift > 70:
-                raise _corrupt()
-            byte = data[offset]
-            offset += 1
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                self.offset = offset
-                return value
-            shift += 7
-
-    def take(self, length: int) -> bytes:
-        end = self.offset + length
-        if end > len(self.data):
-            raise _corrupt()
-        taken = self.data[self.offset : end]
-        self.offset = end
-        return taken
-
-    def cell(self, newest: int, value: bytes | None) -> Cell:
-        """A cell; `value` is what PostgreSQL's column holds, for cells that keep none here."""
-        kind = self.take(1)[0]
-        timestamp = newest - self.leb()
-        ttl = COUNTER_TTL if kind & _COUNTER else 0
-        expires_at = NO_EXPIRY
-        if kind & _EXPIRES:
-            ttl = self.leb()
-            expires_at = self.leb()
-        elif kind & _GONE:
-            expires_at = 0
-        if kind & _GONE:
-            return (timestamp, expires_at, ttl, None)
-        if kind & _VALUE:
-            return (timestamp, expires_at, ttl, self.take(self.leb()))
-        if value is None:
-            raise _corrupt()
-        return (timestamp, expires_at, ttl, value)
-
-
-    def observed(self) -> Observed:
-        read_at = int.from_bytes(self.take(8), "big", signed=True)
-        bound = int.from_bytes(self.take(8), "big", signed=True)
-        expires_at = self.leb()
-        return (read_at, bound, expires_at if expires_at else NO_EXPIRY, self.take(self.leb()))
-
-
-def _corrupt() -> CorruptionError:
-    return CorruptionError(
-        "state_corrupt",
-        "The stored state of a row does not fit its values",
-        now="the row is left as it is",
-        hint="check who else writes to the target table, then read the row again with casscade snapshot start",
-    )
-
-
 def decode_state(row: Row, newest: int, state: bytes | None, values: dict[int, bytes]) -> None:
     """Fill the empty `row` from its write time, its state and the values of PostgreSQL's columns (index -> bytes).
 
@@ -294,7 +220,7 @@ def decode_state(row: Row, newest: int, state: bytes | None, values: dict[int, b
         for index, value in values.items():
             row.cells[index] = (newest, NO_EXPIRY, 0, value)
         return
-    reader = _Reader(state, 1)
+    reader = StateReader(state, 1)
     flags = state[0] if state else PARTS
     nulls = 0
     base = newest
@@ -324,7 +250,7 @@ def decode_state(row: Row, newest: int, state: bytes | None, values: dict[int, b
             cells[index] = (newest, 0, 0, None)
 
 
-def _read_parts(reader: _Reader, row: Row, newest: int, values: dict[int, bytes]) -> None:
+def _read_parts(reader: StateReader, row: Row, newest: int, values: dict[int, bytes]) -> None:
     parts = reader.take(1)[0]
     if parts & 0x01:
         row.deletion = newest - reader.leb()
@@ -352,4 +278,4 @@ def _read_parts(reader: _Reader, row: Row, newest: int, values: dict[int, bytes]
             index = reader.leb()
             row.observed[index] = reader.observed() if reader.take(1)[0] else SETTLED
     if reader.offset != len(reader.data):
-        raise _corrupt()
+        raise state_corrupt()

@@ -178,8 +178,9 @@ class Pipeline:
         monitor.watch(follower, transport, batcher)
         reader = None
         if self._snapshots.wanted:
-            unfinished = self._snapshots.plan(targets, node.release_version)
-            reader = self._snapshots.reader(cluster, targets, unfinished, transport, owner_of(source, epoch))
+            unfinished = self._snapshots.plan(targets)
+            owner = owner_of(source, epoch)
+            reader = self._snapshots.reader(cluster, node.release_version, targets, unfinished, transport, owner)
         failures: list[BaseException] = []
         thread = threading.Thread(target=_guarded(follower, failures, stop), name="capture", daemon=True)
         space = SpaceGuard(config.capture.cdc_directory, None, monitor.space_crossed)

@@ -20,7 +20,7 @@ from casscade.pipeline.monitor import Monitor
 from casscade.schema.mapping import Target
 from casscade.snapshot.ranges import split_ring
 from casscade.snapshot.recheck import Rechecker, RecheckStore
-from casscade.snapshot.rows import TableScan, require_scannable
+from casscade.snapshot.rows import TableScan, shows_element_times
 from casscade.snapshot.scanner import Scanner, ScanOptions
 from casscade.snapshot.store import SnapshotStore
 from casscade.snapshot.wire import RawSession
@@ -54,32 +54,37 @@ class Snapshots:
         else:
             self.tasks.commit_progress(connection, progress)
 
-    def plan(self, targets: list[Target], release_version: str) -> list[Target]:
-        """Make the tasks of tables that have none; returns the tables that are not done.
-
-        Raises ConfigurationError for one that can't be read; nothing is planned then.
-        """
+    def plan(self, targets: list[Target]) -> list[Target]:
+        """Make the tasks of tables that have none; returns the tables that are not done."""
         with self._database.transaction() as connection:
             for target in targets:
                 ranges = split_ring(self._config.snapshot.ranges_per_table)
                 self.tasks.create_tasks(connection, target.table.id, target.table.full_name, ranges)
             unfinished = [target for target in targets if not self.tasks.finished(connection, [target.table.id])]
-            for target in unfinished:
-                require_scannable(target.table, release_version)
             self._monitor.snapshot(self.tasks.progress(connection))
         return unfinished
 
     def reader(
-        self, cluster: Any, targets: list[Target], unfinished: list[Target], transport: DirectTransport, owner: str
+        self,
+        cluster: Any,
+        release_version: str,
+        targets: list[Target],
+        unfinished: list[Target],
+        transport: DirectTransport,
+        owner: str,
     ) -> SnapshotReader:
-        """The threads that read, not yet started; `owner` (`owner_of`) is in the claims of the tasks."""
+        """The threads that read, not yet started; `owner` (`owner_of`) is in the claims of the tasks.
+
+        `release_version` is that of the node that is asked.
+        """
         self._owner = owner
         session = RawSession(cluster)
         consistency = ConsistencyLevel.name_to_value[self._config.cassandra.consistency]
         section = self._config.snapshot
+        element_times = shows_element_times(release_version)
         scanner = Scanner(
             session,
-            {target.table.id: TableScan(target.table) for target in unfinished},
+            {target.table.id: TableScan(target.table, element_times=element_times) for target in unfinished},
             self.tasks,
             self._database.transaction,
             transport.put,
@@ -90,7 +95,7 @@ class Snapshots:
         stop = threading.Event()
         rechecker = Rechecker(
             session,
-            {target.table.id: TableScan(target.table) for target in targets},
+            {target.table.id: TableScan(target.table, element_times=element_times) for target in targets},
             self.rechecks,
             self._database.transaction,
             transport.put,

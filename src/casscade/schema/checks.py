@@ -47,8 +47,7 @@ def require_table(snapshot: SchemaSnapshot, keyspace: str, name: str) -> Table:
 def require_replicable(snapshot: SchemaSnapshot, table: Table) -> None:
     """Refuse a table that can't be replicated.
 
-    Raises `ConfigurationError`: `table_is_view`, `table_compact`, `table_counter`, `keyspace_not_durable`,
-    `table_without_cdc`.
+    Raises `ConfigurationError`: `table_is_view`, `table_compact`, `keyspace_not_durable`, `table_without_cdc`.
     """
     if table.is_view:
         raise _refused(
@@ -61,12 +60,6 @@ def require_replicable(snapshot: SchemaSnapshot, table: Table) -> None:
             "table_compact",
             f"{table.full_name} was made WITH COMPACT STORAGE or by Thrift, which Casscade does not read",
             f"ALTER TABLE {_cql_name(table)} DROP COMPACT STORAGE; or leave the table out",
-        )
-    if table.is_counter:
-        raise _refused(
-            "table_counter",
-            f"{table.full_name} holds counters, which this version of Casscade does not replicate",
-            "leave the table out",
         )
     keyspace = snapshot.keyspaces.get(table.keyspace)
     if keyspace is not None and not keyspace.durable_writes:

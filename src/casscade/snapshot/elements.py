@@ -3,14 +3,19 @@
 Invariant: an element has the path, the value and the write time that its cell has in Cassandra.
 
 From 5.0 on, WRITETIME and TTL of a non-frozen set, map or UDT are lists with an entry for each element or field, in
-the order of the value (`ColumnTimestamps.MultipleTimestamps`). A list is not here: the paths of its elements are
-timeuuids that CQL does not show.
+the order of the value (`ColumnTimestamps.MultipleTimestamps`). The cells of a list can't be made: their paths are
+timeuuids that CQL does not show. They, and whatever shows no write times, are observed as a whole.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 from casscade.core.cell import NO_EXPIRY, Cell
 from casscade.core.errors import InvariantError
+from casscade.core.observed import UNBOUNDED, Observed, observation
+
+_LONG_BYTES: Final = 8
 
 
 def split_fields(data: bytes, offset: int) -> list[bytes | None]:
@@ -64,3 +69,20 @@ def read_cell(value: bytes, write_time: bytes, ttl: bytes | None, now: int) -> C
         return (timestamp, NO_EXPIRY, 0, value)
     remaining = int.from_bytes(ttl, "big", signed=True)
     return (timestamp, now + remaining, remaining, value)
+
+
+def observe(
+    value: bytes, write_times: bytes | None, ttls: bytes | None, now: int, read_at: int, expires_at: int
+) -> Observed:
+    """What a read that began at `read_at` showed of a column whose cells are hidden.
+
+    `write_times` and `ttls` are those of a counter (8 bytes), of a collection (lists) or not shown (None): then the
+    bound is not known, and `expires_at` is taken for the first end of an element.
+    """
+    if write_times is None:
+        return observation(read_at, UNBOUNDED, expires_at, value)
+    times = [write_times] if len(write_times) == _LONG_BYTES else split_fields(write_times, 4)
+    known = [int.from_bytes(time, "big", signed=True) for time in times if time is not None]
+    ends = [] if ttls is None else [ttl for ttl in split_fields(ttls, 4) if ttl is not None]
+    first = min([expires_at, *(now + int.from_bytes(ttl, "big", signed=True) for ttl in ends)])
+    return observation(read_at, max(known, default=UNBOUNDED), first, value)

@@ -1,11 +1,16 @@
-"""Reads rows again whose visibility the snapshot could not know for good.
+"""Reads rows again of which the snapshot could not know all.
 
-Invariant: a request is answered in the transaction that makes its answer durable; an answer is either what Cassandra
-shows (cells with their write times, or a liveness for a row without any), or nothing for a row that is not shown.
+Invariant: a request is answered in the transaction that makes its answer durable, and only by a read that began after
+the request was committed; an answer is either what Cassandra shows (cells with their write times, or a liveness for a
+row without any), or, for a row that is not shown, that nothing is left of what an earlier read showed.
 
 A row that an INSERT made before capture began stays visible in Cassandra when its last column is deleted or expires;
 one that an UPDATE made does not. The snapshot can't tell them apart, so the loader asks here when it matters. A write
 of the same moment does no harm: it is in the stream too.
+
+Rows that show what a read showed (`casscade.core.observed`) are asked for after each of their changes, while a request
+of the same row waits as one with it. A change behind the read of an answer gives the request a new number, so that
+the answer does not remove it.
 """
 
 from __future__ import annotations
@@ -19,12 +24,13 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from psycopg import Connection, sql
 
-from casscade.commitlog.encoder import encode_mutation
+from casscade.commitlog.observations import OBSERVING, encode_observing
 from casscade.core.errors import RetryableError
+from casscade.core.limits import CHUNK_BYTES_MAX
 from casscade.core.position import START
 from casscade.schema.faults import translated
 from casscade.snapshot.rows import TableScan
-from casscade.snapshot.scanner import ENCODING_VERSION, SOURCE
+from casscade.snapshot.scanner import SOURCE
 from casscade.snapshot.wire import Page
 from casscade.transport.chunk import Chunk, RecheckProgress
 
@@ -34,14 +40,24 @@ POLL_S: Final = 0.5
 REQUESTS_MAX: Final = 200
 """Requests read at a time: some hundred point reads, well below a second."""
 
+UNANSWERED_MAX: Final = 10 * REQUESTS_MAX
+"""Answers on their way through the transport; beyond these the loader is behind, and reading more helps nobody."""
+
 
 class Request(NamedTuple):
-    """A row to be read again, by its serialized keys."""
+    """A row to be read again, by its serialized keys; of a `static` one the static row of the partition.
+
+    `columns` are the indexes of those whose cells CQL hides and that have changed; what the answer shows of them counts
+    as read after `read_after`, whatever the clocks say.
+    """
 
     recheck_id: int
     table_id: uuid.UUID
     partition_key: bytes
     clustering: bytes
+    static: bool
+    columns: list[int]
+    read_after: int
 
 
 class RecheckStore:
@@ -51,14 +67,22 @@ class RecheckStore:
         self._pipeline = pipeline
         self._table = sql.Identifier(schema, "rechecks")
 
-    def pending(self, connection: Connection[Any], after: int) -> list[Request]:
-        """The oldest requests with an id greater than `after`, at most `REQUESTS_MAX`."""
+    def pending(self, connection: Connection[Any], unanswered: set[int]) -> list[Request]:
+        """The oldest requests, at most `REQUESTS_MAX`, but those of `unanswered`, which loses those that are gone."""
+        if unanswered:
+            rows = connection.execute(
+                sql.SQL("SELECT recheck_id FROM {} WHERE recheck_id = ANY(%s)").format(self._table),
+                (list(unanswered),),
+            ).fetchall()
+            unanswered &= {row[0] for row in rows}
+        if len(unanswered) >= UNANSWERED_MAX:
+            return []
         rows = connection.execute(
             sql.SQL(
-                "SELECT recheck_id, table_id, partition_key, clustering FROM {} "
-                "WHERE pipeline = %s AND recheck_id > %s ORDER BY recheck_id LIMIT %s"
+                "SELECT recheck_id, table_id, partition_key, clustering, static, columns, read_after FROM {} "
+                "WHERE pipeline = %s AND NOT recheck_id = ANY(%s) ORDER BY recheck_id LIMIT %s"
             ).format(self._table),
-            (self._pipeline, after, REQUESTS_MAX),
+            (self._pipeline, list(unanswered), REQUESTS_MAX),
             binary=True,
         ).fetchall()
         return [Request(*row) for row in rows]
@@ -98,8 +122,8 @@ class Rechecker:
         self._put = put
         self._stop = stop
         self._consistency = consistency
-        self._statements: dict[uuid.UUID, Any] = {}
-        self._sent = 0
+        self._statements: dict[tuple[uuid.UUID, bool], Any] = {}
+        self._unanswered: set[int] = set()
         self.answered = 0
         self.failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="recheck", daemon=True)
@@ -116,7 +140,8 @@ class Rechecker:
     def _run(self) -> None:
         try:
             while not self._stop.wait(POLL_S):
-                self.step()
+                while self.step() >= REQUESTS_MAX and not self._stop.is_set():
+                    pass
         except BaseException as error:
             self.failure = error
             self._stop.set()
@@ -124,34 +149,53 @@ class Rechecker:
     def step(self) -> int:
         """Answer what is pending now; returns how many requests. A node that is away leaves them for later."""
         with self._connection() as connection:
-            requests = self._store.pending(connection, self._sent)
+            requests = self._store.pending(connection, self._unanswered)
         mutations: list[bytes] = []
         done: list[int] = []
+        size = answered = 0
         for request in requests:
             try:
-                mutations += self._read(request)
+                mutation = self._read(request)
             except RetryableError:
                 break
             done.append(request.recheck_id)
+            if mutation is not None:
+                mutations.append(mutation)
+                size += len(mutation)
+            if size >= CHUNK_BYTES_MAX:
+                answered += self._send(mutations, done, size)
+                mutations, done, size = [], [], 0
+        return answered + self._send(mutations, done, size)
+
+    def _send(self, mutations: list[bytes], done: list[int], size: int) -> int:
         if not done:
             return 0
-        size = sum(len(mutation) for mutation in mutations)
         offsets = list(range(len(mutations)))
         progress = RecheckProgress(tuple(done))
-        chunk = Chunk(SOURCE, ENCODING_VERSION, START, time.time(), mutations, offsets, size, progress)
-        if self._put(chunk, self._stop):
-            self._sent = done[-1]
-            self.answered += len(done)
+        chunk = Chunk(SOURCE, OBSERVING, START, time.time(), mutations, offsets, size, progress)
+        self._unanswered.update(done)
+        if not self._put(chunk, self._stop):
+            return 0
+        self.answered += len(done)
         return len(done)
 
-    def _read(self, request: Request) -> list[bytes]:
+    def _read(self, request: Request) -> bytes | None:
         scan = self._scans.get(request.table_id)
         if scan is None:
-            return []
+            return None
         with translated("reading a row again"):
-            statement = self._statements.get(request.table_id)
+            which = (request.table_id, request.static)
+            statement = self._statements.get(which)
             if statement is None:
-                statement = self._reader.prepare(scan.point_query, self._consistency)
-                self._statements[request.table_id] = statement
+                query = scan.static_query if request.static else scan.point_query
+                statement = self._statements[which] = self._reader.prepare(query, self._consistency)
             page = self._reader.read(statement, scan.key_values(request.partition_key, request.clustering))
-        return [encode_mutation([part.update], ENCODING_VERSION) for part in scan.read_page(page.rows, page.now)]
+        update = scan.read_again(
+            page.rows,
+            page.now,
+            max(page.read_at, request.read_after + 1),
+            (request.partition_key, request.clustering),
+            request.columns,
+            static=request.static,
+        )
+        return None if update is None else encode_observing(update)

@@ -13,6 +13,10 @@ CQL does not show the primary key liveness of a row, which keeps it visible when
   later, the loader asks for a recheck: the row is read again by its key (`casscade.snapshot.recheck`), and a row that
   Cassandra still shows gets its liveness then.
 
+CQL also hides the cells of some columns: the shards of counters, the paths of list elements, and before Cassandra 5.0
+the write times in every non-frozen collection and UDT. Such a column comes as an observation
+(`casscade.core.observed`), and its row is read again after each change of it (`casscade.merge.doubt`).
+
 What CQL hides for good: whether the liveness of a row without cells expires, and deletions from before capture began
 (a write older than such a deletion that reaches a replica late, as a hint, is taken for a new one).
 """
@@ -22,14 +26,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from casscade.core.cell import NO_TIMESTAMP, Cell
-from casscade.core.errors import ConfigurationError
+from casscade.core.cell import NO_EXPIRY, NO_TIMESTAMP
 from casscade.core.keys import join_partition_key, split_partition_key, unpack_values
 from casscade.core.limits import CHUNK_BYTES_MAX
 from casscade.core.mutation import ComplexColumn, PartitionUpdate, Row
+from casscade.core.observed import SETTLED
 from casscade.core.table import TableShape
 from casscade.schema.model import Column, Table
-from casscade.snapshot.elements import read_cell, read_complex_cells
+from casscade.snapshot.elements import observe, read_cell, read_complex_cells
 
 OLDEST: Final = NO_TIMESTAMP + 1
 """The oldest timestamp that a write can have."""
@@ -52,42 +56,103 @@ class ScannedPartition:
 
 
 class _ScanColumn:
-    """A static or regular column and where its value, write time and TTL stand in a raw row."""
+    """A static or regular column, what is selected of it, and where that stands in a raw row.
 
-    __slots__ = ("index", "kind", "multi_cell", "offset")
+    `timed` columns show write times and TTLs, `hidden` ones do not show their cells.
+    """
 
-    def __init__(self, column: Column, offset: int) -> None:
+    __slots__ = ("counter", "hidden", "index", "kind", "multi_cell", "offset", "selected", "timed")
+
+    def __init__(self, column: Column, *, element_times: bool) -> None:
+        name = cql_identifier(column.name)
         self.index: int = column.index
         self.kind: str = column.type.name
         self.multi_cell: bool = column.type.multi_cell
-        self.offset: int = offset
+        self.counter: bool = self.kind == "counter"
+        self.timed: bool = element_times or not self.multi_cell
+        self.hidden: bool = self.counter or (self.multi_cell and (self.kind == "list" or not element_times))
+        self.selected: list[str] = [name]
+        if self.timed:
+            self.selected.append(f"WRITETIME({name})")
+            if not self.counter:
+                self.selected.append(f"TTL({name})")
+        self.offset: int = 0
+
+
+def shows_element_times(release_version: str) -> bool:
+    """Whether CQL of this release shows the write times of the elements of collections (CASSANDRA-8877)."""
+    return int(release_version.split(".", 1)[0]) >= _ELEMENT_TIMES_SINCE
 
 
 class TableScan:
     """How one table is read: the SELECT and the reading of its raw rows."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, *, element_times: bool = True) -> None:
+        """`element_times` tells whether the cluster shows those of collections (`shows_element_times`)."""
         self.table: Table = table
         self.shape: TableShape = table.shape(replicated=True)
         self._keys = len(table.partition_key)
         self._clusterings = len(table.clustering)
-        offset = 1 + self._keys + self._clusterings
-        self._statics = [_ScanColumn(column, offset + 3 * i) for i, column in enumerate(table.statics)]
-        offset += 3 * len(self._statics)
-        self._regulars = [_ScanColumn(column, offset + 3 * i) for i, column in enumerate(table.regulars)]
-        self.query: str = f"{_select(table)} WHERE {_token(table)} > ? AND {_token(table)} <= ?"
-        keys = (*table.partition_key, *table.clustering)
-        self.point_query: str = f"{_select(table)} WHERE " + " AND ".join(
-            f"{cql_identifier(column.name)} = ?" for column in keys
-        )
+        self._statics = [_ScanColumn(column, element_times=element_times) for column in table.statics]
+        self._regulars = [_ScanColumn(column, element_times=element_times) for column in table.regulars]
+        selected = [
+            _token(table),
+            *(cql_identifier(column.name) for column in (*table.partition_key, *table.clustering)),
+        ]
+        for column in (*self._statics, *self._regulars):
+            column.offset = len(selected)
+            selected += column.selected
+        source = f"{cql_identifier(table.keyspace)}.{cql_identifier(table.name)}"
+        select = f"SELECT {', '.join(selected)} FROM {source}"  # noqa: S608 names are quoted, and no value is in it
+        self.query: str = f"{select} WHERE {_token(table)} > ? AND {_token(table)} <= ?"
+        self.point_query: str = f"{select} WHERE {_equal((*table.partition_key, *table.clustering))}"
+        # The first row shows the statics; without any row there is one that has nothing else.
+        self.static_query: str = f"{select} WHERE {_equal(table.partition_key)} LIMIT 1"
 
     def key_values(self, partition_key: bytes, clustering: bytes) -> list[bytes]:
-        """The values that `point_query` binds, from a serialized partition key and packed clustering values."""
+        """The values that `point_query` binds, from a serialized partition key and packed clustering values.
+
+        Those of `static_query` are the first of them, `clustering` being empty.
+        """
         values = split_partition_key(partition_key, self._keys)
         return [*values, *(value or b"" for value in unpack_values(clustering))]
 
-    def read_page(self, rows: Sequence[RawRow], now: int) -> list[ScannedPartition]:
-        """The partitions of one page in its order; `now` is the second at which TTLs were computed.
+    def read_again(
+        self,
+        rows: Sequence[RawRow],
+        now: int,
+        read_at: int,
+        key: tuple[bytes, bytes],
+        columns: Sequence[int],
+        *,
+        static: bool,
+    ) -> PartitionUpdate | None:
+        """The answer to a request for a row, or for the statics of its partition; None when there is nothing to say.
+
+        `key` is the partition key and the packed clustering. Of `columns`, whose cells CQL hides, it says what the read
+        shows, or that they are settled: nothing is left of what an earlier read showed. Other columns of that kind
+        are left out, because what is stored of them is exact.
+        """
+        update = PartitionUpdate(self.shape, key[0])
+        found: Row | None = None
+        for part in self.read_page(rows, now, read_at):
+            found = part.update.static_row if static else next(iter(part.update.rows), None)
+        if found is None:
+            if not columns:
+                return None
+            found = Row(b"", [] if static else unpack_values(key[1]))
+        seen = found.observed or {}
+        found.observed = {index: seen.get(index, SETTLED) for index in columns} or None
+        if static:
+            update.static_row = found
+        else:
+            update.rows.append(found)
+        return update
+
+    def read_page(self, rows: Sequence[RawRow], now: int, read_at: int = OLDEST) -> list[ScannedPartition]:
+        """The partitions of one page in its order.
+
+        `now` is the second at which TTLs were computed, `read_at` the microsecond at which the read began.
 
         A partition of many bytes comes in several parts, so that no mutation grows with the partition.
         """
@@ -106,8 +171,8 @@ class TableScan:
                 )
                 parts.append(current)
             if new_partition and self._statics:
-                current.update.static_row = self._static_row(raw, now)
-            row = self._row(raw, now)
+                current.update.static_row = self._static_row(raw, now, read_at)
+            row = self._row(raw, now, read_at)
             if row is not None:
                 current.update.rows.append(row)
             current.rows += 1
@@ -117,67 +182,57 @@ class TableScan:
     def _partition_key(self, raw: RawRow) -> bytes:
         return join_partition_key([value or b"" for value in raw[1 : 1 + self._keys]])
 
-    def _static_row(self, raw: RawRow, now: int) -> Row | None:
+    def _static_row(self, raw: RawRow, now: int, read_at: int) -> Row | None:
         row = Row(b"", [])
-        _read_columns(row, raw, self._statics, now)
-        return row if row.cells or row.complex else None
+        return row if self._read_columns(row, raw, self._statics, now, read_at) else None
 
-    def _row(self, raw: RawRow, now: int) -> Row | None:
+    def _row(self, raw: RawRow, now: int, read_at: int) -> Row | None:
         """The row, or None where the page shows a partition that has nothing but static columns."""
         first = 1 + self._keys
         clustering = list(raw[first : first + self._clusterings])
         if self._clusterings and clustering[0] is None:
             return None
         row = Row(b"", clustering)
-        if not _read_columns(row, raw, self._regulars, now):
+        if not self._read_columns(row, raw, self._regulars, now, read_at):
             row.liveness_ts = OLDEST
         return row
 
+    def _read_columns(self, row: Row, raw: RawRow, columns: list[_ScanColumn], now: int, read_at: int) -> bool:
+        """Put what `columns` show into `row`; returns whether anything is alive in them."""
+        hidden: list[_ScanColumn] = []
+        for column in columns:
+            offset = column.offset
+            value = raw[offset]
+            if value is None:
+                continue
+            if column.hidden:
+                hidden.append(column)
+            elif column.multi_cell:
+                cells = read_complex_cells(column.kind, value, raw[offset + 1], raw[offset + 2], now)
+                if row.complex is None:
+                    row.complex = {}
+                row.complex[column.index] = ComplexColumn(NO_TIMESTAMP, cells)
+            else:
+                write_time = raw[offset + 1]
+                assert write_time is not None
+                row.cells[column.index] = read_cell(value, write_time, raw[offset + 2], now)
+        if hidden:
+            row.observed = {}
+            for column in hidden:
+                offset = column.offset
+                value = raw[offset]
+                assert value is not None
+                if not column.timed:
+                    row.observed[column.index] = observe(value, None, None, now, read_at, self._guess(row, now))
+                else:
+                    ttls = None if column.counter else raw[offset + 2]
+                    row.observed[column.index] = observe(value, raw[offset + 1], ttls, now, read_at, NO_EXPIRY)
+        return bool(row.cells or row.complex or row.observed)
 
-def _read_columns(row: Row, raw: RawRow, columns: list[_ScanColumn], now: int) -> list[Cell]:
-    """Put the cells of `columns` into `row`; returns all of them."""
-    found: list[Cell] = []
-    for column in columns:
-        offset = column.offset
-        value = raw[offset]
-        if value is None:
-            continue
-        write_time = raw[offset + 1]
-        if column.multi_cell:
-            cells = read_complex_cells(column.kind, value, write_time, raw[offset + 2], now)
-            if row.complex is None:
-                row.complex = {}
-            row.complex[column.index] = ComplexColumn(NO_TIMESTAMP, cells)
-            found.extend(cells.values())
-        else:
-            assert write_time is not None
-            cell = read_cell(value, write_time, raw[offset + 2], now)
-            row.cells[column.index] = cell
-            found.append(cell)
-    return found
-
-
-def require_scannable(table: Table, release_version: str) -> None:
-    """Refuse a table whose rows CQL does not show completely (`ConfigurationError`).
-
-    Codes `snapshot_list` (a non-frozen list: the paths of its elements stay hidden, so later removals would miss them
-    and elements that the stream brings too would appear twice) and `snapshot_collection` (another non-frozen type
-    before Cassandra 5.0, which shows no write times of elements).
-    """
-    recent = int(release_version.split(".", 1)[0]) >= _ELEMENT_TIMES_SINCE
-    for column in (*table.statics, *table.regulars):
-        if not column.type.multi_cell or (recent and column.type.name != "list"):
-            continue
-        is_list = column.type.name == "list"
-        reason = "CQL does not show which element is which" if is_list else "CQL shows no write times before 5.0"
-        raise ConfigurationError(
-            "snapshot_list" if is_list else "snapshot_collection",
-            f"existing rows of {table.full_name} can't be copied: column {column.name!r} is a non-frozen "
-            f"{column.type.name}, and {reason}",
-            where=f"table {table.full_name}",
-            now="nothing was started",
-            hint="set snapshot: {mode: never} to replicate new writes only, or leave the table out",
-        )
+    def _guess(self, row: Row, now: int) -> int:
+        """When elements whose TTLs are not shown may end: with the cells beside them, or by the table's default."""
+        default = self.table.default_time_to_live
+        return min([cell[1] for cell in row.cells.values()] + [now + default if default else NO_EXPIRY])
 
 
 def cql_identifier(name: str) -> str:
@@ -189,10 +244,5 @@ def _token(table: Table) -> str:
     return f"token({', '.join(cql_identifier(column.name) for column in table.partition_key)})"
 
 
-def _select(table: Table) -> str:
-    shown = [_token(table), *(cql_identifier(column.name) for column in (*table.partition_key, *table.clustering))]
-    for column in (*table.statics, *table.regulars):
-        name = cql_identifier(column.name)
-        shown += [name, f"WRITETIME({name})", f"TTL({name})"]
-    source = f"{cql_identifier(table.keyspace)}.{cql_identifier(table.name)}"
-    return f"SELECT {', '.join(shown)} FROM {source}"  # noqa: S608 names are quoted, and no value is in it
+def _equal(columns: Sequence[Column]) -> str:
+    return " AND ".join(f"{cql_identifier(column.name)} = ?" for column in columns)

@@ -21,7 +21,7 @@ from typing import Any, Final, Protocol
 
 from psycopg import OperationalError
 
-from casscade.commitlog.encoder import encode_mutation
+from casscade.commitlog.observations import OBSERVING, encode_observing
 from casscade.core.errors import RetryableError
 from casscade.core.limits import CHUNK_BYTES_MAX, CHUNK_MUTATIONS_MAX
 from casscade.core.position import Position
@@ -32,7 +32,6 @@ from casscade.snapshot.wire import Page
 from casscade.transport.chunk import Chunk, SnapshotProgress
 
 SOURCE: Final = "snapshot"
-ENCODING_VERSION: Final = 8
 
 ATTEMPTS_MAX: Final = 10
 """Tries of one page: with pauses of 0.5 s doubled up to 30 s, a node has about two minutes to come back."""
@@ -87,7 +86,7 @@ class ChunkBuilder:
                 # Partitions come by token: a new one ends the last. Two partitions may share a token.
                 self._complete = self._token
                 self._token = part.token
-            mutation = encode_mutation([part.update], ENCODING_VERSION)
+            mutation = encode_observing(part.update)
             self._mutations.append(mutation)
             self._size += len(mutation)
             self._rows += part.rows
@@ -102,7 +101,7 @@ class ChunkBuilder:
         self._sent += len(self._mutations)
         chunk = Chunk(
             SOURCE,
-            ENCODING_VERSION,
+            OBSERVING,
             Position(self._task.task_id, self._sent),
             time.time(),
             self._mutations,
@@ -259,7 +258,7 @@ class Scanner:
             if page is None:
                 return False
             paging_state = page.paging_state
-            parts = scan.read_page(page.rows, page.now)
+            parts = scan.read_page(page.rows, page.now, page.read_at)
             self._on_page(task, len(page.rows))
             size = sum(part.size for part in parts)
             self._page_rows[task.table_id] = next_page_rows(page_rows, size, self._options.page_rows)

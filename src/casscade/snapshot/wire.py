@@ -70,14 +70,18 @@ def split_rows(data: bytes, count: int, columns: int) -> list[list[bytes | None]
 
 
 class Page:
-    """One page: raw rows, the second that their TTLs count from, and how to go on (None at the end)."""
+    """One page: raw rows, the second that their TTLs count from, and how to go on (None at the end).
 
-    __slots__ = ("now", "paging_state", "rows")
+    `read_at` is the microsecond at which the read began, by the clock of this host.
+    """
 
-    def __init__(self, rows: list[list[bytes | None]], now: int, paging_state: bytes | None) -> None:
+    __slots__ = ("now", "paging_state", "read_at", "rows")
+
+    def __init__(self, rows: list[list[bytes | None]], now: int, paging_state: bytes | None, read_at: int) -> None:
         self.rows: list[list[bytes | None]] = rows
         self.now: int = now
         self.paging_state: bytes | None = paging_state
+        self.read_at: int = read_at
 
 
 class RawSession:
@@ -114,10 +118,10 @@ class RawSession:
         return self._fetch(bound, paging_state)
 
     def _fetch(self, bound: Any, paging_state: bytes | None) -> Page:
-        before = int(self._clock())
+        began = self._clock()
         result = self._session.execute(bound, execution_profile=EXEC_PROFILE_DEFAULT, paging_state=paging_state)
-        told = getattr(result.response_future.message, "now_in_seconds", before)
-        return Page(list(result.current_rows), int(told), result.paging_state)
+        told = getattr(result.response_future.message, "now_in_seconds", int(began))
+        return Page(list(result.current_rows), int(told), result.paging_state, int(began * 1_000_000))
 
     def read(self, statement: Any, key: Sequence[bytes]) -> Page:
         """The rows with the serialized key values `key`; raises the driver's exceptions."""

@@ -40,7 +40,8 @@ class Chunk:
     """Raw mutations, one after another as they lie in their source.
 
     - `source`: who wrote them: a commit log (`<host id>`) or a snapshot task (`snapshot`).
-    - `version`: the commit-log version whose encoding the mutations have (6, 7 or 8).
+    - `version`: the commit-log version whose encoding the mutations have (6, 7 or 8), or that of mutations with
+      observations (`commitlog.observations`).
     - `mutations`: the serialized mutations. `offsets`: for each the offset in segment `end.segment` that, with the
       source, makes its event id. Both lists have the same length, possibly 0: then the chunk only moves the position.
     - `end`: the position behind the chunk.
