@@ -31,7 +31,7 @@ def random_observed(rng: random.Random) -> Observed:
     if rng.random() < 0.1:
         return SETTLED
     expires_at = rng.choice([NO_EXPIRY, NO_EXPIRY, NOW - 10, NOW + 100])
-    return (rng.randint(1, 4), rng.choice([*TIMESTAMPS, UNBOUNDED]), expires_at, rng.choice(VALUES))
+    return (rng.randint(0, 2), rng.randint(1, 3), rng.choice([*TIMESTAMPS, UNBOUNDED]), expires_at, rng.choice(VALUES))
 
 
 def random_row(

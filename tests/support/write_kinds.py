@@ -24,16 +24,22 @@ SCHEMA: Final = (
     "CREATE TABLE {ks}.lists (p int PRIMARY KEY, l list<int>, v int) WITH cdc = true",
     "CREATE TABLE {ks}.elements (p int PRIMARY KEY, s set<text>, m map<text, int>, h home, "
     "fl frozen<list<int>>, fh frozen<home>) WITH cdc = true",
+    "CREATE TABLE {ks}.counts (p int, c int, s counter static, n counter, m counter, PRIMARY KEY (p, c)) "
+    "WITH cdc = true",
+    "CREATE TABLE {ks}.notes (p int, c int, sl list<text> static, l list<text>, v int, PRIMARY KEY (p, c)) "
+    "WITH cdc = true",
     "CREATE TABLE {ks}.brief (p int PRIMARY KEY, a text, b int) WITH default_time_to_live = 1 AND cdc = true",
     "CREATE TABLE {ks}.other (p int PRIMARY KEY, v text) WITH cdc = true",
     "CREATE TABLE {ks}.hidden (p int PRIMARY KEY, v text) WITH cdc = true",
 )
-REPLICATED: Final = ("data", "ranges", "elements", "brief", "other")
+REPLICATED: Final = ("data", "ranges", "lists", "notes", "counts", "elements", "brief", "other")
 COLUMNS: Final = {
     "data": ("data_with_static", "c, s, labels, a, b", "c"),
     "ranges": ("ranges", "c1, c2, v", "c1, c2 DESC"),
     "elements": ("elements", "s, m, h, fl, fh", "p"),
     "lists": ("lists", "l, v", "p"),
+    "notes": ("notes_with_static", "c, sl, l, v", "c"),
+    "counts": ("counts_with_static", "c, s, n, m", "c"),
     "brief": ("brief", "a, b", "p"),
     "other": ("other", "v", "p"),
 }
@@ -124,6 +130,24 @@ def _list(name: str, statement: str, shown: list[int] | None) -> Kind:
     text = statement if statement.startswith("DELETE") else f"UPDATE {{ks}}.lists SET {statement} WHERE p = {{p}}"
     first = "INSERT INTO {ks}.lists (p, l, v) VALUES ({p}, [1, 2, 3], 7)"
     return Kind(name, (first, text), (("lists", "p", ((shown, 7),)),))
+
+
+def _count(assignments: str, c: int = 1) -> str:
+    return f"UPDATE {{ks}}.counts SET {assignments} WHERE p = {{p}} AND c = {c}"
+
+
+def _counter(name: str, *steps: str, shown: Sequence[tuple[Any, ...]]) -> Kind:
+    """On two rows with counters at 10 and 20, the static one at 5; rows are shown as (c, s, n, m)."""
+    first = (_count("n = n + 10, m = m + 20"), _count("n = n + 10, m = m + 20", 2))
+    static = "UPDATE {ks}.counts SET s = s + 5 WHERE p = {p}"
+    return Kind(name, (*first, static, *steps), (("counts", "p", tuple(shown)),))
+
+
+def _notes(name: str, *steps: str, shown: Sequence[tuple[Any, ...]]) -> Kind:
+    """On two rows that share a static list; rows are shown as (c, sl, l, v)."""
+    first = "INSERT INTO {ks}.notes (p, c, sl, l, v) VALUES ({p}, 1, ['s'], ['x', 'y'], 7)"
+    second = "UPDATE {ks}.notes SET l = ['z'] WHERE p = {p} AND c = 2"
+    return Kind(name, (first, second, *steps), (("notes", "p", tuple(shown)),))
 
 
 _DATA_KINDS: Final = (
@@ -286,6 +310,63 @@ _LIST_KINDS: Final = (
     ),
 )
 
+_NOTE_KINDS: Final = (
+    _notes("list-row-delete", "DELETE FROM {ks}.notes WHERE p = {p} AND c = 1", shown=[(2, ["s"], ["z"], None)]),
+    _notes(
+        "list-row-without-liveness-gone",
+        "DELETE l FROM {ks}.notes WHERE p = {p} AND c = 2",
+        shown=[(1, ["s"], ["x", "y"], 7)],
+    ),
+    _notes("list-range-delete", "DELETE FROM {ks}.notes WHERE p = {p} AND c >= 2", shown=[(1, ["s"], ["x", "y"], 7)]),
+    _notes(
+        "list-range-delete-too-old",
+        "DELETE FROM {ks}.notes USING TIMESTAMP 1000 WHERE p = {p} AND c >= 1",
+        shown=[(1, ["s"], ["x", "y"], 7), (2, ["s"], ["z"], None)],
+    ),
+    _notes("list-partition-delete", "DELETE FROM {ks}.notes WHERE p = {p}", shown=[]),
+    _notes(
+        "list-static-append",
+        "UPDATE {ks}.notes SET sl = sl + ['t'] WHERE p = {p}",
+        shown=[(1, ["s", "t"], ["x", "y"], 7), (2, ["s", "t"], ["z"], None)],
+    ),
+    _notes(
+        "list-static-delete",
+        "DELETE sl FROM {ks}.notes WHERE p = {p}",
+        shown=[(1, None, ["x", "y"], 7), (2, None, ["z"], None)],
+    ),
+    _notes(
+        "list-other-column",
+        "UPDATE {ks}.notes SET v = 8 WHERE p = {p} AND c = 1",
+        shown=[(1, ["s"], ["x", "y"], 8), (2, ["s"], ["z"], None)],
+    ),
+)
+
+_COUNTER_KINDS: Final = (
+    _counter("counter-increment", _count("n = n + 1"), shown=[(1, 5, 11, 20), (2, 5, 10, 20)]),
+    _counter("counter-decrement", _count("n = n - 30, m = m - 1"), shown=[(1, 5, -20, 19), (2, 5, 10, 20)]),
+    _counter("counter-new-row", _count("m = m + 1", 3), shown=[(1, 5, 10, 20), (2, 5, 10, 20), (3, 5, None, 1)]),
+    _counter(
+        "counter-static", "UPDATE {ks}.counts SET s = s - 6 WHERE p = {p}", shown=[(1, -1, 10, 20), (2, -1, 10, 20)]
+    ),
+    _counter(
+        "counter-batch",
+        f"BEGIN COUNTER BATCH {_count('n = n + 1')}; {_count('n = n + 2')}; {_count('m = m + 3', 2)}; "
+        "UPDATE {ks}.counts SET s = s + 1 WHERE p = {p}; APPLY BATCH",
+        shown=[(1, 6, 13, 20), (2, 6, 10, 23)],
+    ),
+    _counter(
+        "counter-delete-column",
+        "DELETE n FROM {ks}.counts WHERE p = {p} AND c = 1",
+        shown=[(1, 5, None, 20), (2, 5, 10, 20)],
+    ),
+    _counter("counter-delete-row", "DELETE FROM {ks}.counts WHERE p = {p} AND c = 1", shown=[(2, 5, 10, 20)]),
+    _counter("counter-delete-range", "DELETE FROM {ks}.counts WHERE p = {p} AND c > 1", shown=[(1, 5, 10, 20)]),
+    _counter("counter-delete-partition", "DELETE FROM {ks}.counts WHERE p = {p}", shown=[]),
+    _counter(
+        "counter-delete-static", "DELETE s FROM {ks}.counts WHERE p = {p}", shown=[(1, None, 10, 20), (2, None, 10, 20)]
+    ),
+)
+
 _ELEMENT_KINDS: Final = (
     _elements("set-add", "s = s + {'c', 'a'}", s=["a", "b", "c"]),
     _elements("set-remove", "s = s - {'a', 'z'}", s=["b"]),
@@ -378,5 +459,14 @@ _BATCH_KINDS: Final = (
 
 KINDS: Final = {
     kind.name: kind
-    for kind in (*_DATA_KINDS, *_RANGE_KINDS, *_LIST_KINDS, *_ELEMENT_KINDS, *_CONDITIONAL_KINDS, *_BATCH_KINDS)
+    for kind in (
+        *_DATA_KINDS,
+        *_RANGE_KINDS,
+        *_LIST_KINDS,
+        *_NOTE_KINDS,
+        *_COUNTER_KINDS,
+        *_ELEMENT_KINDS,
+        *_CONDITIONAL_KINDS,
+        *_BATCH_KINDS,
+    )
 }

@@ -176,7 +176,7 @@ def test_a_list_is_observed_with_the_bound_of_its_elements_and_the_first_expiry(
     (part,) = scan.read_page([raw], NOW, READ_AT)
     (row,) = part.update.rows
     assert (row.cells, row.complex, row.liveness_ts) == ({}, None, NO_TIMESTAMP)
-    assert row.observed == {0: (READ_AT, 300, NOW + 60, value)}
+    assert row.observed == {0: (0, READ_AT, 300, NOW + 60, value)}
 
 
 @pytest.mark.requirement("FR-001")
@@ -184,9 +184,9 @@ def test_a_counter_is_observed_without_asking_for_its_ttl() -> None:
     scan = TableScan(make_table(("p", "p", "int"), ("n", "r", "counter"), ("m", "s", "counter"), ("c", "c", "int")))
     assert 'SELECT token("p"), "p", "c", "m", WRITETIME("m"), "n", WRITETIME("n") FROM' in scan.query
     (part,) = scan.read_page([[i64(5), i32(1), i32(2), i64(41), i64(100), i64(-3), i64(200)]], NOW, READ_AT)
-    assert part.update.rows[0].observed == {0: (READ_AT, 200, NO_EXPIRY, i64(-3))}
+    assert part.update.rows[0].observed == {0: (0, READ_AT, 200, NO_EXPIRY, i64(-3))}
     assert part.update.static_row is not None
-    assert part.update.static_row.observed == {1: (READ_AT, 100, NO_EXPIRY, i64(41))}
+    assert part.update.static_row.observed == {1: (0, READ_AT, 100, NO_EXPIRY, i64(41))}
 
 
 @pytest.mark.parametrize("type_", ["set<int>", "map<int, int>", "list<int>", "addr"])
@@ -199,7 +199,7 @@ def test_without_element_times_a_collection_is_observed_without_a_bound(
     scan = TableScan(table, element_times=shows_element_times("3.11.19"))
     assert '"a", WRITETIME("a"), TTL("a"), "v" FROM' in scan.query
     (part,) = scan.read_page([[i64(5), i32(1), i32(9), i64(100), ttl, b"value"]], NOW, READ_AT)
-    assert part.update.rows[0].observed == {1: (READ_AT, UNBOUNDED, expires_at, b"value")}
+    assert part.update.rows[0].observed == {1: (0, READ_AT, UNBOUNDED, expires_at, b"value")}
 
 
 def test_frozen_collections_and_elements_with_times_are_cells_as_ever() -> None:
@@ -217,21 +217,21 @@ def test_an_answer_speaks_of_the_columns_in_doubt_alone() -> None:
     value = listed(i32(1))
     raw = [i64(5), i32(1), i32(2), value, listed(i64(200)), None, value, listed(i64(300)), None]
     scan = TableScan(LISTS)
-    update = scan.read_again([raw], NOW, READ_AT, KEY, [0], static=False)
+    update = scan.read_again([raw], NOW, READ_AT, 7, KEY, [0], static=False)
     assert update is not None
     assert update.static_row is None
-    assert update.rows[0].observed == {0: (READ_AT, 300, NO_EXPIRY, value)}
-    update = scan.read_again([raw], NOW, READ_AT, (i32(1), b""), [1], static=True)
+    assert update.rows[0].observed == {0: (7, READ_AT, 300, NO_EXPIRY, value)}
+    update = scan.read_again([raw], NOW, READ_AT, 7, (i32(1), b""), [1], static=True)
     assert update is not None
     assert update.rows == []
     assert update.static_row is not None
-    assert update.static_row.observed == {1: (READ_AT, 200, NO_EXPIRY, value)}
+    assert update.static_row.observed == {1: (7, READ_AT, 200, NO_EXPIRY, value)}
 
 
 def test_what_an_answer_does_not_show_is_settled() -> None:
     scan = TableScan(LISTS)
-    update = scan.read_again([], NOW, READ_AT, KEY, [0], static=False)
+    update = scan.read_again([], NOW, READ_AT, 7, KEY, [0], static=False)
     assert update is not None
     assert update.rows[0].clustering == [i32(2)]
     assert update.rows[0].observed == {0: SETTLED}
-    assert scan.read_again([], NOW, READ_AT, KEY, [], static=False) is None
+    assert scan.read_again([], NOW, READ_AT, 7, KEY, [], static=False) is None

@@ -5,7 +5,7 @@ and bytes of a real mutation are never taken for an observation, because the enc
 
 The bytes are those of a mutation in format 8, then the observations, then the length of the observations (4 bytes).
 Observations: vint n, n x row (u8: 1 static, 0 not, then its clustering); of each row vint n, n x (vint length, column
-name, u8: 0 settled, 1 value; for a value i64 read_at, i64 bound, i64 expires_at, vint length, value).
+name, u8: 0 settled, 1 value; for a value vint turn, i64 read_at, i64 bound, i64 expires_at, vint length, value).
 """
 
 from __future__ import annotations
@@ -55,13 +55,14 @@ def encode_observing(update: PartitionUpdate) -> bytes:
 
 def _columns(observed: Mapping[int, Observed], names: Mapping[int, bytes]) -> bytes:
     out = bytearray(write_unsigned(len(observed)))
-    for index, (read_at, bound, expires_at, value) in observed.items():
+    for index, (turn, read_at, bound, expires_at, value) in observed.items():
         name = names[index]
         out += write_unsigned(len(name)) + name
         if value is None:
             out.append(0)
             continue
         out.append(1)
+        out += write_unsigned(turn)
         for number in (read_at, bound, expires_at):
             out += number.to_bytes(8, "big", signed=True)
         out += write_unsigned(len(value)) + value
@@ -128,11 +129,12 @@ def _read_columns(data: bytes, pos: int, shape: TableShape) -> tuple[dict[int, O
         pos += 1
         seen = SETTLED
         if not settled:
+            turn, pos = read_unsigned(data, pos)
             read_at, bound, expires_at = (
                 int.from_bytes(data[pos + 8 * i : pos + 8 * i + 8], "big", signed=True) for i in range(3)
             )
             length, pos = read_unsigned(data, pos + 24)
-            seen = (read_at, bound, expires_at, data[pos : pos + length])
+            seen = (turn, read_at, bound, expires_at, data[pos : pos + length])
             pos += length
         column = shape.columns.get(name)
         if column is None:

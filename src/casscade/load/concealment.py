@@ -47,8 +47,8 @@ def _conceal_row(row: Row, excluded: frozenset[int], key: bytes) -> None:
         row.cells[index] = without_value(row.cells[index])
     if row.observed is not None:
         for index in excluded & row.observed.keys():
-            read_at, bound, expires_at, value = row.observed[index]
-            row.observed[index] = (read_at, bound, expires_at, None if value is None else b"")
+            turn, read_at, bound, expires_at, value = row.observed[index]
+            row.observed[index] = (turn, read_at, bound, expires_at, None if value is None else b"")
     if row.complex is None:
         return
     for index in excluded & row.complex.keys():

@@ -220,9 +220,9 @@ class RowEncoder:
             codec = column.codec
             if observed is not None:
                 seen = observed.get(column.index)
-                if seen is not None and seen[3] is not None:
+                if seen is not None and seen[4] is not None:
                     found += column.index in cells
-                    _put(out, column.show_observed(seen[3]))
+                    put_field(out, column.show_observed(seen[4]))
                     continue
             if codec is None:
                 self._put_complex(out, row, column.index, now)

@@ -1,6 +1,6 @@
 """Rows of one relation that have to be read again from Cassandra, as a batch collects them.
 
-Invariant: a row is there once, however often it was doubted; its columns and its time are those of all doubts.
+Invariant: a row is there once, however often it was doubted; its columns are those of all doubts.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any
 
 from psycopg import Connection, sql
 
-from casscade.core.cell import NO_TIMESTAMP
 from casscade.core.keys import pack_values
 from casscade.core.mutation import Row
 from casscade.core.observed import Observed
@@ -28,14 +27,12 @@ class Doubt:
     - `key`: identifies it within the relation (`tombstones.row_key`).
     - `columns`: the indexes of the columns that show what an earlier read showed, and have changed since; none where
       only the liveness of the row is in doubt.
-    - `after`: the microsecond of the latest of these reads: the answer must count as later.
     """
 
     key: bytes
     partition_key: bytes
     clustering: list[bytes | None]
     columns: set[int] = field(default_factory=set)
-    after: int = NO_TIMESTAMP
 
 
 class Doubts:
@@ -79,7 +76,6 @@ class Doubts:
             return
         doubt = self._find(partition_key, row)
         doubt.columns.update(observed)
-        doubt.after = max(doubt.after, *(seen[0] for seen in observed.values()))
 
     def _find(self, partition_key: bytes, row: Row) -> Doubt:
         key = row_key(partition_key, row.key)
@@ -98,11 +94,11 @@ def request_rechecks(
         cursor.executemany(
             sql.SQL(
                 "INSERT INTO {table} AS r "
-                "(pipeline, table_id, static, row_key, partition_key, clustering, columns, read_after) "
-                "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) "
+                "(pipeline, table_id, static, row_key, partition_key, clustering, columns) "
+                "VALUES (%s, %s, %s, %s, %s, %s, %s) "
                 "ON CONFLICT (pipeline, table_id, static, row_key) DO UPDATE SET recheck_id = DEFAULT, "
                 "columns = ARRAY(SELECT DISTINCT unnest(r.columns || EXCLUDED.columns)), "
-                "read_after = greatest(r.read_after, EXCLUDED.read_after), requested_at = now()"
+                "claimed_until = DEFAULT, requested_at = now()"
             ).format(table=table),
             [
                 (
@@ -113,7 +109,6 @@ def request_rechecks(
                     doubt.partition_key,
                     pack_values(doubt.clustering),
                     sorted(doubt.columns),
-                    doubt.after,
                 )
                 for doubt in doubts
             ],

@@ -14,7 +14,7 @@ from collections.abc import Collection
 
 from casscade.core.cell import NO_TIMESTAMP
 from casscade.core.mutation import Row
-from casscade.core.observed import Observed
+from casscade.core.observed import Observed, join_observed
 
 
 def touches(row: Row, index: int) -> bool:
@@ -35,9 +35,12 @@ def doubtful_columns(new: Row, stored: Row | None, now: int, *, covered: bool = 
         known = mine.get(index)
         seen = theirs.get(index)
         if known is None:
-            if touches(new, index) or covered or (stored is not None and touches(stored, index)):
-                doubtful.append(index)
-        elif touches(new, index) or (seen is None and known[2] <= now):
+            assert seen is not None
+            doubt = covered or (stored is not None and touches(stored, index))
+        else:
+            seen = known if seen is None else join_observed(known, seen)
+            doubt = False
+        if doubt or touches(new, index) or seen[3] <= now:
             doubtful.append(index)
     return doubtful
 
@@ -47,11 +50,11 @@ def still_observed(row: Row, columns: Collection[int]) -> dict[int, Observed]:
     observed = row.observed
     if observed is None:
         return {}
-    return {index: seen for index in columns if (seen := observed.get(index)) is not None and seen[3] is not None}
+    return {index: seen for index in columns if (seen := observed.get(index)) is not None and seen[4] is not None}
 
 
 def ended_columns(row: Row, now: int) -> list[int]:
     """The columns in whose observed value something ended by second `now`."""
     if row.observed is None:
         return []
-    return [index for index, seen in row.observed.items() if seen[3] is not None and seen[2] <= now]
+    return [index for index, seen in row.observed.items() if seen[4] is not None and seen[3] <= now]

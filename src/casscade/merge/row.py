@@ -92,7 +92,7 @@ def _settle(row: Row, observed: dict[int, Observed]) -> None:
         return
     for index, column in columns.items():
         seen = observed.get(index)
-        if seen is not None and seen[3] is not None and seen[1] <= column.deletion:
+        if seen is not None and seen[4] is not None and seen[2] <= column.deletion:
             observed[index] = SETTLED
 
 
@@ -191,7 +191,7 @@ def is_observed(row: Row) -> bool:
     observed = row.observed
     if observed is not None:
         for seen in observed.values():
-            if seen[3] is not None:
+            if seen[4] is not None:
                 return True
     return False
 
@@ -204,8 +204,8 @@ def newest_timestamp(row: Row) -> int:
     newest = row.liveness_ts if row.liveness_ts >= row.deletion else row.deletion
     if row.observed is not None:
         for seen in row.observed.values():
-            if seen[3] is not None:
-                newest = max(newest, seen[0] if seen[1] == UNBOUNDED else seen[1])
+            if seen[4] is not None:
+                newest = max(newest, seen[1] if seen[2] == UNBOUNDED else seen[2])
     for cell in row.cells.values():
         newest = max(newest, cell[0])
     if row.complex is not None:
@@ -231,8 +231,8 @@ def next_expiry(row: Row, now: int) -> int:
                     first = cell[1]
     if row.observed is not None:
         for seen in row.observed.values():
-            if seen[3] is not None and now < seen[2] < first:
-                first = seen[2]
+            if seen[4] is not None and now < seen[3] < first:
+                first = seen[3]
     return first
 
 

@@ -21,7 +21,7 @@ state (NULL). Else (all integers big-endian, `leb` an unsigned LEB128, `age` = `
         0x02 expiring liveness   age, leb ttl, leb expires_at
         0x04 cells               leb n, n x (leb index, cell)
         0x08 complex columns     leb n, n x (leb index, leb deletion age + 1 or 0, leb n, n x (leb length, path, cell))
-        0x10 observed            leb n, n x (leb index, u8 kind, [i64 read_at, i64 bound, leb expires_at or 0,
+        0x10 observed            leb n, n x (leb index, u8 kind, [leb turn, i64 read_at, i64 bound, leb expires_at or 0,
                                  leb length, value]), the rest only for kind 1; kind 0 is settled
       cell: u8 kind (0x01 expires, 0x02 has value bytes here, 0x04 tombstone or value gone, 0x08 counter), age,
             [leb ttl, leb expires_at], [leb length, value]
@@ -196,13 +196,14 @@ def _put_observed(tail: bytearray, columns: dict[int, Observed]) -> bool:
     shown = False
     _put_leb(tail, len(columns))
     for index in sorted(columns):
-        read_at, bound, expires_at, value = columns[index]
+        turn, read_at, bound, expires_at, value = columns[index]
         _put_leb(tail, index)
         if value is None:
             tail.append(0)
             continue
         shown = True
         tail.append(1)
+        _put_leb(tail, turn)
         tail += read_at.to_bytes(8, "big", signed=True) + bound.to_bytes(8, "big", signed=True)
         _put_leb(tail, 0 if expires_at == NO_EXPIRY else expires_at)
         _put_leb(tail, len(value))

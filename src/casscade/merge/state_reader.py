@@ -70,10 +70,11 @@ class StateReader:
         return (timestamp, expires_at, ttl, value)
 
     def observed(self) -> Observed:
+        turn = self.leb()
         read_at = int.from_bytes(self.take(8), "big", signed=True)
         bound = int.from_bytes(self.take(8), "big", signed=True)
         expires_at = self.leb()
-        return (read_at, bound, expires_at if expires_at else NO_EXPIRY, self.take(self.leb()))
+        return (turn, read_at, bound, expires_at if expires_at else NO_EXPIRY, self.take(self.leb()))
 
 
 def state_corrupt() -> CorruptionError:

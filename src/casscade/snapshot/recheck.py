@@ -40,15 +40,14 @@ POLL_S: Final = 0.5
 REQUESTS_MAX: Final = 200
 """Requests read at a time: some hundred point reads, well below a second."""
 
-UNANSWERED_MAX: Final = 10 * REQUESTS_MAX
-"""Answers on their way through the transport; beyond these the loader is behind, and reading more helps nobody."""
+CLAIM_S: Final = 60
+"""An answer that is not durable after this long is lost with the process that read it, or its loader is far behind."""
 
 
 class Request(NamedTuple):
     """A row to be read again, by its serialized keys; of a `static` one the static row of the partition.
 
-    `columns` are the indexes of those whose cells CQL hides and that have changed; what the answer shows of them counts
-    as read after `read_after`, whatever the clocks say.
+    `columns` are the indexes of those whose cells CQL hides and that have changed.
     """
 
     recheck_id: int
@@ -57,7 +56,6 @@ class Request(NamedTuple):
     clustering: bytes
     static: bool
     columns: list[int]
-    read_after: int
 
 
 class RecheckStore:
@@ -67,25 +65,26 @@ class RecheckStore:
         self._pipeline = pipeline
         self._table = sql.Identifier(schema, "rechecks")
 
-    def pending(self, connection: Connection[Any], unanswered: set[int]) -> list[Request]:
-        """The oldest requests, at most `REQUESTS_MAX`, but those of `unanswered`, which loses those that are gone."""
-        if unanswered:
-            rows = connection.execute(
-                sql.SQL("SELECT recheck_id FROM {} WHERE recheck_id = ANY(%s)").format(self._table),
-                (list(unanswered),),
-            ).fetchall()
-            unanswered &= {row[0] for row in rows}
-        if len(unanswered) >= UNANSWERED_MAX:
-            return []
+    def claim(self, connection: Connection[Any]) -> list[Request]:
+        """The oldest requests that nobody is answering, at most `REQUESTS_MAX`; they are the caller's for `CLAIM_S`."""
         rows = connection.execute(
             sql.SQL(
-                "SELECT recheck_id, table_id, partition_key, clustering, static, columns, read_after FROM {} "
-                "WHERE pipeline = %s AND NOT recheck_id = ANY(%s) ORDER BY recheck_id LIMIT %s"
-            ).format(self._table),
-            (self._pipeline, list(unanswered), REQUESTS_MAX),
+                "UPDATE {table} SET claimed_until = now() + make_interval(secs => %s) WHERE recheck_id IN "
+                "(SELECT recheck_id FROM {table} WHERE pipeline = %s AND claimed_until < now() "
+                "ORDER BY recheck_id LIMIT %s FOR UPDATE SKIP LOCKED) "
+                "RETURNING recheck_id, table_id, partition_key, clustering, static, columns"
+            ).format(table=self._table),
+            (CLAIM_S, self._pipeline, REQUESTS_MAX),
             binary=True,
         ).fetchall()
-        return [Request(*row) for row in rows]
+        return sorted(Request(*row) for row in rows)
+
+    def release(self, connection: Connection[Any], requests: Sequence[Request]) -> None:
+        """Give up claims that could not be answered."""
+        connection.execute(
+            sql.SQL("UPDATE {} SET claimed_until = DEFAULT WHERE recheck_id = ANY(%s)").format(self._table),
+            ([request.recheck_id for request in requests],),
+        )
 
     def answered(self, connection: Connection[Any], progress: RecheckProgress) -> None:
         """Remove answered requests; the loader calls it in the transaction of their rows."""
@@ -123,7 +122,6 @@ class Rechecker:
         self._stop = stop
         self._consistency = consistency
         self._statements: dict[tuple[uuid.UUID, bool], Any] = {}
-        self._unanswered: set[int] = set()
         self.answered = 0
         self.failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="recheck", daemon=True)
@@ -149,7 +147,7 @@ class Rechecker:
     def step(self) -> int:
         """Answer what is pending now; returns how many requests. A node that is away leaves them for later."""
         with self._connection() as connection:
-            requests = self._store.pending(connection, self._unanswered)
+            requests = self._store.claim(connection)
         mutations: list[bytes] = []
         done: list[int] = []
         size = answered = 0
@@ -157,6 +155,8 @@ class Rechecker:
             try:
                 mutation = self._read(request)
             except RetryableError:
+                with self._connection() as connection:
+                    self._store.release(connection, requests[requests.index(request) :])
                 break
             done.append(request.recheck_id)
             if mutation is not None:
@@ -173,7 +173,6 @@ class Rechecker:
         offsets = list(range(len(mutations)))
         progress = RecheckProgress(tuple(done))
         chunk = Chunk(SOURCE, OBSERVING, START, time.time(), mutations, offsets, size, progress)
-        self._unanswered.update(done)
         if not self._put(chunk, self._stop):
             return 0
         self.answered += len(done)
@@ -193,7 +192,8 @@ class Rechecker:
         update = scan.read_again(
             page.rows,
             page.now,
-            max(page.read_at, request.read_after + 1),
+            page.read_at,
+            request.recheck_id,
             (request.partition_key, request.clustering),
             request.columns,
             static=request.static,

@@ -122,6 +122,7 @@ class TableScan:
         rows: Sequence[RawRow],
         now: int,
         read_at: int,
+        turn: int,
         key: tuple[bytes, bytes],
         columns: Sequence[int],
         *,
@@ -129,13 +130,13 @@ class TableScan:
     ) -> PartitionUpdate | None:
         """The answer to a request for a row, or for the statics of its partition; None when there is nothing to say.
 
-        `key` is the partition key and the packed clustering. Of `columns`, whose cells CQL hides, it says what the read
-        shows, or that they are settled: nothing is left of what an earlier read showed. Other columns of that kind
-        are left out, because what is stored of them is exact.
+        `turn` is the number of the request, `key` the partition key and the packed clustering. Of `columns`, whose
+        cells CQL hides, it says what the read shows, or that they are settled: nothing is left of what an earlier read
+        showed. Other columns of that kind are left out, because what is stored of them is exact.
         """
         update = PartitionUpdate(self.shape, key[0])
         found: Row | None = None
-        for part in self.read_page(rows, now, read_at):
+        for part in self.read_page(rows, now, read_at, turn=turn):
             found = part.update.static_row if static else next(iter(part.update.rows), None)
         if found is None:
             if not columns:
@@ -149,10 +150,11 @@ class TableScan:
             update.rows.append(found)
         return update
 
-    def read_page(self, rows: Sequence[RawRow], now: int, read_at: int = OLDEST) -> list[ScannedPartition]:
+    def read_page(self, rows: Sequence[RawRow], now: int, read_at: int = 0, *, turn: int = 0) -> list[ScannedPartition]:
         """The partitions of one page in its order.
 
-        `now` is the second at which TTLs were computed, `read_at` the microsecond at which the read began.
+        `now` is the second at which TTLs were computed, `read_at` the microsecond at which the read began, `turn` the
+        number of the request that it answers.
 
         A partition of many bytes comes in several parts, so that no mutation grows with the partition.
         """
@@ -171,8 +173,8 @@ class TableScan:
                 )
                 parts.append(current)
             if new_partition and self._statics:
-                current.update.static_row = self._static_row(raw, now, read_at)
-            row = self._row(raw, now, read_at)
+                current.update.static_row = self._static_row(raw, now, read_at, turn)
+            row = self._row(raw, now, read_at, turn)
             if row is not None:
                 current.update.rows.append(row)
             current.rows += 1
@@ -182,22 +184,24 @@ class TableScan:
     def _partition_key(self, raw: RawRow) -> bytes:
         return join_partition_key([value or b"" for value in raw[1 : 1 + self._keys]])
 
-    def _static_row(self, raw: RawRow, now: int, read_at: int) -> Row | None:
+    def _static_row(self, raw: RawRow, now: int, read_at: int, turn: int) -> Row | None:
         row = Row(b"", [])
-        return row if self._read_columns(row, raw, self._statics, now, read_at) else None
+        return row if self._read_columns(row, raw, self._statics, now, read_at, turn) else None
 
-    def _row(self, raw: RawRow, now: int, read_at: int) -> Row | None:
+    def _row(self, raw: RawRow, now: int, read_at: int, turn: int) -> Row | None:
         """The row, or None where the page shows a partition that has nothing but static columns."""
         first = 1 + self._keys
         clustering = list(raw[first : first + self._clusterings])
         if self._clusterings and clustering[0] is None:
             return None
         row = Row(b"", clustering)
-        if not self._read_columns(row, raw, self._regulars, now, read_at):
+        if not self._read_columns(row, raw, self._regulars, now, read_at, turn):
             row.liveness_ts = OLDEST
         return row
 
-    def _read_columns(self, row: Row, raw: RawRow, columns: list[_ScanColumn], now: int, read_at: int) -> bool:
+    def _read_columns(
+        self, row: Row, raw: RawRow, columns: list[_ScanColumn], now: int, read_at: int, turn: int
+    ) -> bool:
         """Put what `columns` show into `row`; returns whether anything is alive in them."""
         hidden: list[_ScanColumn] = []
         for column in columns:
@@ -223,10 +227,10 @@ class TableScan:
                 value = raw[offset]
                 assert value is not None
                 if not column.timed:
-                    row.observed[column.index] = observe(value, None, None, now, read_at, self._guess(row, now))
+                    row.observed[column.index] = observe(value, None, None, now, turn, read_at, self._guess(row, now))
                 else:
                     ttls = None if column.counter else raw[offset + 2]
-                    row.observed[column.index] = observe(value, raw[offset + 1], ttls, now, read_at, NO_EXPIRY)
+                    row.observed[column.index] = observe(value, raw[offset + 1], ttls, now, turn, read_at, NO_EXPIRY)
         return bool(row.cells or row.complex or row.observed)
 
     def _guess(self, row: Row, now: int) -> int:
