@@ -12,7 +12,7 @@ from casscade.commitlog.observations import OBSERVING, decode_any, encode_observ
 from casscade.core.errors import BadDataError
 from casscade.core.mutation import PartitionUpdate, Row
 from casscade.core.table import ColumnShape, TableShape
-from tests.support.random_rows import content, copy_row, random_observed, random_row
+from tests.support.random_rows import content, random_observed, random_row
 
 COLUMNS = [
     ColumnShape(b"a", 0),
@@ -44,16 +44,13 @@ def update(seed: int) -> PartitionUpdate:
 
 
 def contents(of: PartitionUpdate) -> tuple[object, ...]:
-    said = [row for row in of.rows if content(row) != content(Row(row.key, row.clustering))]
-    statics = None if of.static_row is None else content(of.static_row)
-    return (of.key, sorted(map(repr, map(content, said))), statics)
+    rows = {row.key: content(row) for row in of.rows if content(row) != content(Row(row.key, row.clustering))}
+    return (of.key, rows, None if of.static_row is None else content(of.static_row))
 
 
 @given(st.integers(0, 2**32))
 def test_observations_come_back(seed: int) -> None:
     made = update(seed)
-    for row in made.rows:  # the values of expired cells are not part of the format
-        assert copy_row(row).observed == row.observed
     (again,) = decode_any(encode_observing(made), OBSERVING, TABLES)
     assert contents(again) == contents(made)
     assert has_observations(again) == has_observations(made)

@@ -20,6 +20,7 @@ _TEXT: Final = CqlType("text")
 _NOTES: Final = {
     "ascii": "U+0000 becomes U+FFFD",
     "boolean": "any byte but 0 and 1 becomes true",
+    "counter": "the sum of the shards",
     "date": "outside of 4713 BC to 5874897 AD: infinity or -infinity",
     "decimal": "a negative scale (1E+3) becomes the plain number; beyond 4,200 digits or 16,383 places: NULL",
     "duration": "nanoseconds are cut to microseconds",
@@ -104,7 +105,7 @@ def render() -> str:
         "| CQL type | PostgreSQL type | shown, where it is not the value itself | `key: auto` | in a natural key |",
         "|---|---|---|---|---|",
     ]
-    for name in sorted(SIMPLE_TYPES - {"empty", "counter"}):
+    for name in sorted(SIMPLE_TYPES - {"empty"}):
         lines.append(_line(CqlType(name), _NOTES.get(name, "")))
     for type_, note in _COMPOSED:
         lines.append(_line(type_, note))
@@ -119,7 +120,7 @@ def _line(type_: CqlType, note: str) -> str:
 
 
 def _as_key(type_: CqlType, pg_type: str) -> str:
-    if type_.name == "duration" or type_.multi_cell:
+    if type_.name in ("counter", "duration") or type_.multi_cell:
         return "no key in Cassandra | –"
     forms = [
         EXACT if is_exact(_table(type_, kind), AUTO) else NATURAL
