@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from casscade.capture import directory
 from casscade.capture.directory import check_directories, list_directory
 from casscade.capture.live import STATE_NAME
-from casscade.core.errors import ConfigurationError
+from casscade.core.errors import ConfigurationError, RetryableError
 from casscade.core.position import START, Position
 from tests.support.capture import Capture
 from tests.support.fake_node import OTHER_TABLE, FakeNode, make_mutation
@@ -319,3 +320,34 @@ def test_a_move_between_two_looks_is_neither_missed_nor_read_twice(
     assert capture.numbers == [1, 2, 3]
     assert capture.anomalies == []
     assert not first.own.exists()
+
+
+def test_records_of_segments_that_are_gone_are_forgotten(node: FakeNode) -> None:
+    capture = Capture(node, commitlog=True)
+    for number in range(1, 30):
+        segment, following = node.segment(number), node.segment(number + 1)
+        segment.write(make_mutation(number, OTHER_TABLE))
+        segment.complete()
+        following.write(make_mutation(number, OTHER_TABLE))
+        capture.steps()
+        capture.now += 0.3
+        capture.steps()
+        segment.discard()
+        following.own.unlink()
+    state = json.loads((node.state / STATE_NAME).read_text())
+    assert len(state["segments"]) <= 2
+    assert capture.follower.counters.gaps == 0
+
+
+def test_a_state_directory_that_can_not_be_written_stops_capture(node: FakeNode) -> None:
+    first, second = node.segment(10), node.segment(11)
+    first.write(make_mutation(1))
+    second.write(make_mutation(2))
+    (node.state / (STATE_NAME + ".partial")).mkdir()
+    capture = Capture(node, commitlog=True)
+    capture.steps()
+    capture.now += 0.3
+    with pytest.raises(RetryableError) as caught:
+        capture.steps()
+    assert caught.value.code == "capture_state"
+    assert capture.numbers == [1], "nothing behind it was sent"

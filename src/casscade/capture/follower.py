@@ -265,8 +265,7 @@ class Follower:
         if current.entry.version > MOVED_SEGMENT_VERSION:
             self._pass_over(current.entry)
             return True
-        self._left.add(current.entry.id, current.file.offset, listing)
-        self._ledger.leave(current.entry.id, current.file.offset)
+        self._ledger.leave(current.entry.id, self._left.add(current.entry.id, current.file.offset, listing))
         return self._sender.flush(current.entry.version)
 
     def _forward(self, current: OpenSegment, mutations: list[bytes], ends: list[int]) -> bool:

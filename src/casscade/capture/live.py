@@ -77,8 +77,11 @@ class LeftSegments:
             self._offsets = {}
         return dict(self._offsets)
 
-    def add(self, segment: int, offset: int, listing: Listing) -> None:
-        """Remember `segment`, before anything behind it is sent; forget those that are gone. Raises RetryableError."""
+    def add(self, segment: int, offset: int, listing: Listing) -> dict[int, int]:
+        """Remember `segment`, before anything behind it is sent, and forget those that are gone; all records.
+
+        Raises RetryableError when they can't be saved.
+        """
         present = {entry.id for entry in listing.segments}
         self._offsets = {key: end for key, end in self._offsets.items() if key in present}
         self._offsets[segment] = offset
@@ -99,6 +102,7 @@ class LeftSegments:
                 now="capture starts again from its last position",
                 hint="free some space there or set capture.state_directory to a larger volume",
             ) from error
+        return dict(self._offsets)
 
     def discard(self) -> None:
         """Without a commit log directory segments are read out of order, and records would mislead a later start."""

@@ -48,9 +48,11 @@ class Ledger:
         self._late[segment] = position
         self._passed.pop(segment, None)
 
-    def leave(self, segment: int, offset: int) -> None:
-        """`segment` was handed over up to `offset` and nothing more is expected in it; it is looked at once more."""
-        self._left[segment] = offset
+    def leave(self, segment: int, left: dict[int, int]) -> None:
+        """`segment` was handed over as far as `left` tells and nothing more is expected in it; it is looked at once
+        more when it comes. Those that `left` does not name are gone.
+        """
+        self._left = left
         self.next = max(self.next, segment + 1)
 
     def left_at(self, segment: int) -> int:
