@@ -62,13 +62,13 @@ test: test-pure test-compiled ## the whole suite; tests of the hot modules also 
 test-pure: setup
 	$(PYTEST) tests
 
-test-matrix: setup ## the tests that need other releases of the servers; minutes
-	$(PY) -m pytest tests/matrix
-
 test-compiled: compiled
 	@if [ -e $(COMPILED)/.complete ]; then \
 	  CASSCADE_EXPECT_COMPILED=1 PYTHONPATH=$(COMPILED) $(PYTEST) $(HOT_TESTS); \
 	else echo "no C compiler here: the tests ran on the pure modules only"; fi
+
+test-matrix: setup ## every supported version of Cassandra and PostgreSQL; docs/versions.md tells how to read it
+	@$(PY) -m tests.matrix.run $(MATRIX)
 
 compiled: setup ## a copy of the package with its hot modules compiled, in build/compiled
 	@$(PY) tools/hatch_build.py $(COMPILED)

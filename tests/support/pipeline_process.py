@@ -37,6 +37,9 @@ def configuration(
     node: CassandraNode, dsn: str, state_directory: Path, tables: list[dict[str, Any]], *, name: str = "test"
 ) -> dict[str, Any]:
     """The document of a pipeline from `node` to `dsn`; tests change what they need."""
+    capture = {"cdc_directory": str(node.cdc_directory), "state_directory": str(state_directory)}
+    if node.release.line < (4, 0):
+        capture["commitlog_directory"] = str(node.commitlog_directory)
     return {
         "name": name,
         "cassandra": {
@@ -45,7 +48,7 @@ def configuration(
             "local_datacenter": "datacenter1",
             "consistency": "ONE",
         },
-        "capture": {"cdc_directory": str(node.cdc_directory), "state_directory": str(state_directory)},
+        "capture": capture,
         "postgres": {"dsn": dsn},
         "tables": tables,
         "load": {"batch_ms": 50, "pool": {"min": 1, "max": 4}},

@@ -50,7 +50,8 @@ class ServerChoice:
             port=port,
             storage_port=storage_port,
             commitlog_sync=self.sync,
-            commitlog_sync_period_ms=100,
+            # Of `group` it is what every write waits for.
+            commitlog_sync_period_ms=20 if self.sync == "group" else 100,
             compression=None if self.compression == "none" else f"{self.compression}Compressor",
             segment_size="1MiB",
             storage_compatibility_mode=self.mode,

@@ -24,6 +24,7 @@ from casscade.security.secret import Secret
 RECONNECT_SECONDS_FIRST: Final = 1.0
 RECONNECT_SECONDS_MAX: Final = 60.0
 _FIRST_CDC_SETTING: Final = 4
+_PROTOCOL_FIRST: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def _cluster(settings: CassandraSettings) -> Cluster:
         request_timeout=settings.request_timeout_s,
         row_factory=tuple_factory,
     )
-    return Cluster(
+    cluster = Cluster(
         list(settings.contact_points),
         port=settings.port,
         auth_provider=auth,
@@ -93,6 +94,10 @@ def _cluster(settings: CassandraSettings) -> Cluster:
         schema_metadata_enabled=False,
         application_name="casscade",
     )
+    # Where the driver begins to look for the newest version that the node speaks; by itself it begins with two that
+    # no Cassandra has, and logs a warning for each. Given to the constructor, it would be the only one tried.
+    cluster.protocol_version = _PROTOCOL_FIRST
+    return cluster
 
 
 def _close(cluster: Cluster | None) -> None:
