@@ -285,6 +285,14 @@ METRICS: Final = (
         "`compiled` is yes when the hot modules are machine code.",
         ("version", "python", "compiled"),
     ),
+    Metric(
+        "source",
+        "gauge",
+        "info",
+        "Always 1; the label is the host id of the node whose commit log is read.",
+        "Tells the processes of one pipeline apart, one for each node.",
+        ("source",),
+    ),
     Metric("live", "gauge", "flag", "1 while every thread beats.", "0: restart the process."),
     Metric("ready", "gauge", "flag", "1 while the pipeline makes progress.", "0: look at the components."),
     Metric(

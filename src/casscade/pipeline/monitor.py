@@ -205,6 +205,7 @@ class Monitor(Observer):
         if self._follower is None:
             return
         metrics, counters = self.metrics, self._follower.counters
+        metrics.set("casscade_source_info", 1, source=self._follower.source)
         metrics.set_total("casscade_capture_read_mutations_total", counters.mutations_read)
         metrics.set_total("casscade_capture_forwarded_mutations_total", counters.mutations_forwarded)
         metrics.set_total("casscade_capture_read_bytes_total", counters.bytes_read)
