@@ -60,10 +60,7 @@ format: setup ## let ruff put the code into shape
 test: test-pure test-compiled ## the whole suite; tests of the hot modules also on the compiled ones
 
 test-pure: setup
-	$(PYTEST) tests --ignore tests/matrix
-
-test-matrix: setup ## minutes, not seconds: a ring of nodes
-	$(PY) -m pytest -s tests/matrix
+	$(PYTEST) tests
 
 test-compiled: compiled
 	@if [ -e $(COMPILED)/.complete ]; then \
