@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from casscade.core.cell import Cell, live_cell, tombstone_cell
+from casscade.core.errors import RetryableError
 from casscade.core.mutation import PartitionUpdate, Row
 from casscade.load.batch import Batch, BatchWriter
 from casscade.load.control import ControlStore
@@ -20,7 +21,7 @@ from casscade.load.relation_writer import RelationWriter
 from casscade.merge.fold import Fold
 from casscade.schema.ddl import ExistingSchema, plan_target
 from casscade.schema.mapping import Target, build_target
-from casscade.schema.model import Table
+from casscade.schema.model import Table, column_indexes
 from tests.support.oracle import oracle_table, random_update, read_both, rows_expected
 from tests.support.random_rows import NOW, VALUES
 
@@ -39,6 +40,9 @@ class Writers:
         control.migrate(self.connections[0])
         for statement in plan_target(self.target, ExistingSchema()):
             self.connections[0].execute(statement.sql)
+        numbers = column_indexes(table)
+        control.save_column_indexes(self.connections[0], table.id, numbers)
+        self.control, self.columns = control, len(numbers)
         self.writers = [self._writer(control, number) for number in range(sources)]
 
     def _writer(self, control: ControlStore, number: int) -> BatchWriter:
@@ -46,7 +50,7 @@ class Writers:
         register(connection)
         epoch, _ = control.acquire(connection, f"node{number}")
         writer = BatchWriter(control, f"node{number}", epoch, clock=lambda: float(NOW))
-        writer.add_target(connection, self.target, 3600)
+        writer.add_target(connection, self.target, 3600, self.columns)
         writer.prepare(connection)
         return writer
 
@@ -142,6 +146,21 @@ def test_a_writer_meets_the_tombstones_that_another_has_just_made(database: str)
             writers.apply(1, [update])
         expected = rows_expected([_deleted(table, key), *written()], table)
         assert read_both(writers.connections[0], writers.target) == expected
+    finally:
+        writers.close()
+
+
+@pytest.mark.servers
+@pytest.mark.requirement("FR-003")
+def test_nothing_is_written_with_fewer_columns_than_another_writer_has(database: str) -> None:
+    table = oracle_table(clustering=False, statics=False)
+    writers = Writers(database, 1, table)
+    try:
+        writers.control.save_column_indexes(writers.connections[0], table.id, {"new": 99})
+        with pytest.raises(RetryableError) as behind:
+            writers.apply(0, [_inserted(table, {0: live_cell(6, TWO)})])
+        assert behind.value.code == "schema_behind"
+        assert read_both(writers.connections[0], writers.target) == ({}, {})
     finally:
         writers.close()
 

@@ -21,7 +21,7 @@ from casscade.core.errors import RetryableError
 from casscade.load.control import ControlStore
 from casscade.load.relation_writer import RelationWriter
 
-# The id of the error that makes the pipeline read the schema and build its parts anew.
+# The code of the error that makes the pipeline read the schema and build its parts anew.
 SCHEMA_BEHIND: Final = "schema_behind"
 
 
@@ -35,7 +35,7 @@ class TableLock:
             "SELECT t.target_no, EXISTS (SELECT FROM {rows} r WHERE r.target_no = t.target_no), "
             "EXISTS (SELECT FROM {ranges} r WHERE r.target_no = t.target_no), "
             "(SELECT count(*) FROM {columns} c WHERE c.table_id = t.table_id) FROM {targets} t "
-            "WHERE t.target_no IN ({{}})"
+            "WHERE t.target_no IN "
         ).format(
             rows=control.name("row_tombstones"),
             ranges=control.name("range_tombstones"),
@@ -55,7 +55,7 @@ class TableLock:
         locks = sorted(writers[0].tombstones.target_no for writers in tables)
         by_number = {writer.tombstones.target_no: writer for writers in tables for writer in writers}
         # Plain numbers of our own, so that one way to the server and back is enough for all statements.
-        look = self._look.as_string(connection).format(", ".join(str(number) for number in by_number))
+        look = f"{self._look.as_string(connection)} ({', '.join(str(number) for number in by_number)})"
         statements = [f"SELECT pg_advisory_xact_lock({self._space}, {number})" for number in locks]
         cursor = connection.execute("; ".join([*statements, look]).encode(), prepare=False)
         while cursor.nextset():
