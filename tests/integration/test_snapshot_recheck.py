@@ -14,8 +14,8 @@ from cassandra import ConsistencyLevel
 
 from casscade.commitlog.encoder import encode_mutation
 from casscade.commitlog.observations import OBSERVING, encode_observing
-from casscade.core.cell import expiring_cell, tombstone_cell
-from casscade.core.mutation import PartitionUpdate, Row
+from casscade.core.cell import NO_TIMESTAMP, expiring_cell, live_cell, tombstone_cell
+from casscade.core.mutation import ComplexColumn, PartitionUpdate, Row
 from casscade.core.position import Position
 from casscade.load.batch import BatchWriter
 from casscade.load.batcher import Batcher
@@ -38,13 +38,20 @@ pytestmark = pytest.mark.servers
 class Copy:
     """A table in both databases with a loader between them, driven by hand."""
 
-    def __init__(self, cassandra_node: Any, keyspace: str, connection: psycopg.Connection[Any]) -> None:
+    def __init__(
+        self,
+        cassandra_node: Any,
+        keyspace: str,
+        connection: psycopg.Connection[Any],
+        *,
+        element_times: bool = True,
+    ) -> None:
         settings = CassandraSettings((cassandra_node.address,), "datacenter1", cassandra_node.port)
         self.cluster, self.session = connect(settings)
         table = read_schema(self.session).find(keyspace, "t")
         assert table is not None
         self.table = table
-        self.scan = TableScan(table)
+        self.scan = TableScan(table, element_times=element_times)
         self.shape = table.shape(replicated=True)
         self.connection = connection
         self.rechecks = RecheckStore("test", "casscade")
@@ -106,8 +113,8 @@ class Copy:
         )
         return rechecker.step()
 
-    def rows(self) -> list[tuple[Any, ...]]:
-        return self.connection.execute("SELECT k, a FROM copy.t ORDER BY k").fetchall()
+    def rows(self, columns: str = "k, a") -> list[tuple[Any, ...]]:
+        return self.connection.execute(f"SELECT {columns} FROM copy.t ORDER BY k".encode()).fetchall()
 
     def requests(self) -> int:
         row = self.connection.execute("SELECT count(*) FROM casscade.rechecks").fetchone()
@@ -179,3 +186,84 @@ def test_a_request_for_a_table_that_is_gone_is_dropped(copy: Copy) -> None:
     request_rechecks(copy.writer.control, copy.connection, uuid.uuid4(), [Doubt(b"k", b"k", [])], static=False)
     assert copy.recheck() == 1
     assert copy.requests() == 0
+
+
+@pytest.fixture
+def sets(cassandra_node: Any, cassandra_session: Any, keyspace: str, database: str) -> Any:
+    """A table with a set, read as from a node before 5.0: without the write times of its elements."""
+    cassandra_session.execute(f"CREATE TABLE {keyspace}.t (k int PRIMARY KEY, a int, s set<int>) WITH cdc = true")
+    with psycopg.connect(database, autocommit=True) as connection:
+        register(connection)
+        built = Copy(cassandra_node, keyspace, connection, element_times=False)
+        yield built
+        built.reader.close()
+        built.cluster.shutdown()
+
+
+def added(element: int) -> Row:
+    """What the commit log has of `s = s + {element}`."""
+    row = Row(b"", [])
+    cell = live_cell(int(time.time() * 1e6), b"")
+    row.complex = {1: ComplexColumn(NO_TIMESTAMP, {element.to_bytes(4, "big"): cell})}
+    return row
+
+
+@pytest.mark.requirement("FR-010")
+def test_sets_without_write_times_are_read_again_after_each_change(
+    sets: Copy, cassandra_session: Any, keyspace: str
+) -> None:
+    for key in (1, 2, 3):
+        cassandra_session.execute(f"INSERT INTO {keyspace}.t (k, a, s) VALUES ({key}, 10, {{5, 4}})")
+    sets.snapshot()
+    assert sets.rows("k, s") == [(1, [4, 5]), (2, [4, 5]), (3, [4, 5])]
+    cassandra_session.execute(f"UPDATE {keyspace}.t SET s = s + {{6}} WHERE k = 1")
+    cassandra_session.execute(f"DELETE s FROM {keyspace}.t WHERE k = 2")
+    cassandra_session.execute(f"DELETE FROM {keyspace}.t WHERE k = 3")
+    emptied, deleted = Row(b"", []), Row(b"", [])
+    emptied.complex = {1: ComplexColumn(int(time.time() * 1e6), {})}
+    deleted.deletion = int(time.time() * 1e6)
+    sets.stream((1, added(6)), (2, emptied), (3, deleted))
+    assert sets.requests() == 3
+    sets.recheck()
+    assert sets.rows("k, a, s") == [(1, 10, [4, 5, 6]), (2, 10, None)]
+    sets.recheck()  # row 3 lost its last value, which asks for its liveness once more
+    assert sets.rows("k") == [(1,), (2,)]
+    assert sets.requests() == 0
+    # The set of row 2 is settled: what comes now is in the stream, and needs no read.
+    sets.stream((2, added(8)))
+    assert sets.rows("k, s") == [(1, [4, 5, 6]), (2, [8])]
+    assert sets.requests() == 0
+
+
+def test_changes_that_wait_are_one_request_and_one_behind_the_read_is_another(
+    sets: Copy, cassandra_session: Any, keyspace: str
+) -> None:
+    cassandra_session.execute(f"INSERT INTO {keyspace}.t (k, s) VALUES (1, {{1}})")
+    sets.snapshot()
+    for element in (2, 3):
+        cassandra_session.execute(f"UPDATE {keyspace}.t SET s = s + {{{element}}} WHERE k = 1")
+        sets.stream((1, added(element)))
+    assert sets.requests() == 1
+    (request,) = sets.rechecks.claim(sets.connection)
+    assert sets.rechecks.claim(sets.connection) == []
+    cassandra_session.execute(f"UPDATE {keyspace}.t SET s = s + {{4}} WHERE k = 1")
+    sets.stream((1, added(4)))
+    sets.rechecks.answered(sets.connection, RecheckProgress((request.recheck_id,)))
+    assert sets.requests() == 1
+    sets.recheck()
+    assert sets.rows("k, s") == [(1, [1, 2, 3, 4])]
+    assert sets.requests() == 0
+
+
+@pytest.mark.requirement("FR-008")
+def test_a_set_without_ttls_is_read_again_when_the_cells_beside_it_end(
+    sets: Copy, cassandra_session: Any, keyspace: str
+) -> None:
+    cassandra_session.execute(f"INSERT INTO {keyspace}.t (k, a, s) VALUES (1, 1, {{1}}) USING TTL 1")
+    sets.snapshot()
+    assert sets.rows("k, s") == [(1, [1])]
+    (ends_at,) = sets.rows("extract(epoch FROM _cdc_expires_at)::int")
+    time.sleep(max(0.0, ends_at[0] + 0.1 - time.time()))
+    sets.writer.reap(sets.connection)
+    sets.recheck()
+    assert sets.rows("k, s") == []
