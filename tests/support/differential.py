@@ -171,19 +171,22 @@ class Differential:
         session.execute(f"CREATE TABLE {keyspace}.{SENTINEL} (id uuid PRIMARY KEY, v int) WITH cdc = true")
         self._writer = self._prepare()
 
-    def run(self, seed: int, operations: int, *, short_ttl: bool = False) -> Outcome:
+    def run(self, seed: int, operations: int, *, short_ttl: bool = False, options: Options | None = None) -> Outcome:
         """Write, read the commit log, apply it scrambled, wait for what expires, compare."""
-        options = options_for(seed, short_ttl=short_ttl)
+        options = options or options_for(seed, short_ttl=short_ttl)
         workload = Workload(seed, self._keyspace, (*self._tables, ASIDE), options)
         with closing(Runner(self._session)) as runner:
             for _ in range(operations):
                 runner.execute(next(workload))
             runner.flush()
-        outcome = Outcome(seed, runner.counts, runner.statements)
+        return self.compare(Outcome(seed, runner.counts, runner.statements), short_ttl=short_ttl)
+
+    def compare(self, outcome: Outcome, *, short_ttl: bool = False) -> Outcome:
+        """Read the commit log since the last time, apply it scrambled, wait for what expires, compare."""
         mutations = self._collect()
         self.mutations += mutations
         outcome.mutations = len(mutations)
-        self._apply(mutations, random.Random(f"scramble {seed}"), outcome)
+        self._apply(mutations, random.Random(f"scramble {outcome.seed}"), outcome)
         if short_ttl:
             time.sleep(SHORT_TTL_WAIT_S)
         self._writer.reap(self._connection)

@@ -171,3 +171,14 @@ def test_matching_agrees_with_the_definition(pattern: str, name: str) -> None:
         return bool(name) and pattern[0] in ("?", name[0]) and definition(pattern[1:], name[1:])
 
     assert matches(pattern, name) is definition(pattern, name)
+
+
+@pytest.mark.requirement("FR-009")
+def test_a_later_entry_changes_the_form_of_the_key() -> None:
+    rules = resolve_tables(
+        config({"source": "shop.*", "key": "exact"}, {"source": "shop.orders", "key": "natural"}, {"source": "*.*"}),
+        AVAILABLE,
+    )
+    assert {rule.table: rule.key for rule in rules} == {"customers": "exact", "orders": "natural", "items": "auto"}
+    with pytest.raises(ConfigurationError, match="key"):
+        config({"source": "shop.*", "key": "hash"})

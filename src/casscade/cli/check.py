@@ -140,8 +140,10 @@ def plan(config_file: Path) -> None:
         for target in targets:
             click.echo(f"{target.table.full_name} -> {target.rows.full_name}")
             for relation in target.relations:
+                if relation.exact:
+                    click.echo(f"    exact key in {relation.full_name}: {', '.join(relation.primary_key)}")
                 for column in relation.columns:
-                    key = "  key" if column.key else ""
+                    key = "" if not column.key else "  shows the key" if column.shown else "  key"
                     static = "  static" if relation.static and not column.key else ""
                     name = f"{column.column.name} {column.column.type.cql()}"
                     click.echo(f"    {name:<40} {column.name} {column.pg_type.name}{key}{static}")

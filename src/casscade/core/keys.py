@@ -81,15 +81,15 @@ def canonical_key(clustering: Sequence[bytes | None], loose: Sequence[Canonical 
 KEY_FIELD_BYTES_MAX: Final = 1024
 
 
-def key_field(key: bytes) -> bytes:
-    """A key as an exact key column holds it: itself, or, beyond `KEY_FIELD_BYTES_MAX`, its beginning and a digest.
+def key_field(key: bytes, limit: int = KEY_FIELD_BYTES_MAX) -> bytes:
+    """A key as an exact key column holds it: itself, or, beyond `limit` bytes, its beginning and a digest.
 
-    Equal fields mean equal keys: a longer key becomes `KEY_FIELD_BYTES_MAX` + 32 bytes (BLAKE2b of the whole), which
-    no shorter key is.
+    Equal fields mean equal keys: a longer key becomes `limit` + 32 bytes (BLAKE2b of the whole), which no shorter key
+    is.
     """
-    if len(key) <= KEY_FIELD_BYTES_MAX:
+    if len(key) <= limit:
         return key
-    return key[:KEY_FIELD_BYTES_MAX] + hashlib.blake2b(key, digest_size=32).digest()
+    return key[:limit] + hashlib.blake2b(key, digest_size=32).digest()
 
 
 def pack_values(values: Sequence[bytes | None]) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any
 from psycopg import Connection, sql
 
 from casscade.core.errors import CorruptionError
-from casscade.core.keys import pack_values, unpack_values
+from casscade.core.keys import key_field, pack_values, unpack_values
 from casscade.core.mutation import Bound, RangeTombstone, Row
 from casscade.load.control import ControlStore
 from casscade.load.raw import bytea_array, int8_array
@@ -22,6 +22,8 @@ from casscade.merge.state import decode_state
 
 # PostgreSQL's B-tree takes keys up to 2,704 bytes; longer ones are replaced by their digest.
 _KEY_BYTES_MAX = 1024
+# Two bounds and a partition key share an entry of the index.
+_BOUND_BYTES_MAX = 512
 PARTITION = b""
 
 
@@ -92,12 +94,14 @@ class TombstoneStore:
         ).format(rows)
         self._drop_rows = sql.SQL("DELETE FROM {} WHERE target_no = %s AND key = ANY(%b::bytea[])").format(rows)
         self._find_ranges = sql.SQL(
-            "SELECT partition_key, start_bound, end_bound, write_time FROM {} "
+            "SELECT partition_key, start_bound, end_bound, write_time, long_bounds FROM {} "
             "WHERE target_no = %s AND partition_key = ANY(%b::bytea[])"
         ).format(ranges)
         self._put_ranges = sql.SQL(
-            "INSERT INTO {} AS r SELECT %s, p, s, e, w, now() + make_interval(secs => %s) "
-            "FROM unnest(%s::bytea[], %s::bytea[], %s::bytea[], %s::bigint[]) AS u (p, s, e, w) "
+            "INSERT INTO {} AS r "
+            "(target_no, partition_key, start_bound, end_bound, write_time, purge_after, long_bounds) "
+            "SELECT %s, p, s, e, w, now() + make_interval(secs => %s), l "
+            "FROM unnest(%s::bytea[], %s::bytea[], %s::bytea[], %s::bigint[], %s::bytea[]) AS u (p, s, e, w, l) "
             "ON CONFLICT (target_no, partition_key, start_bound, end_bound) DO UPDATE SET "
             "write_time = greatest(r.write_time, EXCLUDED.write_time), purge_after = EXCLUDED.purge_after"
         ).format(ranges)
@@ -133,8 +137,13 @@ class TombstoneStore:
 
     def find_ranges(self, connection: Connection[Any], partition_keys: Iterable[bytes]) -> list[StoredDeletion]:
         """The stored deletions of some partitions."""
-        found = connection.execute(self._find_ranges, (self.target_no, bytea_array(list(partition_keys))), binary=True)
-        return [StoredDeletion(*row) for row in found.fetchall()]
+        by_field = {key_field(key): key for key in partition_keys}
+        found = connection.execute(self._find_ranges, (self.target_no, bytea_array(list(by_field))), binary=True)
+        deletions: list[StoredDeletion] = []
+        for field, start, end, write_time, long_bounds in found.fetchall():
+            bounds = [start, end] if long_bounds is None else unpack_values(long_bounds)
+            deletions.append(StoredDeletion(by_field[field], bounds[0] or b"", bounds[1] or b"", write_time))
+        return deletions
 
     def put_ranges(self, connection: Connection[Any], deletions: Sequence[StoredDeletion]) -> None:
         """Store deletions; of two over the same range the newer write time stays."""
@@ -149,10 +158,11 @@ class TombstoneStore:
             (
                 self.target_no,
                 self.keep_seconds,
-                [key[0] for key in newest],
-                [key[1] for key in newest],
-                [key[2] for key in newest],
+                [key_field(key[0]) for key in newest],
+                [key_field(key[1], _BOUND_BYTES_MAX) for key in newest],
+                [key_field(key[2], _BOUND_BYTES_MAX) for key in newest],
                 [deletion.write_time for deletion in newest.values()],
+                [pack_values(key[1:]) if max(map(len, key[1:])) > _BOUND_BYTES_MAX else None for key in newest],
             ),
         )
         self.ranges_exist = True

@@ -1,7 +1,7 @@
 """Sample tables: between them every kind of key, column and type that Casscade carries over.
 
 Invariant: a table here can be replicated, and the values of its keys (see `casscade.testing.values`) are such that
-PostgreSQL holds them exactly.
+PostgreSQL holds them exactly, hostile keys apart, which need an exact key.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TYPED_KEYS: Final = sample_table(
         "k1": "boolean",
         "k2": "varint DESC",
         "k3": "blob",
-        "k4": "double DESC",
+        "k4": "bigint DESC",
         "k5": "inet",
         "k6": "time",
         "k7": "smallint DESC",
@@ -197,6 +197,39 @@ EVERYTHING: Final = sample_table(
     },
 )
 """Thirty columns: every type, in one table."""
+
+EXACT_KEYS: Final = sample_table(
+    "exact_keys",
+    {"p": "frozen<list<int>>", "q": "decimal"},
+    {"k1": "double DESC", "k2": "frozen<tuple<int, decimal>>", "k3": "frozen<point>", "k4": "decimal DESC"},
+    {"s": "int"},
+    {"v": "int", "m": "map<int, text>"},
+    hostile_keys=True,
+)
+EXACT_RANGES: Final = sample_table(
+    "exact_ranges",
+    {"p": "float"},
+    {"k1": "frozen<list<decimal>> DESC", "k2": "double"},
+    {"s": "int"},
+    {"v": "int"},
+    hostile_keys=True,
+)
+EXACT_TEXTS: Final = sample_table(
+    "exact_texts",
+    {"p": "text", "f": "frozen<set<int>>"},
+    {"k1": "time", "k2": "blob DESC", "k3": "frozen<map<text, boolean>>", "k4": "timestamp"},
+    regulars={"v": "int", "w": "text"},
+    hostile_keys=True,
+)
+EXACT_PARTITIONS: Final = sample_table("exact_partitions", {"p": "decimal"}, regulars={"v": "int"}, hostile_keys=True)
+LOOSE_PATHS: Final = sample_table(
+    "loose_paths",
+    {"p": "int"},
+    regulars={"a": "set<decimal>", "b": "map<decimal, int>", "c": "set<frozen<tuple<decimal, boolean>>>"},
+)
+"""Elements of which equal ones have several forms: Cassandra keeps one of them, at a tie whichever it met first."""
+
+EXACT: Final = (EXACT_KEYS, EXACT_RANGES, EXACT_TEXTS, EXACT_PARTITIONS)
 
 ALL: Final = (
     *(PLAIN, KEYS_ONLY, SIMPLE_TYPES, ORDERED, EVENTS, TYPED_KEYS, STATICS, COLLECTIONS, NESTED, WIDE, EXPIRING),

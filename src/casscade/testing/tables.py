@@ -47,12 +47,14 @@ class SampleTable:
     """A table by name, in whichever keyspace; `default_ttl` in seconds, 0 for none.
 
     `wide` asks a workload for so many values of each clustering column, in one partition; 0 leaves it to the workload.
+    `hostile_keys` marks one whose key columns take any value; its key in PostgreSQL is exact.
     """
 
     name: str
     columns: tuple[SampleColumn, ...]
     default_ttl: int = 0
     wide: int = 0
+    hostile_keys: bool = False
 
     @property
     def cql(self) -> str:
@@ -129,6 +131,8 @@ def sample_table(
     regulars: Mapping[str, str] | None = None,
     default_ttl: int = 0,
     wide: int = 0,
+    *,
+    hostile_keys: bool = False,
 ) -> SampleTable:
     """A table by the CQL types of its columns; a clustering type may end with ` DESC`."""
     columns = []
@@ -138,7 +142,7 @@ def sample_table(
             definition = text.removesuffix(" DESC")
             parsed = parse_type(definition, _NO_KEYSPACE, _DEFINITIONS)
             columns.append(SampleColumn(column, definition, role, parsed, descending=definition != text))
-    return SampleTable(name, tuple(columns), default_ttl, wide)
+    return SampleTable(name, tuple(columns), default_ttl, wide, hostile_keys)
 
 
 def create_all(keyspace: str, tables: Sequence[SampleTable]) -> list[str]:

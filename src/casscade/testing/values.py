@@ -1,6 +1,7 @@
 """Random values of every CQL type, as the Cassandra driver binds them.
 
-Invariant: a value depends on the generator alone; values of keys stay within what PostgreSQL holds exactly.
+Invariant: a value depends on the generator alone; values of keys stay within what PostgreSQL holds exactly, unless
+hostile ones are asked for.
 """
 
 from __future__ import annotations
@@ -52,8 +53,13 @@ def random_element(rng: random.Random, type_: CqlType) -> Any:
     return random_value(rng, type_, element=True)
 
 
-def random_key(rng: random.Random, type_: CqlType) -> Any:
-    """A value that may stand in a primary key."""
+def random_key(rng: random.Random, type_: CqlType, *, hostile: bool = False) -> Any:
+    """A value that may stand in a primary key: one of everyday, or with `hostile` any.
+
+    Hostile values are often such that PostgreSQL can't tell them apart: -0.0, NaN, 1.0 and 1.00, U+0000.
+    """
+    if hostile:
+        return _HOSTILE_KEYS.get(type_.name, random_value)(rng, type_)
     if type_.args:
         return random_element(rng, type_)
     return _KEYS.get(type_.name, _SCALARS[type_.name])(rng)
@@ -140,6 +146,16 @@ _SCALARS: Final[dict[str, Callable[[random.Random], Any]]] = {
     "tinyint": _integer(8),
     "uuid": lambda rng: _uuid(rng, 4),
     "varint": _varint,
+}
+_EQUAL_DECIMALS: Final = tuple(map(Decimal, ("1", "1.0", "1.00", "10", "1E+1", "0", "-0.0", "0.00", "-1", "2.5")))
+_HOSTILE_KEYS: Final[dict[str, Callable[[random.Random, CqlType], Any]]] = {
+    "ascii": lambda rng, _: "".join(rng.choices("ab\x00", k=rng.randint(1, 3))),
+    "blob": lambda rng, _: bytes(rng.choices((0, 1, 255), k=rng.choice((1, 2, 3, 3000)))),
+    "decimal": lambda rng, _: rng.choice(_EQUAL_DECIMALS),
+    "list": lambda rng, type_: [random_key(rng, type_.args[0], hostile=True) for _ in range(rng.randint(0, 2))],
+    "text": lambda rng, _: "".join(rng.choices("aé\x00\ufffd", k=rng.randint(1, 3))),
+    "tuple": lambda rng, type_: tuple(random_key(rng, arg, hostile=True) for arg in type_.args),
+    "udt": lambda rng, type_: tuple(random_key(rng, arg, hostile=True) for arg in type_.args),
 }
 # Values that PostgreSQL can't tell apart, or hold, as keys are left out: -0, 1.0 and 1.00, U+0000, nanoseconds.
 # Numbers are mostly any, so that there are as many keys as asked for.

@@ -149,7 +149,8 @@ class Workload:
     def partition(self, table: SampleTable, number: int) -> tuple[Any, ...]:
         """The partition key of that number: the same in tables with the same types, so that batches meet in it."""
         rng = random.Random(f"{self.seed} {number}")
-        return tuple(random_key(rng, column.type) for column in table.of(Role.PARTITION))
+        hostile = table.hostile_keys
+        return tuple(random_key(rng, column.type, hostile=hostile) for column in table.of(Role.PARTITION))
 
     def clustering(self, table: SampleTable, position: int) -> Any:
         """Some value of a clustering column; of many columns mostly the first value, so that keys repeat."""
@@ -159,7 +160,8 @@ class Workload:
         column = table.of(Role.CLUSTERING)[position]
         if number == count - 1 and column.type.name in {"text", "ascii", "blob"}:
             return b"" if column.type.name == "blob" else ""
-        return random_key(random.Random(f"{self.seed} {table.name} {position} {number}"), column.type)
+        rng = random.Random(f"{self.seed} {table.name} {position} {number}")
+        return random_key(rng, column.type, hostile=table.hostile_keys)
 
     def _statement(self, table: SampleTable, partition: int | None = None, *, conditional: bool = False) -> Statement:
         maker = self._makers[table.name]
