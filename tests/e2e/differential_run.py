@@ -28,7 +28,7 @@ from casscade.devstack.cassandra import CassandraNode
 from casscade.devstack.places import free_port
 from casscade.devstack.postgres import PostgresServer
 from casscade.schema.connect import silence_driver
-from casscade.testing.samples import ALL
+from casscade.testing.samples import ALL, EXACT
 from tests.support.databases import create_database, drop_database
 from tests.support.differential import CdcReader, Differential, Outcome, connection_to
 from tests.support.servers import ServerChoice, add_options
@@ -85,7 +85,7 @@ class LongRun:
         with psycopg.connect(self._postgres.dsn(), autocommit=True) as connection:
             create_database(connection, name)
         with connection_to(self._postgres.dsn(name)) as connection:
-            differential = Differential(self._session, self._reader, connection, name, ALL)
+            differential = Differential(self._session, self._reader, connection, name, (*ALL, *EXACT))
             for number in range(rounds):
                 outcome = differential.run(seed + number, self._operations, short_ttl=number == ROUNDS - 1)
                 print(outcome.report(), flush=True)
