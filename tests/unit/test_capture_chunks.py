@@ -16,8 +16,8 @@ def test_a_chunk_holds_what_was_added() -> None:
     builder = make_builder()
     assert builder.empty
     assert not builder.moved
-    builder.add(8, b"one", Position(5, 100), 100)
-    builder.add(8, b"two", Position(5, 200), 200)
+    builder.add(8, b"one", Position(5, 100), 100, 5)
+    builder.add(8, b"two", Position(5, 200), 200, 5)
     builder.position = Position(5, 300)
     chunk = builder.take(8)
     assert (chunk.source, chunk.version, chunk.captured_at, chunk.end) == ("node", 8, 7.0, Position(5, 300))
@@ -41,14 +41,14 @@ def test_the_number_of_mutations_is_bounded() -> None:
     count = 0
     while builder.fits(10):
         count += 1
-        builder.add(8, b"x" * 10, Position(1, count), count)
+        builder.add(8, b"x" * 10, Position(1, count), count, 1)
     assert count == CHUNK_MUTATIONS_MAX
 
 
 def test_the_bytes_are_bounded_but_a_single_large_mutation_passes() -> None:
     builder = make_builder()
     assert builder.fits(CHUNK_BYTES_MAX * 3)
-    builder.add(8, bytes(CHUNK_BYTES_MAX // 2), Position(1, 1), 1)
+    builder.add(8, bytes(CHUNK_BYTES_MAX // 2), Position(1, 1), 1, 1)
     assert not builder.fits(CHUNK_BYTES_MAX // 2)
     assert builder.fits(1000)
     builder.take(8)

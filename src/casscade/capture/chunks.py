@@ -28,6 +28,7 @@ class ChunkBuilder:
         self._mutations: list[bytes] = []
         self._offsets: list[int] = []
         self._size = 0
+        self._segment = -1
         self.position: Position = start
 
     @property
@@ -49,9 +50,10 @@ class ChunkBuilder:
             and self._size + length + MUTATION_OVERHEAD_BYTES <= CHUNK_BYTES_MAX
         )
 
-    def add(self, version: int, mutation: bytes, end: Position, offset: int) -> None:
-        """Take a mutation (the caller has asked `fits`); `end` is the position behind it, `offset` names it."""
+    def add(self, version: int, mutation: bytes, end: Position, offset: int, segment: int) -> None:
+        """Take a mutation that ends at `offset` of `segment`, after `fits`; `end` is the position behind it."""
         self._version = version
+        self._segment = segment
         self._mutations.append(mutation)
         self._offsets.append(offset)
         self._size += len(mutation) + MUTATION_OVERHEAD_BYTES
@@ -67,6 +69,7 @@ class ChunkBuilder:
             mutations=self._mutations,
             offsets=self._offsets,
             size=self._size,
+            segment=self._segment if self._mutations else -1,
         )
         self._mutations = []
         self._offsets = []

@@ -36,11 +36,17 @@ class CaptureCounters:
     chunks_sent: int = 0
     segments_finished: int = 0
     segments_deleted: int = 0
+    newest_deleted: int = -1
     segments_quarantined: int = 0
     quarantine_bytes: int = 0
     gaps: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
     anomalies: dict[str, int] = field(default_factory=dict)
+
+    def deleted(self, segment: int) -> None:
+        """A segment was deleted."""
+        self.segments_deleted += 1
+        self.newest_deleted = max(self.newest_deleted, segment)
 
     def skip(self, reason: str, count: int = 1) -> None:
         """Count what is left out on purpose."""

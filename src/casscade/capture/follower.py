@@ -49,6 +49,7 @@ class Follower:
     - `commitlog_directory`: where a 3.11 node keeps its live segments; they are read there, and deleted only after
       they came to `directory`. Segments of later nodes are live in `directory` itself.
     - `poll_s`: the longest pause between two looks at the directories.
+    - `released`: up to where segments may be deleted once they are acknowledged; without it, up to anywhere.
 
     One thread calls `run` (or `step`); `status` and `counters` may be read by any.
     """
@@ -68,6 +69,7 @@ class Follower:
         eager: bool = False,
         commitlog_directory: Path | None = None,
         poll_s: float = POLL_S_DEFAULT,
+        released: Callable[[], Position] | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -82,6 +84,7 @@ class Follower:
         self._stop = stop
         self._eager = eager
         self._poll_s = poll_s
+        self._released = released
         self._clock = clock
         self._reports = Reporter(source, state_directory, self.counters, on_anomaly)
         self._left = LeftSegments(state_directory, source)
@@ -284,7 +287,7 @@ class Follower:
                 skipped += 1
                 continue
             end = Position(segment, ends[i]) if current.frozen is None else current.frozen
-            if not add(version, mutation, end, ends[i]):
+            if not add(version, mutation, end, ends[i], segment):
                 return False
         current.mutations_read += len(mutations)
         counters.mutations_read += len(mutations)
@@ -319,13 +322,15 @@ class Follower:
 
     def _reclaim(self, listing: Listing) -> None:
         acknowledged = self._sender.acknowledged()
+        if self._released is not None:
+            acknowledged = min(acknowledged, self._released())
         reading = -1 if self._current is None else self._current.entry.id
         for entry in listing.segments:
             if entry.id != reading and self._ledger.releasable(entry, listing, acknowledged):
                 delete_segment(entry)
                 self._ledger.forget(entry.id)
                 self._seen.pop(entry.id, None)
-                self.counters.segments_deleted += 1
+                self.counters.deleted(entry.id)
         for segment, path in listing.lone_indexes:
             if segment != reading and self._ledger.is_read(segment):
                 index = read_index(path)

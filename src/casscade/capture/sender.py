@@ -65,11 +65,11 @@ class Sender:
         """What is durable downstream."""
         return max(self._start, self._transport.acknowledged(self._source))
 
-    def add(self, version: int, mutation: bytes, end: Position, offset: int) -> bool:
-        """Take a mutation that ends at `end`; False when the transport refused the chunk before it."""
+    def add(self, version: int, mutation: bytes, end: Position, offset: int, segment: int) -> bool:
+        """Take a mutation (see `ChunkBuilder.add`); False when the transport refused the chunk before it."""
         if not self._builder.fits(len(mutation)) and not self._send(version):
             return False
-        self._builder.add(version, mutation, end, offset)
+        self._builder.add(version, mutation, end, offset, segment)
         return True
 
     def flush(self, version: int) -> bool:

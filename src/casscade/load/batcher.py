@@ -16,7 +16,7 @@ from casscade.core.cell import NO_TIMESTAMP
 from casscade.core.errors import BadDataError, UnknownSchemaError
 from casscade.core.limits import BATCH_BYTES_MAX
 from casscade.core.mutation import PartitionUpdate
-from casscade.core.position import Position, event_id
+from casscade.core.position import START, Position, event_id
 from casscade.core.table import TableShape
 from casscade.load.batch import Batch
 from casscade.load.concealment import Excluded, conceal
@@ -27,13 +27,17 @@ from casscade.transport.chunk import Chunk
 
 Tables = Mapping[bytes, TableShape]
 
+TRUNCATED = "truncated"
+
 
 class Batcher:
     """Collects chunks until a batch is full.
 
     `tables` gives the shapes by table id as they are now. `refresh` is asked once for each table id that is unknown
     (or whose mutation names an unknown column); it returns whether the schema changed. The content of `excluded`
-    columns is taken out. `counts` has the mutations by what became of them: `decoded`, or the code of what was wrong.
+    columns is taken out. `cuts` has, by table id, the position in the commit log up to which the table was truncated:
+    its updates up to there are left out. `counts` has the mutations by what became of them: `decoded`, `truncated`, or
+    the code of what was wrong.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class Batcher:
         batch_rows: int,
         batch_s: float,
         excluded: Excluded | None = None,
+        cuts: Mapping[bytes, Position] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._tables = tables
@@ -51,6 +56,9 @@ class Batcher:
         self._batch_rows = batch_rows
         self._batch_s = batch_s
         self._excluded = excluded or {}
+        self._cuts = cuts or {}
+        # Segments behind it hold nothing that is void, so that the stream's front pays one comparison a chunk.
+        self._cut_segment = max((cut.segment for cut in self._cuts.values()), default=-1)
         self._clock = clock
         self._batch = Batch(Fold())
         self._rows = 0
@@ -84,12 +92,15 @@ class Batcher:
         fold = batch.fold
         write_times = batch.write_times
         streamed = chunk.progress is None
+        cut = streamed and chunk.segment <= self._cut_segment
         for position, mutation in enumerate(chunk.mutations):
             try:
                 updates = decode_any(mutation, chunk.version, tables)
             except BadDataError as error:
                 updates = self._decode_again(chunk, position, error)
                 tables = self._tables()
+            if cut and updates:
+                updates = self._cut(updates, Position(chunk.segment, chunk.offsets[position]))
             if streamed and updates:
                 write_time = _write_time(updates[0])
                 if write_time != NO_TIMESTAMP:
@@ -109,6 +120,14 @@ class Batcher:
             batch.progress.append(chunk.progress)
         elif batch.position is None or batch.position < chunk.end:
             batch.position = chunk.end
+
+    def _cut(self, updates: list[PartitionUpdate], end: Position) -> list[PartitionUpdate]:
+        """Those of a mutation's updates whose table was not truncated after it."""
+        left = [update for update in updates if end > self._cuts.get(update.table.id, START)]
+        if len(left) < len(updates):
+            self.counts[TRUNCATED] += 1
+            self.counts["decoded"] -= not left
+        return left
 
     def _replicated(self) -> set[bytes]:
         return {table_id for table_id, shape in self._tables().items() if shape.replicated}
@@ -140,7 +159,7 @@ class Batcher:
         self.counts["decoded"] -= 1
         self._batch.dead_letters.append(
             DeadLetter(
-                event_id(chunk.source, Position(chunk.end.segment, chunk.offsets[position])),
+                event_id(chunk.source, Position(chunk.segment, chunk.offsets[position])),
                 "",
                 error.code,
                 error.what,

@@ -56,7 +56,7 @@ class TableLock:
         by_number = {writer.tombstones.target_no: writer for writers in tables for writer in writers}
         # Plain numbers of our own, so that one way to the server and back is enough for all statements.
         look = f"{self._look.as_string(connection)} ({', '.join(str(number) for number in by_number)})"
-        statements = [f"SELECT pg_advisory_xact_lock({self._space}, {number})" for number in locks]
+        statements = [self._statement(number) for number in locks]
         cursor = connection.execute("; ".join([*statements, look]).encode(), prepare=False)
         while cursor.nextset():
             pass
@@ -66,6 +66,14 @@ class TableLock:
             writer.tombstones.ranges_exist = ranges_exist
             if writer.columns_numbered is not None and columns > writer.columns_numbered:
                 raise _behind(writer)
+
+    def hold(self, connection: Connection[Any], target_numbers: Sequence[int]) -> None:
+        """Keep all writers out of tables, given by the numbers of their (not static) relations, as `take` does."""
+        for number in sorted(target_numbers):
+            connection.execute(self._statement(number).encode())
+
+    def _statement(self, number: int) -> str:
+        return f"SELECT pg_advisory_xact_lock({self._space}, {number})"
 
 
 def _behind(writer: RelationWriter) -> RetryableError:

@@ -195,6 +195,13 @@ METRICS: Final = (
         ("path",),
     ),
     Metric(
+        "load_applied",
+        "counter",
+        "truncations",
+        "Truncated tables whose copies were emptied.",
+        "Follows the TRUNCATE statements; `casscade status` has the time of the newest.",
+    ),
+    Metric(
         "load_inexact",
         "counter",
         "values",

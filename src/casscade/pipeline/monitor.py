@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from typing import Any, Final
 
 from casscade.capture.counters import Anomaly
 from casscade.capture.follower import Follower
 from casscade.capture.space import SpaceReading
-from casscade.load.batcher import Batcher
+from casscade.load.batcher import TRUNCATED, Batcher
 from casscade.load.counters import BatchCounts
 from casscade.load.loader import Committed, Observer
 from casscade.observability.health import Health, State
@@ -31,6 +31,8 @@ _RECENT_S: Final = 5.0
 _RECENT_MAX: Final = 5000
 # Write times far from now were set by clients for reasons of their own and say nothing about latency.
 _LATENCY_S_MAX: Final = 3600.0
+# Why decoding leaves mutations out, beside what becomes a dead letter.
+_LEFT_OUT: Final = ("table_gone", TRUNCATED)
 
 
 class Monitor(Observer):
@@ -53,10 +55,15 @@ class Monitor(Observer):
         self._batcher: Batcher | None = None
         self._space: SpaceReading | None = None
         self._snapshot: list[TableProgress] = []
+        self._left_out: Counter[str] = Counter()
+        self._truncations = 0
+        self._truncated_at: float | None = None
         self.metrics.before_scrape(self._copy)
 
     def watch(self, follower: Follower, transport: DirectTransport, batcher: Batcher) -> None:
         """Read these parts from now on."""
+        if self._batcher is not None:
+            self._left_out.update({reason: self._batcher.counts[reason] for reason in _LEFT_OUT})
         self._follower, self._transport, self._batcher = follower, transport, batcher
 
     def committed(self, committed: Committed) -> None:
@@ -121,6 +128,12 @@ class Monitor(Observer):
         """How far the snapshot is."""
         self._snapshot = progress
 
+    def truncated(self, at: float) -> None:
+        """A truncation was applied; `at` is the Unix time that the node recorded."""
+        with self._lock:
+            self._truncations += 1
+            self._truncated_at = max(at, self._truncated_at or at)
+
     def status(self) -> dict[str, Any]:
         """The status document: plain values, no key and no value of any row."""
         with self._lock:
@@ -147,6 +160,7 @@ class Monitor(Observer):
                 "dead_letters": dict(totals.dead_letters),
                 "committed_at": self._committed_at,
             }
+            document["truncations"] = {"applied": self._truncations, "truncated_at": self._truncated_at}
         document["capture"] = self._capture_status()
         document["snapshot"] = [_progress(progress) for progress in self._snapshot]
         return document
@@ -192,10 +206,11 @@ class Monitor(Observer):
             metrics.set("casscade_queue_limit_bytes", self._transport.queue_bytes)
         if self._space is not None:
             metrics.set("casscade_capture_cdc_space_ratio", self._space.ratio)
-        if self._batcher is not None and self._batcher.counts["table_gone"]:
-            metrics.set_total(
-                "casscade_capture_skipped_mutations_total", self._batcher.counts["table_gone"], reason="table_gone"
-            )
+        metrics.set_total("casscade_load_applied_truncations_total", self._truncations)
+        for reason in _LEFT_OUT:
+            left_out = self._left_out[reason] + (0 if self._batcher is None else self._batcher.counts[reason])
+            if left_out:
+                metrics.set_total("casscade_capture_skipped_mutations_total", left_out, reason=reason)
         self._copy_capture()
         metrics.set("casscade_snapshot_finished_ranges", sum(p.ranges_done for p in self._snapshot))
         metrics.set("casscade_snapshot_planned_ranges", sum(p.ranges_total for p in self._snapshot))

@@ -20,7 +20,7 @@ from casscade.capture.follower import Follower
 from casscade.capture.space import SpaceGuard
 from casscade.config import PipelineConfig
 from casscade.core.backoff import Backoff
-from casscade.core.errors import RetryableError
+from casscade.core.errors import FencedError, RetryableError
 from casscade.core.position import Position
 from casscade.load.batch import BatchWriter
 from casscade.load.batcher import Batcher
@@ -34,7 +34,9 @@ from casscade.pipeline.database import Database
 from casscade.pipeline.local_node import require_local, require_same_source
 from casscade.pipeline.monitor import Monitor
 from casscade.pipeline.snapshots import SnapshotReader, Snapshots
+from casscade.pipeline.truncations import TABLE_TRUNCATED, Truncations, TruncationWatch
 from casscade.schema.connect import CassandraSettings, NodeSession, connect, read_node, require_cdc_enabled
+from casscade.schema.truncations import read_truncations
 from casscade.snapshot.store import owner_of
 from casscade.transport.direct import DirectTransport
 
@@ -44,17 +46,21 @@ _TICK_S: Final = 0.2
 _SPACE_INTERVAL_S: Final = 1.0
 _PROGRESS_INTERVAL_S: Final = 1.0
 _JOIN_TIMEOUT_S: Final = 15.0
+_ASK_AGAIN_S: Final = 1.0
 # Parts that ran this long were sound: their next failure is a first one again.
 STABLE_S: Final = 60.0
+# What changed in Cassandra is no failure: the parts go on at once.
+_CHANGES: Final = (SCHEMA_CHANGED, TABLE_TRUNCATED)
 
 
 @dataclass(slots=True)
 class Parts:
-    """What runs; built anew when the schema of a replicated table changed."""
+    """What runs; built anew when the schema of a replicated table changed, or one was truncated."""
 
     follower: Follower
     loader: Loader
     reader: SnapshotReader | None
+    watch: TruncationWatch
     space: SpaceGuard
     stop: threading.Event
     capture_thread: threading.Thread
@@ -86,6 +92,8 @@ class Pipeline:
         self._database = Database(config)
         self._control = ControlStore(config.name, config.postgres.control_schema)
         self._snapshots = Snapshots(config, self._database, monitor)
+        self._truncations = Truncations(config, self._control, self._snapshots.tasks, monitor)
+        self._source = ""
 
     def stop(self) -> None:
         """Ask it to end; may be called by a signal handler."""
@@ -117,7 +125,11 @@ class Pipeline:
                 finally:
                     self._shut_down(parts)
             except RetryableError as error:
-                reason, wait = error.what, 0.0 if error.code == SCHEMA_CHANGED else backoff.fail()
+                reason, wait = error.what, 0.0 if error.code in _CHANGES else backoff.fail()
+            except FencedError:
+                if not self._sent_back():
+                    raise
+                reason, wait = "another process of the pipeline emptied a truncated table", 0.0
             except psycopg.OperationalError as error:
                 reason, wait = f"PostgreSQL failed ({type(error).__name__})", backoff.fail()
                 self._monitor.health.set("postgres", State.DOWN, reason)
@@ -128,6 +140,16 @@ class Pipeline:
             log.warning("the parts are built anew", reason=reason, wait_s=round(wait, 1))
             self._stop.wait(wait)
 
+    def _sent_back(self) -> bool:
+        """Whether the epoch was raised because of a truncation, not because of a second owner."""
+        while not self._stop.is_set():
+            try:
+                with self._database.transaction() as connection:
+                    return self._truncations.rewind_due(connection, self._source)
+            except psycopg.OperationalError:
+                self._stop.wait(_ASK_AGAIN_S)
+        return False
+
     def _build(self, cluster: Any, session: Any) -> Parts:
         config, monitor = self._config, self._monitor
         address = str(config.cassandra.contact_points[0])
@@ -135,7 +157,7 @@ class Pipeline:
         require_cdc_enabled(node)
         require_local(node, config.capture.cdc_directory)
         require_same_source(config.capture.state_directory, node.host_id)
-        source = str(node.host_id)
+        source = self._source = str(node.host_id)
         catalog = Catalog(config, NodeSession(session, address), self._control)
         # Who can't have the directory must not fence the one who has it.
         with lock_directory(config.capture.cdc_directory), self._database.transaction() as connection:
@@ -144,6 +166,11 @@ class Pipeline:
             for statement in catalog.apply(connection):
                 log.info("changed PostgreSQL", purpose=statement.purpose)
             epoch, position = self._control.acquire(connection, source)
+            resume = self._truncations.apply(
+                connection, lambda host_id: read_truncations(session, host_id), source, targets, position
+            )
+        position = resume.position
+        self._truncations.report(resume.applied)
         monitor.health.set("cassandra", State.OK)
         monitor.health.set("postgres", State.OK)
         log.info(
@@ -158,9 +185,13 @@ class Pipeline:
             batch_rows=config.load.batch_rows,
             batch_s=config.load.batch_ms / 1000,
             excluded=excluded_columns(targets),
+            cuts=resume.cuts,
         )
         writer = self._writer(source, epoch, position, catalog)
         loader = Loader(transport, batcher, writer, self._database.connect, stop, monitor)
+        watch = TruncationWatch(
+            lambda: read_truncations(session, node.host_id), resume.newest, lambda: follower.status().position, stop
+        )
         follower = Follower(
             source,
             config.capture.cdc_directory,
@@ -174,6 +205,7 @@ class Pipeline:
             eager=config.capture.mode == "eager",
             commitlog_directory=config.capture.commitlog_directory,
             poll_s=config.capture.poll_ms / 1000,
+            released=watch.released,
         )
         monitor.watch(follower, transport, batcher)
         reader = None
@@ -185,7 +217,7 @@ class Pipeline:
         thread = threading.Thread(target=_guarded(follower, failures, stop), name="capture", daemon=True)
         space = SpaceGuard(config.capture.cdc_directory, None, monitor.space_crossed)
         tables = [target.table.id for target in targets]
-        return Parts(follower, loader, reader, space, stop, thread, tables, failures)
+        return Parts(follower, loader, reader, watch, space, stop, thread, tables, failures)
 
     def _writer(self, source: str, epoch: int, position: Position, catalog: Catalog) -> BatchWriter:
         writer = BatchWriter(self._control, source, epoch, commit_progress=self._snapshots.commit_progress)
@@ -200,6 +232,7 @@ class Pipeline:
         """Start the parts in their order and watch them; raises what stopped one of them."""
         parts.loader.start()
         parts.capture_thread.start()
+        parts.watch.start()
         if parts.reader is not None:
             parts.reader.start()
         next_space = next_progress = 0.0
@@ -220,7 +253,7 @@ class Pipeline:
                 snapshot_open = not self._snapshots.finished(parts.snapshot_tables)
                 next_progress = now + _PROGRESS_INTERVAL_S
             self._stop.wait(_TICK_S)
-        for failure in (parts.loader.failure, *parts.capture_failure):
+        for failure in (parts.loader.failure, parts.watch.failure, *parts.capture_failure):
             if failure is not None:
                 raise failure
 
@@ -229,6 +262,8 @@ class Pipeline:
         parts.loader.join(_JOIN_TIMEOUT_S)
         if parts.capture_thread.ident is not None:
             parts.capture_thread.join(_JOIN_TIMEOUT_S)
+        parts.watch.join(_JOIN_TIMEOUT_S)
+        self._truncations.deleted(parts.follower.counters.newest_deleted)
         if parts.reader is not None:
             parts.reader.shut_down(_JOIN_TIMEOUT_S)
         for thread in ("decode", "write"):

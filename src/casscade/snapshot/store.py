@@ -161,6 +161,26 @@ class SnapshotStore:
         )
         return cursor.rowcount
 
+    def cancel(self, connection: Connection[Any], table_id: uuid.UUID) -> None:
+        """Nothing of the table is to be read any more: it was truncated, and what follows is in the stream."""
+        connection.execute(
+            sql.SQL(
+                "UPDATE {} SET state = 'done', last_token = range_end, owner = NULL, updated_at = now() "
+                "WHERE pipeline = %s AND table_id = %s AND state <> 'done'"
+            ).format(self._table),
+            (self.pipeline, table_id),
+        )
+
+    def restart(self, connection: Connection[Any], table_id: uuid.UUID) -> None:
+        """Read the whole table again, from the beginning of each range."""
+        connection.execute(
+            sql.SQL(
+                "UPDATE {} SET state = 'pending', last_token = range_start, rows = 0, owner = NULL, claimed_at = NULL, "
+                "updated_at = now() WHERE pipeline = %s AND table_id = %s"
+            ).format(self._table),
+            (self.pipeline, table_id),
+        )
+
     def finished(self, connection: Connection[Any], tables: Collection[uuid.UUID] | None = None) -> bool:
         """Whether every task is done, of `tables` where given: tasks of dropped tables stay open for ever."""
         row = connection.execute(

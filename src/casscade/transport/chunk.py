@@ -42,9 +42,10 @@ class Chunk:
     - `source`: who wrote them: a commit log (`<host id>`) or a snapshot task (`snapshot`).
     - `version`: the commit-log version whose encoding the mutations have (6, 7 or 8), or that of mutations with
       observations (`commitlog.observations`).
-    - `mutations`: the serialized mutations. `offsets`: for each the offset in segment `end.segment` that, with the
-      source, makes its event id. Both lists have the same length, possibly 0: then the chunk only moves the position.
-    - `end`: the position behind the chunk.
+    - `mutations`: the serialized mutations. `offsets`: for each the offset in `segment` that, with the source, makes
+      its event id. Both lists have the same length, possibly 0: then the chunk only moves the position.
+    - `end`: the position behind the chunk. `segment`: where the mutations lie; that of `end`, unless the segment came
+      late and its chunks don't move the position.
     - `captured_at`: Unix time in seconds when the chunk was read.
     - `size`: bytes of the mutations plus a constant for each, as the queue counts them.
     - `progress`: set for chunks of a snapshot or recheck; their `end` is not a position in a commit log and is ignored.
@@ -58,3 +59,8 @@ class Chunk:
     offsets: list[int] = field(default_factory=list)
     size: int = 0
     progress: Progress | None = None
+    segment: int = -1
+
+    def __post_init__(self) -> None:
+        if self.segment < 0:
+            self.segment = self.end.segment
