@@ -86,7 +86,7 @@ def replica(
             eventually(lambda: _reading(replica), True, process)
             replica.cql("TRUNCATE {ks}.large")
             replica.cql("INSERT INTO {ks}.large (id, v) VALUES (1, 'again') USING TIMESTAMP 5")
-            process.wait_ready()
+            process.wait(lambda: bool(process.status()["truncations"]["applied"]), "the truncation")
             yield replica
         admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
     session.execute(f"DROP KEYSPACE {name}", timeout=60)
@@ -167,3 +167,16 @@ def test_a_truncation_while_the_pipeline_is_down(replica: Replica) -> None:
     equal(replica)
     assert replica.process.probe("/metrics")
     assert "Traceback" not in replica.process.text()
+
+
+@pytest.mark.requirement("FR-003")
+def test_a_pipeline_that_another_process_sends_back_goes_on(replica: Replica) -> None:
+    replica.process.wait_caught_up()
+    with replica.connection.transaction():
+        replica.connection.execute("UPDATE casscade.truncations SET rewind_due = true")
+        replica.connection.execute("UPDATE casscade.positions SET epoch = epoch + 1")
+    replica.cql("INSERT INTO {ks}.untouched (id, v) VALUES (3, 'after all')")
+    replica.arrives("SELECT v FROM {ks}.untouched WHERE id = 3", [("after all",)])
+    assert replica.rows("SELECT count(*) FROM casscade.truncations WHERE rewind_due") == [(0,)]
+    replica.process.wait_caught_up()
+    equal(replica)

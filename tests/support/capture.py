@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from casscade.capture.counters import Anomaly
 from casscade.capture.follower import Follower
@@ -46,6 +47,7 @@ class Capture:
         unwanted: set[bytes] | None = None,
         eager: bool = False,
         commitlog: bool = False,
+        released: Callable[[], Position] | None = None,
     ) -> None:
         self.now = 0.0
         self.outlet = MemoryOutlet(start) if outlet is None else outlet
@@ -63,6 +65,7 @@ class Capture:
             on_anomaly=self.anomalies.append,
             eager=eager,
             commitlog_directory=node.commitlog if commitlog else None,
+            released=released,
             clock=lambda: self.now,
             wall_clock=lambda: 1000.0 + self.now,
         )

@@ -176,6 +176,7 @@ def test_an_index_that_comes_after_all_is_read_late(node: FakeNode) -> None:
     assert capture.numbers == [2, 1]
     assert capture.reasons == ["segment_late"]
     assert capture.position == position, "a late segment does not move the position"
+    assert capture.outlet.chunks[-1].segment < position.segment, "its mutations are named by their own segment"
     capture.outlet.acknowledge()
     capture.steps()
     assert passed.path.exists(), "nothing proves yet that its chunk is durable"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from casscade.core.errors import ConfigurationError
-from casscade.core.position import Position
+from casscade.core.position import START, Position
 from tests.support.capture import Capture
 from tests.support.fake_node import FakeNode, FakeSegment, make_mutation
 
@@ -236,3 +236,21 @@ def test_a_file_system_that_always_counts_one_link_loses_nothing(node: FakeNode)
     assert capture.numbers == [10, 60, 11, 61, 12, 62]
     assert node.names() == []
     assert capture.anomalies == []
+
+
+@pytest.mark.requirement("FR-003")
+def test_an_acknowledged_segment_waits_until_it_is_released(node: FakeNode) -> None:
+    first, second = completed(node, 10), completed(node, 11)
+    released = START
+    capture = Capture(node, released=lambda: released)
+    capture.steps()
+    capture.outlet.acknowledge()
+    capture.steps()
+    assert first.path.exists()
+    released = Position(10, first.logical)
+    capture.steps()
+    assert not first.path.exists()
+    assert second.path.exists()
+    released = Position(99, 0)
+    capture.steps()
+    assert node.names() == []
