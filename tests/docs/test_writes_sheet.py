@@ -27,6 +27,7 @@ WRITES: Final = [
     "touching ranges",
     "multi-column bounds",
     "partition delete",
+    "TRUNCATE",
     "static delete",
     "delete of single columns",
     "element delete",
