@@ -134,7 +134,7 @@ def test_what_lies_before_is_gone_and_what_follows_stays_whatever_its_timestamps
         replica.cql(statement)
     replica.cql("INSERT INTO {ks}.untouched (id, v) VALUES (2, 'meanwhile')")
     assert replica.arrives(EVENTS, AFTERWARDS) < ARRIVAL_S_MAX
-    replica.arrives("SELECT id, v FROM {ks}.untouched ORDER BY id", [(1, "before"), (2, "meanwhile")])
+    replica.arrives("SELECT id, v FROM {ks}.untouched WHERE id < 3 ORDER BY id", [(1, "before"), (2, "meanwhile")])
     assert tombstones(replica, "events") == [(0,)]
     replica.process.wait_caught_up()
     equal(replica)
