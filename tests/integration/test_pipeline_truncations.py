@@ -227,6 +227,20 @@ def test_a_table_whose_segments_are_gone_is_read_again(site: Site) -> None:
     assert site.count("y") == NOTHING
 
 
+def test_a_later_segment_that_was_deleted_first_is_noticed(site: Site) -> None:
+    epoch, _ = site.begin(A)
+    site.advance(A, epoch, Position(13, 50))
+    site.segment(11, 13)
+    site.truncations.deleted(12)
+    site.nodes[A] = {site.x: Truncation(Position(11, 70), 1000), site.y: Truncation(Position(13, 20), 1001)}
+    _, resume = site.begin(A)
+    assert {one.table: one.read_again for one in resume.applied} == {
+        f"{site.schema}.x": True,
+        f"{site.schema}.y": False,
+    }
+    assert resume.position == Position(13, 20)
+
+
 @pytest.mark.requirement("FR-003")
 def test_one_process_empties_for_all_and_fences_the_others(site: Site) -> None:
     epochs = {}

@@ -254,3 +254,4 @@ def test_an_acknowledged_segment_waits_until_it_is_released(node: FakeNode) -> N
     released = Position(99, 0)
     capture.steps()
     assert node.names() == []
+    assert capture.follower.counters.newest_deleted == 11
