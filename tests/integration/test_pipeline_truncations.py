@@ -18,6 +18,7 @@ from casscade.cql.types import CqlType
 from casscade.devstack.postgres import PostgresServer
 from casscade.load import truncations
 from casscade.load.control import ControlStore, DeadLetter
+from casscade.load.doubts import Doubt, request_rechecks
 from casscade.load.truncations import TruncationStore
 from casscade.pipeline.monitor import Monitor
 from casscade.pipeline.truncations import PEERS_S, Resume, Truncations
@@ -119,7 +120,7 @@ class Site:
             self.run(f"INSERT INTO {self.schema}.{name}_static (p, s, _cdc_ts) VALUES (1, 1, 1)")
             self.run(f"INSERT INTO {self.own}.row_tombstones SELECT target_no, 'k', 1, 's', {until} {numbers}")
             self.run(f"INSERT INTO {self.own}.range_tombstones SELECT target_no, 'p', '', '', 1, {until} {numbers}")
-            self.control.request_rechecks(self.connection, table_id, [(b"p", [b"c"])])
+            request_rechecks(self.control, self.connection, table_id, [Doubt(b"k", b"p", [b"c"])], static=False)
             letter = DeadLetter(f"{A}:row:{name}", f"{self.schema}.{name}", "code", "", 8, b"")
             self.control.set_aside(self.connection, [letter])
             with self.connection.transaction():
