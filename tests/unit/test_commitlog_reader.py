@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from casscade.commitlog import framing
-from casscade.commitlog.reader import DOUBTS_MAX, FINISHED, SegmentFile, read_segment
+from casscade.commitlog.reader import DOUBTS_MAX, FINISHED, UNSYNCED_BYTES, SegmentFile, read_segment
 from casscade.commitlog.segment import CdcIndex, segment_name
 from casscade.commitlog.writer import encode_frame, encode_header, encode_marker, encode_sections, encode_segment
 
@@ -261,6 +261,14 @@ def test_an_eager_reader_goes_on_behind_the_last_marker(path: Path) -> None:
         assert segment.poll(None, eager=True) == []
         assert segment.poll(FINISHED) == []
         assert (segment.finished, segment.anomalies, segment.offset) == (True, [], END)
+
+
+def test_an_eager_reader_goes_on_behind_frames_that_fill_its_window(path: Path) -> None:
+    large = bytes([1]) * (UNSYNCED_BYTES - (FRAME - len(A)))
+    frames = encode_frame(large) + encode_frame(A) + encode_frame(B)
+    path.write_bytes((encode_header(ID, 8) + bytes(8) + frames).ljust(1 << 18, b"\0"))
+    with SegmentFile(path) as segment:
+        assert [mutation for each in segment.poll(None, eager=True) for mutation in each.mutations] == [large, A, B]
 
 
 def test_damage_behind_the_marker_is_damage_once_the_section_is_closed(path: Path) -> None:

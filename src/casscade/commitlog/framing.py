@@ -127,7 +127,7 @@ def read_unsynced(payload: bytes, logical: int, length_max: int) -> tuple[Frames
     Writers fill their places side by side (`CommitLogSegment.allocate`), so that a later frame may be complete before
     an earlier one: the first that is not whole ends the reading, it is never skipped, and it is no damage.
     `logical` is the logical offset of the payload's first byte, `length_max` how much can follow in the file. The
-    number returned is the length of the frame that was cut off by the end of `payload`, 0 when it was not cut off.
+    number returned is the length of the frame at the end of `payload`, as far as it is known; 0 when reading ended before.
     """
     frames = Frames()
     size_of = len(payload)
@@ -151,8 +151,7 @@ def read_unsynced(payload: bytes, logical: int, length_max: int) -> tuple[Frames
         frames.ends.append(logical + end + 4)
         pos = end + 4
     else:
-        if pos < size_of:
-            cut = FRAME_OVERHEAD
+        cut = FRAME_OVERHEAD
     frames.next = pos
     return frames, cut
 
