@@ -127,7 +127,8 @@ def read_unsynced(payload: bytes, logical: int, length_max: int) -> tuple[Frames
     Writers fill their places side by side (`CommitLogSegment.allocate`), so that a later frame may be complete before
     an earlier one: the first that is not whole ends the reading, it is never skipped, and it is no damage.
     `logical` is the logical offset of the payload's first byte, `length_max` how much can follow in the file. The
-    number returned is the length of the frame at the end of `payload`, as far as it is known; 0 when reading ended before.
+    number returned is the length of the frame at the end of `payload`, as far as it is known; 0 when reading ended
+    before.
     """
     frames = Frames()
     size_of = len(payload)
