@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 
 import psycopg
@@ -9,7 +10,11 @@ import pytest
 
 from casscade.config.load import parse_config
 from casscade.core.errors import ConfigurationError
+from casscade.load.control import ControlStore
 from casscade.pipeline.database import Database
+from casscade.pipeline.monitor import Monitor
+from casscade.pipeline.snapshots import Snapshots
+from casscade.snapshot.ranges import split_ring
 from tests.support.databases import create_database, drop_database
 
 pytestmark = pytest.mark.servers
@@ -80,3 +85,20 @@ def test_missing_rights_are_named_with_a_remedy(database: str) -> None:
         finally:
             pooled.close()
             connection.execute(f"DROP ROLE {role}".encode())
+
+
+def test_rows_that_were_copied_are_read_again_even_if_no_more_are_wanted(database: str) -> None:
+    text = CONFIG.format(dsn=database) + "snapshot: {mode: never}\n"
+    config = parse_config(text.encode(), "test.yaml", {}, Path("/nowhere"))
+    pooled = Database(config)
+    pooled.open()
+    try:
+        snapshots = Snapshots(config, pooled, Monitor("test"))
+        with pooled.transaction() as connection:
+            ControlStore("test", config.postgres.control_schema).migrate(connection)
+        assert snapshots.plan([]) is None
+        with pooled.transaction() as connection:
+            snapshots.tasks.create_tasks(connection, uuid.uuid4(), "shop.orders", split_ring(1))
+        assert snapshots.plan([]) == []
+    finally:
+        pooled.close()

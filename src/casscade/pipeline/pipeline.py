@@ -209,8 +209,8 @@ class Pipeline:
         )
         monitor.watch(follower, transport, batcher)
         reader = None
-        if self._snapshots.wanted:
-            unfinished = self._snapshots.plan(targets)
+        unfinished = self._snapshots.plan(targets)
+        if unfinished is not None:
             owner = owner_of(source, epoch)
             reader = self._snapshots.reader(cluster, node.release_version, targets, unfinished, transport, owner)
         failures: list[BaseException] = []

@@ -54,9 +54,15 @@ class Snapshots:
         else:
             self.tasks.commit_progress(connection, progress)
 
-    def plan(self, targets: list[Target]) -> list[Target]:
-        """Make the tasks of tables that have none; returns the tables that are not done."""
+    def plan(self, targets: list[Target]) -> list[Target] | None:
+        """Make the tasks of tables that have none; returns the tables that are not done.
+
+        None tells that nothing is ever to be read: no existing rows are wanted, and none were copied by an earlier run,
+        which would have to be read again when they change.
+        """
         with self._database.transaction() as connection:
+            if not self.wanted:
+                return [] if self.tasks.progress(connection) else None
             for target in targets:
                 ranges = split_ring(self._config.snapshot.ranges_per_table)
                 self.tasks.create_tasks(connection, target.table.id, target.table.full_name, ranges)
