@@ -18,7 +18,7 @@ from cassandra.util import Duration
 from casscade.cql.types import SIMPLE_TYPES
 from casscade.devstack.cassandra import CassandraNode
 from casscade.devstack.postgres import PostgresServer
-from casscade.testing.samples import EVERYTHING
+from casscade.testing.samples import EVERYTHING, tables_for
 from casscade.testing.tables import create_all
 from tests.support.both_sides import compare_keyspace, describe
 from tests.support.databases import create_database, drop_database
@@ -60,7 +60,7 @@ def replica(
     name = f"shop_{uuid.uuid4().hex[:8]}"
     session = cassandra_session
     session.execute(f"CREATE KEYSPACE {name} WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': 1}}")
-    for statement in (*TABLES, *create_all("{ks}", [EVERYTHING])):
+    for statement in (*TABLES, *create_all("{ks}", tables_for(cassandra_node.version, (EVERYTHING,)))):
         session.execute(statement.replace("{ks}", name))
     insert = session.prepare(f"INSERT INTO {name}.existing (id, name, amount) VALUES (?, ?, ?)")
     execute_concurrent_with_args(
@@ -337,12 +337,13 @@ def test_a_stopped_pipeline_goes_on_where_it_was(replica: Replica) -> None:
 @pytest.mark.requirement("SC-005")
 @pytest.mark.requirement("FR-003")
 @pytest.mark.requirement("FR-009")
-def test_ten_thousand_rows_of_every_type_arrive_once_and_equal(replica: Replica) -> None:
+def test_ten_thousand_rows_of_every_type_arrive_once_and_equal(cassandra_node: CassandraNode, replica: Replica) -> None:
     rows = 10_000
     types = {column.type.name for column in EVERYTHING.columns}
     assert len(EVERYTHING.columns) == 30
     assert types == (SIMPLE_TYPES - {"counter", "empty"}) | {"list", "set", "map", "tuple", "udt", "vector"}
-    fill(replica.session, replica.schema, EVERYTHING, rows, seed=1)
+    (table,) = tables_for(cassandra_node.version, (EVERYTHING,))
+    fill(replica.session, replica.schema, table, rows, seed=1)
     replica.arrives("SELECT count(*) FROM {ks}.everything", [(rows,)], ARRIVAL_S_MAX)
     (found,) = compare_keyspace(replica.session, replica.connection.info.dsn, replica.schema, only={"everything"})
     assert (found.rows_cassandra, found.rows_postgres, found.differences) == (rows, rows, 0), describe([found])
