@@ -22,6 +22,9 @@ GOOD = Table(
     ),
     cdc=True,
 )
+KEY = (GOOD.columns[0], Column("c", ColumnKind.CLUSTERING, 0, CqlType("int")))
+DENSE = replace(GOOD, flags=frozenset({"dense"}), columns=(*KEY, GOOD.columns[1]))
+HIDDEN = Column("value", ColumnKind.REGULAR, -1, CqlType("empty"), index=0)
 COUNTER = replace(GOOD, columns=(*GOOD.columns[:1], Column("n", ColumnKind.REGULAR, -1, CqlType("counter"), index=0)))
 
 
@@ -32,6 +35,7 @@ def snapshot_of(table: Table, *, durable: bool = True) -> SchemaSnapshot:
 def test_a_good_table_is_returned() -> None:
     assert require_table(snapshot_of(GOOD), "shop", "orders") is GOOD
     assert require_table(snapshot_of(COUNTER), "shop", "orders") is COUNTER
+    assert require_table(snapshot_of(DENSE), "shop", "orders") is DENSE
 
 
 @pytest.mark.requirement("FR-006")
@@ -41,6 +45,9 @@ def test_a_good_table_is_returned() -> None:
         (replace(GOOD, cdc=False), "table_without_cdc", "ALTER TABLE shop.orders WITH cdc = true;"),
         (replace(GOOD, is_view=True), "table_is_view", "base table"),
         (replace(GOOD, flags=frozenset({"dense"})), "table_compact", "DROP COMPACT STORAGE"),
+        (replace(DENSE, columns=(*KEY, HIDDEN)), "table_compact", "DROP COMPACT STORAGE"),
+        (replace(DENSE, flags=frozenset({"dense", "compound"})), "table_compact", "DROP COMPACT STORAGE"),
+        (replace(DENSE, flags=frozenset()), "table_compact", "DROP COMPACT STORAGE"),
         (replace(GOOD, flags=frozenset({"super", "compound"})), "table_compact", "DROP COMPACT STORAGE"),
     ],
 )

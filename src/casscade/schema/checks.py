@@ -55,10 +55,10 @@ def require_replicable(snapshot: SchemaSnapshot, table: Table) -> None:
             f"{table.full_name} is a materialized view",
             "replicate its base table and create the view in PostgreSQL",
         )
-    if table.is_compact:
+    if not table.has_plain_rows:
         raise _refused(
             "table_compact",
-            f"{table.full_name} was made WITH COMPACT STORAGE or by Thrift, which Casscade does not read",
+            f"{table.full_name} was made WITH COMPACT STORAGE or by Thrift, and has columns that CQL does not show",
             f"ALTER TABLE {_cql_name(table)} DROP COMPACT STORAGE; or leave the table out",
         )
     keyspace = snapshot.keyspaces.get(table.keyspace)

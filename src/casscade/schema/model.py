@@ -124,6 +124,18 @@ class Table:
         """A table made by Thrift or `WITH COMPACT STORAGE` (`TableMetadata.isCompactTable`)."""
         return not self.is_view and ("compound" not in self.flags or "dense" in self.flags or self.is_super)
 
+    @property
+    def has_plain_rows(self) -> bool:
+        """Whether rows are as CQL shows them: all of a table that is not compact, and the simplest compact ones.
+
+        `WITH COMPACT STORAGE`, one clustering column and one value: the row is visible while the value is, since no
+        liveness is written for it (`CFMetaData.isCQLTable` of 3.11, `UpdateStatement.addUpdateForKey`).
+        """
+        if not self.is_compact:
+            return True
+        values = [column.type.name for column in self.regulars]
+        return self.flags == {"dense"} and len(self.clustering) == len(values) == 1 and values != ["empty"]
+
     def column(self, name: str) -> Column | None:
         """The column of that name, dropped ones included."""
         return next((column for column in self.columns if column.name == name), None)
