@@ -29,8 +29,9 @@ from casscade.devstack.places import free_port
 from casscade.devstack.postgres import PostgresServer
 from casscade.schema.connect import silence_driver
 from casscade.testing.samples import ALL, EXACT
+from tests.support.cdc_reader import CdcReader
 from tests.support.databases import create_database, drop_database
-from tests.support.differential import CdcReader, Differential, Outcome, connection_to
+from tests.support.differential import Differential, Outcome, connection_to
 from tests.support.servers import ServerChoice, add_options
 
 # Seeds that share a keyspace, one after the other: the later ones meet what the earlier ones left.
@@ -84,8 +85,10 @@ class LongRun:
         self._session.execute(f"CREATE KEYSPACE {name} WITH replication = {replication}")
         with psycopg.connect(self._postgres.dsn(), autocommit=True) as connection:
             create_database(connection, name)
-        with connection_to(self._postgres.dsn(name)) as connection:
-            differential = Differential(self._session, self._reader, connection, name, (*ALL, *EXACT))
+        with (
+            connection_to(self._postgres.dsn(name)) as connection,
+            closing(Differential(self._session, self._reader, connection, name, (*ALL, *EXACT))) as differential,
+        ):
             for number in range(rounds):
                 outcome = differential.run(seed + number, self._operations, short_ttl=number == ROUNDS - 1)
                 print(outcome.report(), flush=True)

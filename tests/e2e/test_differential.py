@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from casscade.devstack.cassandra import CassandraNode
-from casscade.testing.samples import ALL, COLLECTIONS, STATICS
-from tests.support.differential import CdcReader, Differential, connection_to
+from casscade.testing.samples import ALL, COLLECTIONS, EVENTS, EXPIRING, MAP_ENTRIES, ORDERED, STATICS, WIDE_PARTITION
+from tests.support.cdc_reader import CdcReader
+from tests.support.differential import Differential, connection_to
 
 pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("cdc")]
 
 OPERATIONS = 400
+SCANNED = (ORDERED, EVENTS, STATICS, EXPIRING, WIDE_PARTITION, MAP_ENTRIES)
 
 
 # Half a hundred tables to create, on a machine that may be busy.
@@ -24,8 +26,11 @@ OPERATIONS = 400
 def test_postgres_shows_what_cassandra_shows(
     cassandra_node: CassandraNode, cassandra_session: Any, keyspace: str, database: str
 ) -> None:
-    with closing(CdcReader(cassandra_node.cdc_directory)) as reader, connection_to(database) as connection:
-        differential = Differential(cassandra_session, reader, connection, keyspace, ALL)
+    with (
+        closing(CdcReader(cassandra_node.cdc_directory)) as reader,
+        connection_to(database) as connection,
+        closing(Differential(cassandra_session, reader, connection, keyspace, ALL)) as differential,
+    ):
         for seed in (1, random.randrange(1 << 32)):
             print(f"seed {seed}")
             outcome = differential.run(seed, OPERATIONS)
@@ -36,11 +41,33 @@ def test_postgres_shows_what_cassandra_shows(
             assert outcome.differences == 0, outcome.report()
 
 
+@pytest.mark.requirement("FR-001")
+def test_a_snapshot_that_runs_beside_the_stream(
+    cassandra_node: CassandraNode, cassandra_session: Any, keyspace: str, database: str
+) -> None:
+    with (
+        closing(CdcReader(cassandra_node.cdc_directory)) as reader,
+        connection_to(database) as connection,
+        closing(Differential(cassandra_session, reader, connection, keyspace, SCANNED)) as differential,
+    ):
+        seed = random.randrange(1 << 32)
+        print(f"seed {seed}")
+        outcome = differential.run(seed, OPERATIONS, snapshot=True)
+        print(outcome.report())
+        assert outcome.scanned > 0
+        assert outcome.mutations > 0
+        assert outcome.differences == 0, outcome.report()
+
+
 def test_mutations_that_are_lost_are_noticed(
     cassandra_node: CassandraNode, cassandra_session: Any, keyspace: str, database: str
 ) -> None:
     tables = (COLLECTIONS, STATICS)
-    with closing(CdcReader(cassandra_node.cdc_directory)) as reader, connection_to(database) as connection:
-        outcome = Differential(cassandra_session, reader, connection, keyspace, tables, keep=0.5).run(3, 200)
+    with (
+        closing(CdcReader(cassandra_node.cdc_directory)) as reader,
+        connection_to(database) as connection,
+        closing(Differential(cassandra_session, reader, connection, keyspace, tables, keep=0.5)) as differential,
+    ):
+        outcome = differential.run(3, 200)
     assert outcome.differences > 0
     assert outcome.dead_letters.total() == 0

@@ -13,7 +13,8 @@ from psycopg import sql
 from casscade.devstack.cassandra import CassandraNode
 from casscade.testing.samples import EXACT, LOOSE_PATHS
 from casscade.testing.workload import Options
-from tests.support.differential import CdcReader, Differential, Outcome, connection_to
+from tests.support.cdc_reader import CdcReader
+from tests.support.differential import Differential, Outcome, connection_to
 
 pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("cdc")]
 
@@ -22,8 +23,11 @@ pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("cdc")]
 def test_hostile_keys_and_range_deletes_over_them(
     cassandra_node: CassandraNode, cassandra_session: Any, keyspace: str, database: str
 ) -> None:
-    with closing(CdcReader(cassandra_node.cdc_directory)) as reader, connection_to(database) as connection:
-        differential = Differential(cassandra_session, reader, connection, keyspace, EXACT)
+    with (
+        closing(CdcReader(cassandra_node.cdc_directory)) as reader,
+        connection_to(database) as connection,
+        closing(Differential(cassandra_session, reader, connection, keyspace, EXACT)) as differential,
+    ):
         assert all(target.rows.exact for target in differential.targets)
         options = Options(timestamps=(1, 30), partitions=5, clusterings=4, deletions=0.4)
         seed = random.randrange(1 << 32)
@@ -66,8 +70,11 @@ def test_elements_of_one_value_are_one_element(
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     rng = random.Random(seed)
-    with closing(CdcReader(cassandra_node.cdc_directory)) as reader, connection_to(database) as connection:
-        differential = Differential(cassandra_session, reader, connection, keyspace, (LOOSE_PATHS,))
+    with (
+        closing(CdcReader(cassandra_node.cdc_directory)) as reader,
+        connection_to(database) as connection,
+        closing(Differential(cassandra_session, reader, connection, keyspace, (LOOSE_PATHS,))) as differential,
+    ):
         # Ties are left out: of elements written at one time Cassandra keeps the one that it met first.
         for timestamp in rng.sample(range(1, 1000), 200):
             cassandra_session.execute(

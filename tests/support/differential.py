@@ -1,7 +1,6 @@
 """Random statements on a real Cassandra, its commit log scrambled into PostgreSQL, both sides compared.
 
-Invariant: nothing is taken out of the node's `cdc_raw` but what a run was told to delete, and a run ends with its
-comparison, whatever it finds.
+Invariant: a run ends with its comparison, whatever it finds.
 """
 
 from __future__ import annotations
@@ -10,99 +9,28 @@ import random
 import time
 import uuid
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import psycopg
 
-from casscade.capture.directory import MOVED_SEGMENT_VERSION, SegmentEntry, list_directory
-from casscade.commitlog.decoder import decode_mutation
-from casscade.commitlog.peek import mentions_any
-from casscade.commitlog.reader import FINISHED, SegmentFile
-from casscade.commitlog.segment import parse_cdc_index
-from casscade.core.position import Position
-from casscade.core.table import TableShape
-from casscade.load.batch import Batch, BatchWriter
-from casscade.load.control import ControlStore
 from casscade.load.raw import register
-from casscade.merge.fold import Fold
-from casscade.schema.ddl import ExistingSchema, plan_target
-from casscade.schema.mapping import Target, build_target
-from casscade.schema.reader import read_schema
+from casscade.schema.mapping import Target
 from casscade.testing.runner import Runner
 from casscade.testing.samples import tables_for
 from casscade.testing.tables import SampleTable, create_all, sample_table
 from casscade.testing.workload import Options, Workload
+from casscade.transport.chunk import Chunk
 from casscade.verify.compare import TableComparison, compare_table
+from tests.support.cdc_reader import CdcReader, Mutation
+from tests.support.loading_side import LoadingSide
 
-WAIT_S: Final = 30.0
 SHORT_TTL_WAIT_S: Final = 6.0
 SENTINEL: Final = "sentinel"
-Mutation = tuple[int, bytes]
 # Shares mutations with the other tables, and is not replicated.
 ASIDE: Final = sample_table("aside", {"p": "int"}, {"c": "text"}, {"s": "int"}, {"v": "int", "m": "map<int, text>"})
-
-
-class CdcReader:
-    """Reads what the node writes from now on; a segment that was complete before is left out."""
-
-    def __init__(self, directory: Path, *, delete: bool = False) -> None:
-        self._directory = directory
-        self._delete = delete
-        self._files: dict[int, SegmentFile] = {}
-        self._done = {entry.id for entry in list_directory(directory).segments if _completed(entry)}
-
-    def close(self) -> None:
-        """Close the segments."""
-        for file in self._files.values():
-            file.close()
-
-    def read_until(self, sentinel: bytes, tables: Collection[bytes]) -> list[Mutation]:
-        """Every mutation that mentions one of the tables, until one that holds `sentinel`."""
-        found: list[Mutation] = []
-        deadline = time.monotonic() + WAIT_S
-        while time.monotonic() < deadline:
-            met = False
-            for version, mutation in self._poll():
-                met = met or sentinel in mutation
-                if mentions_any(mutation, tables):
-                    found.append((version, mutation))
-            if met:
-                return found
-            time.sleep(0.02)
-        raise AssertionError(f"the commit log did not show the last write within {WAIT_S:.0f} s")
-
-    def _poll(self) -> Iterator[Mutation]:
-        for entry in list_directory(self._directory).segments:
-            moved = entry.version <= MOVED_SEGMENT_VERSION
-            if entry.id in self._done or not (entry.indexed or moved):
-                continue
-            if entry.id not in self._files:
-                self._files[entry.id] = SegmentFile(entry.path)
-            file = self._files[entry.id]
-            while True:
-                index = FINISHED if moved else parse_cdc_index(entry.index_path.read_bytes())
-                for section in file.poll(index):
-                    yield from ((entry.version, mutation) for mutation in section.mutations)
-                if not file.more:
-                    break
-            assert not file.anomalies, file.anomalies
-            if file.finished:
-                self._done.add(entry.id)
-                self._files.pop(entry.id).close()
-                if self._delete:
-                    entry.path.unlink()
-                    entry.index_path.unlink(missing_ok=moved)
-
-
-def _completed(entry: SegmentEntry) -> bool:
-    if entry.version <= MOVED_SEGMENT_VERSION:
-        return True
-    index = parse_cdc_index(entry.index_path.read_bytes()) if entry.indexed else None
-    return index is not None and index.completed
 
 
 @dataclass(slots=True)
@@ -114,6 +42,8 @@ class Outcome:
     statements: int = 0
     mutations: int = 0
     batches: int = 0
+    restarts: int = 0
+    scanned: int = 0
     comparisons: list[TableComparison] = field(default_factory=list)
     dead_letters: Counter[str] = field(default_factory=Counter)
 
@@ -130,7 +60,8 @@ class Outcome:
     def report(self) -> str:
         """The outcome in a few lines."""
         lines = [
-            f"seed {self.seed}: {self.statements} statements, {self.mutations} mutations in {self.batches} batches, "
+            f"seed {self.seed}: {self.statements} statements, {self.mutations} mutations and "
+            f"{self.scanned} of the snapshot in {self.batches} batches with {self.restarts} restarts, "
             f"{self.rows} rows, {self.differences} differences"
         ]
         for comparison in self.comparisons:
@@ -163,33 +94,64 @@ class Differential:
         self._tables = tables_for(self._release, tables)
         self._keep = keep
         self.mutations: list[Mutation] = []
-        self.shapes: dict[bytes, TableShape] = {}
-        self.targets: list[Target] = []
         for statement in create_all(keyspace, self._tables):
             session.execute(statement)
         session.execute(ASIDE.create(keyspace, cdc=False))
         session.execute(f"CREATE TABLE {keyspace}.{SENTINEL} (id uuid PRIMARY KEY, v int) WITH cdc = true")
-        self._writer = self._prepare()
+        self._side = LoadingSide(session, connection.info.dsn, keyspace, {table.name for table in self._tables})
 
-    def run(self, seed: int, operations: int, *, short_ttl: bool = False, options: Options | None = None) -> Outcome:
-        """Write, read the commit log, apply it scrambled, wait for what expires, compare."""
-        options = options or options_for(seed, short_ttl=short_ttl)
+    @property
+    def targets(self) -> list[Target]:
+        """The copies."""
+        return self._side.targets
+
+    def close(self) -> None:
+        """Close what was opened; keyspace and schema stay."""
+        self._side.close()
+
+    def run(
+        self,
+        seed: int,
+        operations: int,
+        *,
+        short_ttl: bool = False,
+        snapshot: bool = False,
+        options: Options | None = None,
+    ) -> Outcome:
+        """Write, read the commit log, apply it scrambled, wait for what expires, compare.
+
+        With `snapshot`, which is for the first run, only the snapshot sees the first half of what is written, and
+        the second half is written while it reads.
+        """
+        options = options or options_for(seed, short_ttl=short_ttl, snapshot=snapshot)
         workload = Workload(seed, self._keyspace, (*self._tables, ASIDE), options)
+        scanned: list[Chunk] = []
         with closing(Runner(self._session)) as runner:
-            for _ in range(operations):
-                runner.execute(next(workload))
-            runner.flush()
-        return self.compare(Outcome(seed, runner.counts, runner.statements), short_ttl=short_ttl)
+            if snapshot:
+                self._write(runner, workload, operations // 2)
+                self._collect()
+                workload.options = later(options)
+                with self._side.snapshot() as scanned:
+                    self._write(runner, workload, operations - operations // 2)
+            else:
+                self._write(runner, workload, operations)
+        return self.compare(Outcome(seed, runner.counts, runner.statements), scanned, short_ttl=short_ttl)
 
-    def compare(self, outcome: Outcome, *, short_ttl: bool = False) -> Outcome:
+    def compare(self, outcome: Outcome, scanned: Sequence[Chunk] = (), *, short_ttl: bool = False) -> Outcome:
         """Read the commit log since the last time, apply it scrambled, wait for what expires, compare."""
+        side = self._side
+        batches, restarts = side.batches, side.restarts
+        side.dead_letters.clear()
         mutations = self._collect()
         self.mutations += mutations
         outcome.mutations = len(mutations)
-        self._apply(mutations, random.Random(f"scramble {outcome.seed}"), outcome)
+        outcome.scanned = sum(len(chunk.mutations) for chunk in scanned)
+        self._apply(mutations, scanned, random.Random(f"scramble {outcome.seed}"))
         if short_ttl:
             time.sleep(SHORT_TTL_WAIT_S)
-        self._writer.reap(self._connection)
+        side.settle()
+        outcome.batches, outcome.restarts = side.batches - batches, side.restarts - restarts
+        outcome.dead_letters.update(side.dead_letters)
         for target in self.targets:
             outcome.comparisons.append(
                 compare_table(
@@ -204,47 +166,30 @@ class Differential:
             )
         return outcome
 
-    def _prepare(self) -> BatchWriter:
-        schema = read_schema(self._session)
-        names = {table.name for table in self._tables}
-        replicated = [t for t in schema.tables.values() if t.keyspace == self._keyspace and t.name in names]
-        self.shapes = {t.id.bytes: t.shape(replicated=t in replicated) for t in schema.tables.values()}
-        self.targets = [build_target(table) for table in replicated]
-        control = ControlStore("differential", "casscade")
-        control.migrate(self._connection)
-        epoch, _ = control.acquire(self._connection, self._keyspace)
-        writer = BatchWriter(control, self._keyspace, epoch)
-        for number, target in enumerate(self.targets):
-            for statement in plan_target(target, ExistingSchema(exists=number > 0)):
-                self._connection.execute(statement.sql.encode())
-            writer.add_target(self._connection, target, 3600)
-        writer.prepare(self._connection)
-        return writer
+    def _write(self, runner: Runner, workload: Workload, operations: int) -> None:
+        for _ in range(operations):
+            runner.execute(next(workload))
+        runner.flush()
 
     def _collect(self) -> list[Mutation]:
         sentinel = uuid.uuid4()
         self._session.execute(f"INSERT INTO {self._keyspace}.{SENTINEL} (id, v) VALUES (%s, 1)", (sentinel,))
         if self._release.startswith("3."):
             move_segments(self._session, self._keyspace)
-        tables = {target.table.id.bytes for target in self.targets}
+        tables = {target.table.id.bytes for target in self._side.targets}
         return self._reader.read_until(sentinel.bytes, tables)
 
-    def _apply(self, mutations: list[Mutation], rng: random.Random, outcome: Outcome) -> None:
-        """The mutations in any order, a quarter of them twice, in batches of any size."""
+    def _apply(self, mutations: list[Mutation], scanned: Sequence[Chunk], rng: random.Random) -> None:
+        """The mutations in any order, a quarter of them twice, in batches of any size, with restarts in between."""
         kept = rng.sample(mutations, int(len(mutations) * self._keep))
         order = [*kept, *rng.sample(kept, len(kept) // 4)]
         rng.shuffle(order)
-        largest = rng.choice((1, 5, 40, 400, 4000)) if len(order) < 1000 else rng.choice((40, 400, 4000))
-        applied = 0
-        while applied < len(order):
-            size = rng.randint(1, largest)
-            batch = Batch(Fold(), position=Position(1, applied))
-            for version, mutation in order[applied : applied + size]:
-                batch.fold.add(decode_mutation(mutation, version, self.shapes))
-            counts = self._writer.apply(self._connection, batch)
-            outcome.dead_letters.update(counts.dead_letters)
-            outcome.batches += 1
-            applied += size
+        chunk_size = rng.choice((1, 1, 5, 50))
+        chunks = [self._side.streamed(order[i : i + chunk_size]) for i in range(0, len(order), chunk_size)]
+        chunks += scanned
+        rng.shuffle(chunks)
+        batch_rows = rng.choice((1, 5, 40, 400, 4000)) if len(order) < 1000 else rng.choice((40, 400, 4000))
+        self._side.apply(chunks, batch_rows, rng, restarts=rng.choice((0.0, 0.05)))
 
 
 def move_segments(session: Any, keyspace: str) -> None:
@@ -253,13 +198,16 @@ def move_segments(session: Any, keyspace: str) -> None:
     session.execute(f"DROP TABLE {keyspace}.scratch")
 
 
-def options_for(seed: int, *, short_ttl: bool = False) -> Options:
-    """The options of a seed: mostly explicit timestamps with ties, sometimes the client's clock and conditions."""
+def options_for(seed: int, *, short_ttl: bool = False, snapshot: bool = False) -> Options:
+    """The options of a seed: mostly explicit timestamps with ties, sometimes the client's clock and conditions.
+
+    Before a snapshot nothing is in the future: what a deletion hid, CQL does not show.
+    """
     rng = random.Random(f"options {seed}")
     timestamps = rng.choice([(1, 2), (1, 5), (1, 5), (1, 30), None])
     return Options(
         timestamps=timestamps,
-        odd_times=rng.choice((0.0, 0.0, 0.0, 0.02)),
+        odd_times=0.0 if snapshot else rng.choice((0.0, 0.0, 0.0, 0.02)),
         partitions=rng.choice((1, 3, 10)),
         clusterings=rng.choice((2, 3, 6)),
         ttl=rng.choice((0.0, 0.1, 0.4)),
@@ -268,6 +216,14 @@ def options_for(seed: int, *, short_ttl: bool = False) -> Options:
         conditional=0.05 if timestamps is None else 0.0,
         deletions=rng.choice((0.2, 1.0, 2.0)),
     )
+
+
+def later(options: Options) -> Options:
+    """The same with timestamps that are all newer than before."""
+    if options.timestamps is None:
+        return options
+    first, last = options.timestamps
+    return replace(options, timestamps=(last + 1, 2 * last - first + 1))
 
 
 @contextmanager
