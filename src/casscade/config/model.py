@@ -31,6 +31,8 @@ from casscade.config.values import (
 )
 from casscade.core.limits import MIB, QUEUE_BYTES_DEFAULT
 
+ColumnForm = Literal["array", "jsonb", "composite", "text", "bytea", "bigint", "vector"]
+InexactPolicy = Literal["keep", "convert", "dead_letter"]
 Consistency = Literal["ONE", "TWO", "THREE", "LOCAL_ONE", "LOCAL_QUORUM", "QUORUM", "ALL"]
 
 
@@ -118,13 +120,25 @@ class PostgresSection(Section):
 
 
 class ColumnsSection(Section):
-    """Which columns of a table are replicated; key columns always are."""
+    """Which columns of a table are replicated, and how; key columns always are, and by their default."""
 
     include: tuple[Text, ...] | None = Field(
         default=None, min_length=1, max_length=2000, description="Only these columns and the key"
     )
     exclude: tuple[Text, ...] | None = Field(
         default=None, min_length=1, max_length=2000, description="All but these; exclusions of several entries add up"
+    )
+    types: dict[str, ColumnForm] = Field(
+        default={},
+        max_length=2000,
+        description="How columns are represented where the default of docs/types.md is not wanted, by their names in "
+        "Cassandra: `{tags: jsonb, home: composite}`; which of these fit a type is in docs/types.md",
+    )
+    inexact: dict[str, InexactPolicy] = Field(
+        default={},
+        max_length=2000,
+        description="What becomes of values that columns can't show exactly, by their names in Cassandra, where it is "
+        "not what `inexact` of the table says",
     )
 
     @model_validator(mode="after")
@@ -143,13 +157,20 @@ class TableEntry(Section):
         description="schema.table in PostgreSQL; `*` stands for the name of the keyspace or table. "
         "By default the keyspace's name is the schema",
     )
-    columns: ColumnsSection = Field(default=ColumnsSection(), description="Which columns are replicated")
+    columns: ColumnsSection = Field(default=ColumnsSection(), description="Which columns are replicated, and how")
     key: Literal["auto", "natural", "exact"] | None = Field(
         default=None,
         description="The primary key in PostgreSQL. `natural`: the key columns; values that PostgreSQL can't tell "
         "apart become dead letters. `exact`: the key's bytes in `_cdc_partition` and `_cdc_clustering`; the key "
         "columns stay beside them. `auto`, the default: `exact` where the type of a key column needs it for its "
         "everyday values, else `natural`. When it changes, the table in PostgreSQL must be made anew",
+    )
+    inexact: InexactPolicy | None = Field(
+        default=None,
+        description="What becomes of values that PostgreSQL can't show exactly: `keep` (unless an entry says "
+        "otherwise) shows the nearest value and keeps the original in the row's state, `convert` stores the nearest "
+        "value alone, "
+        "`dead_letter` sets the row aside. All are counted",
     )
     where: Later = Field(default=None, description="Condition on rows")
     transforms: Later = Field(default=None, description="Changes to values")

@@ -38,9 +38,10 @@ any character: it is escaped where it is put in. No secret appears in logs, in m
 
 ## Tables
 
-All entries of `tables` that match a table apply, in their order: a later `target` or `include` replaces an earlier one,
-exclusions add up. A source without wildcard must exist, two tables never share a target, and Cassandra's own keyspaces
-are never replicated.
+All entries of `tables` that match a table apply, in their order: a later `target`, `include` or `inexact` replaces an
+earlier one, exclusions and choices for single columns add up, and what is chosen for a column goes before what is for
+its table. A source without wildcard must exist, two tables never share a target, and Cassandra's own keyspaces are
+never replicated.
 """
 
 
@@ -81,6 +82,8 @@ def _type_name(annotation: Any) -> str:
         return " or ".join(_type_name(each) for each in get_args(annotation) if each is not NoneType)
     if origin is tuple:
         return f"list of {_type_name(get_args(annotation)[0])}s"
+    if origin is dict:
+        return f"{_type_name(get_args(annotation)[1])} by column"
     if origin is Literal:
         return ", ".join(f"`{word}`" for word in get_args(annotation))
     if hasattr(annotation, "__metadata__"):
@@ -91,8 +94,10 @@ def _type_name(annotation: Any) -> str:
 def _default(info: FieldInfo) -> str:
     if info.is_required():
         return "required"
-    if info.default is None or isinstance(info.default, BaseModel):
-        return "none" if info.default is None else "see below"
+    if isinstance(info.default, BaseModel):
+        return "see below"
+    if info.default is None or info.default == {}:
+        return "none"
     return f"`{info.default}`"
 
 
@@ -106,7 +111,7 @@ def _limits(info: FieldInfo) -> str:
     if not limits:
         return ""
     items = " items" if any(isinstance(entry, MinLen | MaxLen) for entry in info.metadata) else ""
-    return f"{limits['low']} to {limits['high']}{items}"
+    return f"{limits.get('low', 0)} to {limits['high']}{items}"
 
 
 def _is_later(info: FieldInfo) -> bool:

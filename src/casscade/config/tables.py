@@ -6,8 +6,8 @@ that nothing answers to is an error, never a silent nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from casscade.config.model import PipelineConfig, TableEntry
 from casscade.config.problems import nearest
@@ -18,8 +18,19 @@ _NOW = "nothing was started and nothing was changed"
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """What the configuration says of one column, and where in the file it says so."""
+
+    word: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
 class TableRule:
-    """One table that is replicated. `include` None means all columns; key columns are replicated in any case."""
+    """One table that is replicated. `include` None means all columns; key columns are replicated in any case.
+
+    `types` and `column_inexact` hold what is chosen for single columns, `inexact` what is for all others.
+    """
 
     keyspace: str
     table: str
@@ -28,15 +39,18 @@ class TableRule:
     include: tuple[str, ...] | None
     exclude: tuple[str, ...]
     key: str = "auto"
+    types: Mapping[str, Choice] = field(default_factory=dict)
+    column_inexact: Mapping[str, Choice] = field(default_factory=dict)
+    inexact: str = "keep"
 
 
 def resolve_tables(config: PipelineConfig, available: Iterable[tuple[str, str]]) -> list[TableRule]:
     """The rules for the tables among `available` (keyspace, table) that the configuration selects, sorted.
 
-    All entries that match a table apply, in the order of the file: a later target, `include` or `key` replaces an
-    earlier one, exclusions add up. Cassandra's own keyspaces are never selected. Raises ConfigurationError when a
-    source without wildcard, or the keyspace of a source, does not exist, when two tables have one target, when a
-    target is no name that PostgreSQL can hold, and when nothing is selected.
+    All entries that match a table apply, in the order of the file: a later target, `include`, `key` or `inexact`
+    replaces an earlier one, exclusions and choices for single columns add up. Cassandra's own keyspaces are never selected. Raises
+    ConfigurationError when a source without wildcard, or the keyspace of a source, does not exist, when two tables have
+    one target, when a target is no name that PostgreSQL can hold, and when nothing is selected.
     """
     tables = sorted({each for each in available if each[0] not in SYSTEM_KEYSPACES})
     for index, entry in enumerate(config.tables):
@@ -54,6 +68,7 @@ def select_columns(rule: TableRule, key_columns: Collection[str], columns: Seque
     Raises ConfigurationError when the rule excludes a key column or names a column that the table does not have.
     """
     name = f"{rule.keyspace}.{rule.table}"
+    _check_choices(rule, name, key_columns, columns)
     for column in (*(rule.include or ()), *rule.exclude):
         if column not in columns:
             near = nearest(column, columns)
@@ -78,6 +93,20 @@ def select_columns(rule: TableRule, key_columns: Collection[str], columns: Seque
         for column in columns
         if column in key_columns or ((rule.include is None or column in rule.include) and column not in rule.exclude)
     )
+
+
+def _check_choices(rule: TableRule, name: str, key_columns: Collection[str], columns: Sequence[str]) -> None:
+    for choices in (rule.types, rule.column_inexact):
+        for column, choice in choices.items():
+            if column in columns and column not in key_columns:
+                continue
+            what = f'the table {name} has no column "{column}" to choose anything for'
+            near = nearest(column, columns)
+            hint = f'did you mean "{near}"?' if near else f"its columns are {', '.join(columns)}"
+            if column in key_columns:
+                what = f'the column "{column}" of {name} belongs to its primary key, which is represented exactly'
+                hint = "remove it: docs/types.md says what key columns become"
+            raise ConfigurationError("config_columns", what, where=choice.where, now=_NOW, hint=hint)
 
 
 def matches(pattern: str, name: str) -> bool:
@@ -108,21 +137,43 @@ def _matches_table(source: str, keyspace: str, table: str) -> bool:
 
 
 def _rule(config: PipelineConfig, keyspace: str, table: str) -> TableRule | None:
-    entries = [entry for entry in config.tables if _matches_table(entry.source, keyspace, table)]
+    entries = [
+        (index, entry) for index, entry in enumerate(config.tables) if _matches_table(entry.source, keyspace, table)
+    ]
     if not entries:
         return None
     target = "*.*"
     include: tuple[str, ...] | None = None
     exclude: dict[str, None] = {}
+    types: dict[str, Choice] = {}
+    column_inexact: dict[str, Choice] = {}
+    inexact = "keep"
     key = "auto"
-    for entry in entries:
+    for index, entry in entries:
         target = entry.target or target
         include = entry.columns.include or include
         exclude.update(dict.fromkeys(entry.columns.exclude or ()))
+        inexact = entry.inexact or inexact
         key = entry.key or key
+        for choice, words, choices in (
+            ("types", entry.columns.types, types),
+            ("inexact", entry.columns.inexact, column_inexact),
+        ):
+            for column, word in words.items():
+                choices[column] = Choice(word, config.location("tables", index, "columns", choice, column))
     schema, _, name = target.partition(".")
-    schema, name = schema.replace("*", keyspace), name.replace("*", table)
-    return TableRule(keyspace, table, schema, name, include, tuple(exclude), key)
+    return TableRule(
+        keyspace,
+        table,
+        schema.replace("*", keyspace),
+        name.replace("*", table),
+        include,
+        tuple(exclude),
+        key,
+        types,
+        column_inexact,
+        inexact,
+    )
 
 
 def _check_exists(config: PipelineConfig, index: int, entry: TableEntry, tables: Sequence[tuple[str, str]]) -> None:

@@ -20,6 +20,7 @@ from casscade.core.errors import InvariantError
 from casscade.core.mutation import PartitionUpdate
 from casscade.core.position import Position
 from casscade.cql.bounds import ClusteringOrder
+from casscade.load.catalog import read_composite_oids
 from casscade.load.control import ControlStore, DeadLetter
 from casscade.load.counters import BatchCounts
 from casscade.load.deletions import DeletionApplier
@@ -146,12 +147,14 @@ class BatchWriter:
         """Make a table writable; its columns must be numbered (`columns_numbered` of them) and its relations exist."""
         keep_seconds = target.table.gc_grace_seconds + tombstone_margin_s
 
+        oids = read_composite_oids(connection, target)
+
         def writer(relation: Relation) -> RelationWriter:
             number = self.control.target_number(
                 connection, target.table, (relation.schema, relation.name), static=relation.static
             )
             store = TombstoneStore(self.control, number, keep_seconds)
-            return RelationWriter(relation, build_layout(target, relation), store, columns_numbered)
+            return RelationWriter(relation, build_layout(target, relation, oids), store, columns_numbered)
 
         statics = None if target.statics is None else writer(target.statics)
         self._targets[target.table.id.bytes] = TargetWriter(target, writer(target.rows), statics)

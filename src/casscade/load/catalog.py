@@ -11,19 +11,32 @@ from typing import Any
 
 from psycopg import Connection
 
+from casscade.core.errors import ConfigurationError
 from casscade.schema.ddl import DdlStatement, ExistingColumn, ExistingSchema, ExistingTable
 from casscade.schema.mapping import EXPIRY_COLUMN, Target
 
 DDL_LOCK = 0x63617373646464
 LOCK_TIMEOUT_MS = 5000
 
-_KINDS = {"r": "table", "p": "table", "v": "view", "m": "materialized view", "f": "foreign table", "S": "sequence"}
+_KINDS = {
+    "c": "type",
+    "r": "table",
+    "p": "table",
+    "v": "view",
+    "m": "materialized view",
+    "f": "foreign table",
+    "S": "sequence",
+}
 
 _COLUMNS = """
-SELECT c.relname, c.relkind::text, a.attname, format_type(a.atttypid, a.atttypmod), NOT a.attnotnull,
+SELECT c.relname, c.relkind::text, a.attname,
+       CASE WHEN t.typtype = 'c' THEN
+         '"' || replace(s.nspname, '"', '""') || '"."' || replace(t.typname, '"', '""') || '"'
+       ELSE format_type(a.atttypid, a.atttypmod) END, NOT a.attnotnull,
        a.atthasdef OR a.attidentity <> '', coalesce(l.collname, '')
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+LEFT JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_namespace s ON s.oid = t.typnamespace
 LEFT JOIN pg_collation l ON l.oid = a.attcollation
 WHERE n.nspname = %s AND c.relname = ANY(%s) ORDER BY c.relname, a.attnum
 """
@@ -41,11 +54,18 @@ JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
 WHERE n.nspname = %s AND c.relname = ANY(%s) AND a.attname = %s
 """
 
+_PGVECTOR = """
+SELECT to_regtype('vector') IS NOT NULL,
+       (SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'),
+       EXISTS (SELECT FROM pg_available_extensions WHERE name = 'vector')
+"""
+
 
 def read_existing(connection: Connection[Any], target: Target) -> ExistingSchema:
     """What stands in PostgreSQL under the names of `target`."""
     schema = target.rows.schema
-    names = list(target.relation_names)
+    types = {type_.composite[1] for type_ in target.composites}
+    names = [*target.relation_names, *types]
     exists = connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", (schema,)).fetchone() is not None
     keys: dict[str, list[str]] = {}
     for relation, column in connection.execute(_KEYS, (schema, names)).fetchall():
@@ -62,14 +82,57 @@ def read_existing(connection: Connection[Any], target: Target) -> ExistingSchema
             found.append(
                 ExistingColumn(name, type_, nullable, has_default, "" if collation == "default" else collation)
             )
+    found_tables = {
+        relation: ExistingTable(
+            tuple(columns[relation]), tuple(keys.get(relation, ())), kinds[relation], relation in indexed
+        )
+        for relation in kinds
+    }
     return ExistingSchema(
         exists,
-        {
-            relation: ExistingTable(
-                tuple(columns[relation]), tuple(keys.get(relation, ())), kinds[relation], relation in indexed
-            )
-            for relation in kinds
-        },
+        {name: table for name, table in found_tables.items() if name not in types},
+        {name: table for name, table in found_tables.items() if name in types},
+    )
+
+
+def read_composite_oids(connection: Connection[Any], target: Target) -> dict[str, int]:
+    """The numbers of the target's composite types, which must exist, by the names of their `PgType`."""
+    names = [type_.name for type_ in target.composites]
+    if not names:
+        return {}
+    found = connection.execute("SELECT n, n::regtype::oid::bigint FROM unnest(%s::text[]) AS n", (names,)).fetchall()
+    return {name: int(oid) for name, oid in found}
+
+
+def require_extensions(connection: Connection[Any], targets: Iterable[Target]) -> None:
+    """Raise ConfigurationError (`extension_missing`) when a column asks for pgvector's type and it is not at hand."""
+    for target in targets:
+        for relation in target.relations:
+            for column in relation.value_columns:
+                if column.pg_type.form == "vector":
+                    _require_pgvector(connection, f"the column {column.column.name!r} of {target.table.full_name}")
+                    return
+
+
+def _require_pgvector(connection: Connection[Any], asker: str) -> None:
+    row = connection.execute(_PGVECTOR).fetchone()
+    assert row is not None
+    visible, schema, available = row
+    if visible:
+        return
+    what = "which this database does not have"
+    hint = "run CREATE EXTENSION vector in this database"
+    if schema is not None:
+        what = f"which is in the schema {schema!r}, outside of the role's search_path"
+        hint = f"add {schema!r} to the search_path of the role (ALTER ROLE … SET search_path)"
+    elif not available:
+        hint = "install pgvector on the server and run CREATE EXTENSION vector in this database"
+    raise ConfigurationError(
+        "extension_missing",
+        f"{asker} is to be a vector of the extension pgvector, {what}",
+        where="tables[].columns.types",
+        now="nothing was started",
+        hint=f"{hint}, or choose array: it becomes real[]",
     )
 
 

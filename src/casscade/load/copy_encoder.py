@@ -14,7 +14,8 @@ from casscade.core.cell import NO_EXPIRY, NO_TIMESTAMP
 from casscade.core.errors import BadDataError
 from casscade.core.mutation import Row
 from casscade.load.key_encoder import LENGTHS, NULL, KeyEncoder, put_field
-from casscade.load.layout import RowLayout, without_value
+from casscade.load.layout import CONVERT, DEAD_LETTER, INEXACT_POLICIES, RowLayout, ValueColumn, without_value
+from casscade.load.operations import choose_operation
 from casscade.load.staged import (
     OP_DELETE,
     OP_DOMINATE,
@@ -28,7 +29,8 @@ from casscade.load.staged import (
     StagedRows,
     UnseenRow,
 )
-from casscade.merge.row import drop_expired_values, is_visible, newest_timestamp, next_expiry
+from casscade.load.transcode import Codec
+from casscade.merge.row import drop_expired_values, newest_timestamp, next_expiry
 from casscade.merge.state import encode_state
 
 COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
@@ -49,11 +51,11 @@ _PATCHES_MAX: Final = 256
 
 
 class RowEncoder:
-    """Encodes the rows of one target. `inexact` counts values that PostgreSQL can't hold exactly."""
+    """Encodes the rows of one target. `inexact` counts values that PostgreSQL can't hold exactly, by policy."""
 
     def __init__(self, layout: RowLayout) -> None:
         self.layout: RowLayout = layout
-        self.inexact: int = 0
+        self.inexact: list[int] = [0] * len(INEXACT_POLICIES)
         self._key: KeyEncoder = KeyEncoder(layout)
         self._newest: int = NO_TIMESTAMP
         self._state: bytes | None = None
@@ -81,13 +83,13 @@ class RowEncoder:
             out.append(b"")
             try:
                 self._key.put(out, partition_key, row)
+                op = self._put_plain(out, row, merged)
+                if op == 0:
+                    op = self._put_any(out, row, now, merged)
             except BadDataError as error:
                 del out[slot:]
                 staged.rejected[ordinal] = error
                 continue
-            op = self._put_plain(out, row, merged)
-            if op == 0:
-                op = self._put_any(out, row, now, merged)
             out[slot] = self._heads[op] + ordinal.to_bytes(4, "big")
             counts[op] += 1
             if op in (OP_DELETE, OP_HIDDEN, OP_REMOVE):
@@ -197,7 +199,7 @@ class RowEncoder:
         else:
             expires_at = NO_EXPIRY
         kept: set[int] = set()
-        plain = self._put_values(out, row, newest, now, kept)
+        plain = self._put_values(out, row, newest, now, kept, merged)
         if plain and row.liveness_ts == newest and row.liveness_ttl == 0 and row.deletion == NO_TIMESTAMP:
             state: bytes | None = None
         else:
@@ -208,9 +210,9 @@ class RowEncoder:
         put_field(out, None if expires_at == NO_EXPIRY else _timestamptz(expires_at))
         self._newest = newest
         self._state = state
-        return self._choose(row, newest, state, now, merged)
+        return choose_operation(self.layout, row, newest, state, now, merged)
 
-    def _put_values(self, out: list[bytes], row: Row, newest: int, now: int, kept: set[int]) -> bool:
+    def _put_values(self, out: list[bytes], row: Row, newest: int, now: int, kept: set[int], merged: bool) -> bool:
         """Append the value fields; returns whether every cell is a live one at `newest` that its field holds."""
         cells = row.cells
         found = 0
@@ -223,9 +225,11 @@ class RowEncoder:
                 if seen is not None and seen[4] is not None:
                     found += column.index in cells
                     put_field(out, column.show_observed(seen[4]))
+                    if column.renderer is not None and not column.renderer.exact:
+                        self._note_inexact(column, merged)
                     continue
             if codec is None:
-                self._put_complex(out, row, column.index, now)
+                self._put_complex(out, row, column, now, merged)
                 continue
             cell = cells.get(column.index)
             if cell is None:
@@ -241,11 +245,17 @@ class RowEncoder:
                 continue
             field = codec.encode(value)
             if field is None:
-                plain = False
-                if not codec.keeps_bytes:
-                    self.inexact += 1
-                kept.add(column.index)
-                put_field(out, codec.show(value))
+                field = codec.show(value)
+                if codec.says_all(value) or not self._converts(column, codec, merged):
+                    kept.add(column.index)
+                    plain = False
+                elif field is not None:
+                    cells[column.index] = (cell[0], cell[1], cell[2], codec.decode(field))
+                else:  # that the cell lives matters, what it held is gone
+                    cells[column.index] = without_value(cell)
+                    kept.add(column.index)
+                    plain = False
+                put_field(out, field)
                 continue
             length = len(field)
             out.append(LENGTHS[length] if length < 1024 else length.to_bytes(4, "big"))
@@ -258,47 +268,37 @@ class RowEncoder:
                     kept.add(index)
         return plain
 
-    def _put_complex(self, out: list[bytes], row: Row, index: int, now: int) -> None:
+    def _put_complex(self, out: list[bytes], row: Row, column: ValueColumn, now: int, merged: bool) -> None:
         field: bytes | None = None
-        if row.complex is not None:
-            column = row.complex.get(index)
-            if column is not None:
-                for shown in self.layout.values:
-                    if shown.index == index and shown.renderer is not None:
-                        field = shown.renderer.render(column, now)
+        renderer = column.renderer
+        if row.complex is not None and renderer is not None:
+            elements = row.complex.get(column.index)
+            if elements is not None:
+                field = renderer.render(elements, now)
+                if not renderer.exact:
+                    self._note_inexact(column, merged)
         put_field(out, field)
 
-    def _choose(self, row: Row, newest: int, state: bytes | None, now: int, merged: bool) -> int:
-        if merged:
-            return OP_UPSERT if is_visible(row, now) else OP_REMOVE
-        if row.liveness_ts == NO_TIMESTAMP and not row.cells and row.complex is None and row.observed is None:
-            return OP_DELETE
-        if not is_visible(row, now):
-            return OP_HIDDEN
-        if state is None:
-            if len(row.cells) == self.layout.simple_count and self.layout.complex_count == 0:
-                return OP_DOMINATE
-            return OP_INSERT
-        return OP_DOMINATE if row.observed is None and self._dominates(row, newest) else OP_PUT_IF_ABSENT
+    def _converts(self, column: ValueColumn, codec: Codec, merged: bool) -> bool:
+        """Count an inexact value; returns whether what is shown replaces it."""
+        self._note_inexact(column, merged)
+        return column.inexact == CONVERT and codec.reads_back
 
-    def _dominates(self, row: Row, newest: int) -> bool:
-        layout = self.layout
-        if row.liveness_ts != newest and not layout.static:
-            return False
-        if len(row.cells) != layout.simple_count:
-            return False
-        for cell in row.cells.values():
-            if cell[0] != newest:
-                return False
-        if layout.complex_count == 0:
-            return True
-        columns = row.complex
-        if columns is None or len(columns) != layout.complex_count:
-            return False
-        for column in columns.values():
-            if column.deletion < newest - 1:
-                return False
-        return True
+    def _note_inexact(self, column: ValueColumn, merged: bool) -> None:
+        """Count a value that its column can't show exactly; raises BadDataError where that sets its row aside.
+
+        What rows hold that are merged already was counted, and accepted, when it came.
+        """
+        policy = column.inexact
+        if not merged:
+            self.inexact[policy] += 1
+            if policy == DEAD_LETTER:
+                raise BadDataError(
+                    "value_not_representable",
+                    "A column has a value that PostgreSQL can't hold exactly, and the configuration says dead_letter",
+                    now="the row is set aside as a dead letter, the others go on",
+                    hint="inexact: keep shows the nearest value; docs/types.md lists such values",
+                )
 
 
 def _timestamptz(seconds: int) -> bytes:

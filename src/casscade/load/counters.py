@@ -14,14 +14,15 @@ class BatchCounts:
     """One batch: rows by what happened to them.
 
     `fast` were decided by SQL alone, `merged` needed their stored state, `upserted` and `removed` count what is
-    visible afterwards and what is not, `inexact` values are shown as the nearest thing and kept in the state.
+    visible afterwards and what is not, `inexact` counts values that PostgreSQL can't show exactly, by table
+    (schema.table) and by what became of them (`load.layout.INEXACT_POLICIES`).
     """
 
     rows: int = 0
     fast: int = 0
     merged: int = 0
     removed: int = 0
-    inexact: int = 0
+    inexact: Counter[tuple[str, str]] = field(default_factory=Counter)
     expired: int = 0
     deletions: int = 0
     dead_letters: Counter[str] = field(default_factory=Counter)
@@ -32,7 +33,7 @@ class BatchCounts:
         self.fast += other.fast
         self.merged += other.merged
         self.removed += other.removed
-        self.inexact += other.inexact
+        self.inexact.update(other.inexact)
         self.expired += other.expired
         self.deletions += other.deletions
         self.dead_letters.update(other.dead_letters)

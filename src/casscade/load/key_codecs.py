@@ -12,7 +12,7 @@ from casscade.core.errors import InvariantError
 from casscade.core.keys import Canonical, canonical_decimal
 from casscade.cql.canonical import canonical_of
 from casscade.cql.types import CqlType
-from casscade.load.codecs import codec_for
+from casscade.load.codecs import simple_codec
 from casscade.load.numeric import DecimalCodec
 from casscade.load.transcode import Codec, FixedCodec
 from casscade.schema.key_form import can_be_natural
@@ -67,7 +67,7 @@ class WholeDecimalCodec(DecimalCodec):
         return self.show(value) if value[0] & 0x80 else super().encode(value)
 
 
-def key_codec_for(type_: CqlType, pg_type: str, *, partition_key: bool = False) -> Codec:
+def key_codec_for(type_: CqlType, *, partition_key: bool = False) -> Codec:
     """The codec of a column of a natural key.
 
     Raises InvariantError for a type that can't be natural (`casscade.schema.key_form` refuses it before).
@@ -78,7 +78,7 @@ def key_codec_for(type_: CqlType, pg_type: str, *, partition_key: bool = False) 
         return DecimalKeyCodec() if partition_key else WholeDecimalCodec()
     canonical = canonical_of(type_)
     if canonical is None:
-        return codec_for(type_, pg_type)
+        return simple_codec(type_)
     length = _FLOATS.get(type_.name)
-    codec = codec_for(type_, pg_type) if length is None else FloatKeyCodec(length, canonical)
+    codec = simple_codec(type_) if length is None else FloatKeyCodec(length, canonical)
     return codec if partition_key else CanonicalKeyCodec(codec, canonical)

@@ -14,10 +14,23 @@ from casscade.core.mutation import ComplexColumn
 from casscade.load.transcode import Codec
 
 _COUNTER_BYTES: Final = 8
+INEXACT_POLICIES: Final = ("keep", "convert", "dead_letter")
+"""What becomes of an inexact value: its bytes stay in the state, or only what is shown stays, or its row is set aside.
+The configuration uses these words, the code their places."""
+
+KEEP: Final = 0
+CONVERT: Final = 1
+DEAD_LETTER: Final = 2
 
 
 class Renderer:
-    """Shows a multi-cell column: the live elements become one field, or None (NULL) when none is alive."""
+    """Shows a multi-cell column: the live elements become one field, or None (NULL) when none is alive.
+
+    `exact`: whether the field of the last `render` says all of them.
+    """
+
+    def __init__(self) -> None:
+        self.exact: bool = True
 
     def render(self, column: ComplexColumn, now: int) -> bytes | None:
         """The field for what is alive in `column` at second `now`."""
@@ -29,12 +42,16 @@ class Renderer:
 
 
 class ValueColumn:
-    """A column that is not part of the key: a simple one has a `codec`, a multi-cell one a `renderer`."""
+    """A column that is not part of the key: a simple one has a `codec`, a multi-cell one a `renderer`.
 
-    def __init__(self, index: int, codec: Codec | None, renderer: Renderer | None) -> None:
+    `inexact` is the policy for values that the column can't show exactly, one of `INEXACT_POLICIES`.
+    """
+
+    def __init__(self, index: int, codec: Codec | None, renderer: Renderer | None, inexact: int = KEEP) -> None:
         self.index: int = index
         self.codec: Codec | None = codec
         self.renderer: Renderer | None = renderer
+        self.inexact: int = inexact
 
     def show_observed(self, value: bytes) -> bytes | None:
         """The field for a value that a read showed: a whole collection or UDT, or the sum of a counter."""

@@ -5,40 +5,45 @@ Invariant: every column of the relation has exactly one codec or renderer, in th
 
 from __future__ import annotations
 
-from casscade.load.codecs import JsonRenderer, codec_for
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from casscade.load.codecs import CellsRenderer, codec_for
 from casscade.load.key_codecs import key_codec_for
-from casscade.load.layout import RowLayout, ValueColumn
-from casscade.schema.mapping import Relation, Target
-from casscade.schema.model import Column, ColumnKind
+from casscade.load.layout import INEXACT_POLICIES, RowLayout, ValueColumn
+from casscade.schema.mapping import Relation, Target, TargetColumn
+from casscade.schema.model import ColumnKind
 
 
-def _value_column(column: Column, pg_type: str) -> ValueColumn:
+def _value_column(value: TargetColumn, oids: Mapping[str, int]) -> ValueColumn:
+    column = value.column
+    codec = codec_for(column.type, value.pg_type, oids)
+    policy = INEXACT_POLICIES.index(value.inexact)
     if column.type.multi_cell:
-        return ValueColumn(column.index, None, JsonRenderer(column.type))
-    return ValueColumn(column.index, codec_for(column.type, pg_type), None)
+        return ValueColumn(column.index, None, CellsRenderer(column.type, codec), policy)
+    return ValueColumn(column.index, codec, None, policy)
 
 
-def build_layout(target: Target, relation: Relation) -> RowLayout:
-    """The layout of one relation of `target`; its table's columns must be numbered."""
+def build_layout(target: Target, relation: Relation, oids: Mapping[str, int] = MappingProxyType({})) -> RowLayout:
+    """The layout of one relation of `target`; its table's columns must be numbered.
+
+    `oids` are the numbers of the composite types that it uses, by the names of their `PgType`.
+    """
     table = target.table
     columns = table.statics if relation.static else table.regulars
     indexed = {column.name for column in relation.indexed_key_columns}
     indexes = sorted(column.index for column in columns)
     return RowLayout(
         keys=[
-            codec_for(key.column.type, key.pg_type.name)
+            codec_for(key.column.type, key.pg_type)
             if relation.exact
-            else key_codec_for(
-                key.column.type,
-                key.pg_type.name,
-                partition_key=key.column.kind is ColumnKind.PARTITION_KEY,
-            )
+            else key_codec_for(key.column.type, partition_key=key.column.kind is ColumnKind.PARTITION_KEY)
             for key in relation.key_columns
         ],
         partition_columns=len(table.partition_key),
         clustering_lengths=[] if relation.static else [column.type.fixed_length for column in table.clustering],
         loose_clusterings=[] if relation.static else list(table.loose_clusterings),
-        values=[_value_column(value.column, value.pg_type.name) for value in relation.value_columns],
+        values=[_value_column(value, oids) for value in relation.value_columns],
         indexed=[key.name in indexed for key in relation.key_columns],
         exact=relation.exact,
         loose_paths=table.loose_paths,

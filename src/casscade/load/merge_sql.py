@@ -20,8 +20,9 @@ from casscade.load.staged import (
     OP_UPSERT,
 )
 from casscade.schema.mapping import EXPIRY_COLUMN, META_COLUMNS, STATE_COLUMN, WRITE_TIME_COLUMN, Relation
+from casscade.schema.pg_types import PgType
 
-_LOOSE_EQUALITY = frozenset({"numeric", "interval", "real", "double precision", "real[]"})
+_LOOSE_EQUALITY = frozenset({"numeric", "interval", "real", "double precision"})
 _META = [meta.name for meta in META_COLUMNS]
 
 
@@ -196,7 +197,7 @@ class TargetSql:
         fields: list[sql.Composable] = []
         for column in self.relation.value_columns:
             field: sql.Composable = sql.Identifier(prefix, column.name)
-            fields.append(field + sql.SQL("::text") if column.pg_type.name in _LOOSE_EQUALITY else field)
+            fields.append(field + sql.SQL("::text") if _is_loose(column.pg_type) else field)
         return fields
 
     def select_partition(self, partition_columns: int) -> sql.Composed:
@@ -225,6 +226,15 @@ class TargetSql:
         return sql.SQL("SELECT {fields} FROM {target} AS t WHERE t.{expiry} <= %b ORDER BY t.{expiry} LIMIT %b").format(
             fields=_columns(self._names, "t"), target=self._target, expiry=sql.Identifier(EXPIRY_COLUMN)
         )
+
+
+def _is_loose(type_: PgType) -> bool:
+    """Whether two fields of the type may be equal to PostgreSQL although their bytes differ; jsonb keeps its bytes."""
+    if type_.element is not None:
+        return _is_loose(type_.element)
+    if type_.name in _LOOSE_EQUALITY or type_.form == "vector":
+        return True
+    return any(_is_loose(field) for _, field in type_.fields)
 
 
 def _same_bitmap(other: str) -> sql.Composed:

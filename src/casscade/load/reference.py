@@ -115,7 +115,7 @@ def render() -> str:
 def _line(type_: CqlType, note: str) -> str:
     pg_type = map_column(type_).name
     if not type_.multi_cell:
-        codec_for(type_, pg_type)
+        codec_for(type_, map_column(type_))
     return f"| `{type_.cql()}` | `{pg_type}` | {note} | {_as_key(type_, pg_type)} |"
 
 
@@ -129,7 +129,7 @@ def _as_key(type_: CqlType, pg_type: str) -> str:
     form = forms[0] if len(set(forms)) == 1 else f"{forms[0]} in a partition key, {forms[1]} in a clustering"
     if not can_be_natural(type_):
         return f"{form} | refused"
-    key_codec_for(type_, pg_type)
+    key_codec_for(type_)
     return f"{form} | {_KEY_NOTES[type_.name]}"
 
 

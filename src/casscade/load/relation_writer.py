@@ -17,7 +17,7 @@ from casscade.load import staged as ops
 from casscade.load.copy_encoder import COPY_HEADER, COPY_TRAILER, RowEncoder
 from casscade.load.counters import BatchCounts
 from casscade.load.doubts import Doubts
-from casscade.load.layout import RowLayout
+from casscade.load.layout import INEXACT_POLICIES, RowLayout
 from casscade.load.merge_sql import TargetSql
 from casscade.load.raw import fields
 from casscade.load.row_reader import StoredRow, read_row
@@ -49,7 +49,7 @@ class RelationWriter:
     """Writes rows of one relation over one connection at a time.
 
     `prepare` must run once on each new connection. `columns_numbered` is how many columns of the table had a number
-    when the layout was made; None where nobody else changes it. `rejected` has rows whose keys PostgreSQL can't hold,
+    when the layout was made; None where nobody else changes it. `rejected` has rows that PostgreSQL can't hold,
     `doubtful` (partition key, clustering) of rows that are not visible any more although Cassandra may show them,
     because a snapshot could not see their liveness; the caller takes care of both in the same transaction.
     """
@@ -86,6 +86,7 @@ class RelationWriter:
         self.rejected = []
         if not rows:
             return
+        self._encoder.inexact = [0] * len(INEXACT_POLICIES)
         items = [(key[0], row) for key, row in rows.items()]
         if self.layout.loose_paths:
             for _, row in items:
@@ -107,13 +108,18 @@ class RelationWriter:
         still_hidden = self._put_tombstones(connection, unseen)
         if merged:
             still_hidden |= self.replace(connection, list(merged.values()), now, counts, truncate=False)
-        if met - still_hidden:
-            self.tombstones.drop_rows(connection, list(met - still_hidden))
+        met -= still_hidden
+        if met and self.rejected:
+            # the row stays out of the table, so that what hides it must stay too
+            met -= {row_key(rejected.partition_key, rejected.row.key) for rejected in self.rejected}
+        if met:
+            self.tombstones.drop_rows(connection, list(met))
         counts.rows += len(items)
         counts.merged += len(merged)
         counts.fast += len(items) - len(merged)
-        counts.inexact += self._encoder.inexact
-        self._encoder.inexact = 0
+        for policy, values in zip(INEXACT_POLICIES, self._encoder.inexact, strict=True):
+            if values:
+                counts.inexact[self.relation.full_name, policy] += values
 
     def replace(
         self,

@@ -44,7 +44,8 @@ class StagedRows:
 
     - `counts`: how many rows have each operation.
     - `unseen`: rows of OP_DELETE, OP_HIDDEN and OP_REMOVE.
-    - `rejected`: rows that were left out, because PostgreSQL can't hold their keys.
+    - `rejected`: rows that were left out, because PostgreSQL can't hold their keys, or values that the
+      configuration sets aside.
     """
 
     __slots__ = ("counts", "rejected", "unseen")

@@ -30,10 +30,10 @@ _INTERVAL: Final = struct.Struct(">qii")
 class Codec:
     """One pair of formats. `encode` and `show` take the bytes of one CQL value, `decode` those of one field.
 
-    `keeps_bytes`: the state keeps the bytes of every value, although what is shown says all of it (jsonb).
+    `reads_back`: `decode` understands what `show` gives; else (jsonb, text form) the state keeps the bytes always.
     """
 
-    keeps_bytes: bool = False
+    reads_back: bool = True
 
     def encode(self, value: bytes) -> bytes | None:
         """The field, or None when PostgreSQL's type can't hold the value exactly."""
@@ -43,8 +43,15 @@ class Codec:
         """The nearest field for a value that `encode` refused; None for NULL."""
         return None
 
+    def says_all(self, value: bytes) -> bool:  # noqa: ARG002 a value that was refused is not what is shown
+        """Whether `show` tells all of a value that `encode` refused, though not its bytes (jsonb); else it is inexact.
+
+        (`encode` refuses every value where the bytes can't be had back from the field.)
+        """
+        return False
+
     def decode(self, field: bytes) -> bytes:
-        """The value whose encoding `field` is."""
+        """The value whose encoding `field` is; for a field that `show` gave, a value that is shown as this field."""
         return field
 
 
@@ -137,8 +144,10 @@ class DateCodec(Codec):
         return b"\x7f\xff\xff\xff" if value[0] & 0x80 else b"\x80\x00\x00\x00"
 
     def decode(self, field: bytes) -> bytes:
-        # infinity, which stands for a value kept in the state, wraps; its decoding is not used
-        return _U.pack((int.from_bytes(field, "big", signed=True) + PG_EPOCH_DAYS + (1 << 31)) & 0xFFFFFFFF)
+        days = int.from_bytes(field, "big", signed=True)
+        if days == 0x7FFFFFFF or days == -0x80000000:  # noqa: PLR1714 two comparisons of machine integers are quicker
+            return b"\xff\xff\xff\xff" if days > 0 else b"\x00\x00\x00\x00"
+        return _U.pack(days + PG_EPOCH_DAYS + (1 << 31))
 
 
 class TimeCodec(Codec):
@@ -208,23 +217,3 @@ class DurationCodec(Codec):
         days: int = unpacked[1]
         months: int = unpacked[2]
         return write_signed(months) + write_signed(days) + write_signed(micros * 1000)
-
-
-class FloatVectorCodec(Codec):
-    """vector<float, n> as real[]: a one-dimensional array of elements of the same bytes."""
-
-    def __init__(self, dimension: int) -> None:
-        self.dimension: int = dimension
-        self.head: bytes = struct.pack(">iiIii", 1, 0, 700, dimension, 1)
-
-    def encode(self, value: bytes) -> bytes | None:
-        if len(value) != 4 * self.dimension:
-            return None
-        parts = [self.head]
-        for offset in range(0, len(value), 4):
-            parts.append(b"\x00\x00\x00\x04")
-            parts.append(value[offset : offset + 4])
-        return b"".join(parts)
-
-    def decode(self, field: bytes) -> bytes:
-        return b"".join([field[offset : offset + 4] for offset in range(24, len(field), 8)])

@@ -205,8 +205,10 @@ METRICS: Final = (
         "load_inexact",
         "counter",
         "values",
-        "Values that PostgreSQL shows as the nearest thing.",
-        "The exact value stays in the row's state.",
+        "Values that PostgreSQL can't show exactly, by table and by what became of them.",
+        "`keep`: the exact value stays in the row's state; `convert`: only what is shown; `dead_letter`: the row is "
+        "set aside.",
+        ("table", "policy"),
     ),
     Metric(
         "load_committed",

@@ -18,11 +18,11 @@ from casscade.config import PipelineConfig, TableRule, resolve_tables, select_co
 from casscade.core.errors import RetryableError
 from casscade.core.limits import UNKNOWN_TABLES_MAX
 from casscade.core.table import TableShape
-from casscade.load.catalog import execute_ddl, lock_ddl, read_existing
+from casscade.load.catalog import execute_ddl, lock_ddl, read_existing, require_extensions
 from casscade.load.control import ControlStore
 from casscade.schema.checks import require_replicable
 from casscade.schema.ddl import DdlStatement, plan_target
-from casscade.schema.mapping import Target, build_target, check_targets
+from casscade.schema.mapping import ColumnChoices, Target, build_target, check_targets
 from casscade.schema.model import SchemaSnapshot, Table, assign_indexes, column_indexes
 from casscade.schema.reader import read_schema
 
@@ -69,9 +69,11 @@ class Catalog:
                     name=rule.target_table,
                     exclude=_excluded(rule, numbered),
                     key=rule.key,
+                    choices=ColumnChoices(rule.types, rule.column_inexact, rule.inexact),
                 )
             )
         check_targets(targets)
+        require_extensions(connection, targets)
         self.targets = targets
         self._publish(snapshot)
         return targets

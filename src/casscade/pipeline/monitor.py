@@ -154,7 +154,7 @@ class Monitor(Observer):
                     "merged": totals.merged,
                     "removed": totals.removed,
                     "expired": totals.expired,
-                    "inexact": totals.inexact,
+                    "inexact": totals.inexact.total(),
                 },
                 "batches": self._batches,
                 "dead_letters": dict(totals.dead_letters),
@@ -196,7 +196,8 @@ class Monitor(Observer):
         metrics.set_total("casscade_load_upserted_rows_total", max(0, totals.rows - totals.removed))
         metrics.set_total("casscade_load_deleted_rows_total", totals.removed)
         metrics.set_total("casscade_load_expired_rows_total", totals.expired)
-        metrics.set_total("casscade_load_inexact_values_total", totals.inexact)
+        for (table, policy), values in list(totals.inexact.items()):
+            metrics.set_total("casscade_load_inexact_values_total", values, table=table, policy=policy)
         metrics.set_total("casscade_load_decided_rows_total", totals.fast, path="fast")
         metrics.set_total("casscade_load_decided_rows_total", totals.merged, path="merged")
         metrics.set_total("casscade_load_committed_batches_total", self._batches)

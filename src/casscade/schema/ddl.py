@@ -13,11 +13,13 @@ from typing import Final
 from casscade.core.errors import ConfigurationError
 from casscade.schema.mapping import EXPIRY_COLUMN, META_COLUMNS, PARTITION_COLUMN, Relation, Target
 from casscade.schema.names import quote_identifier, quote_qualified
+from casscade.schema.pg_types import PgType
 
 FILLFACTOR: Final = 80
 """Percent of a page that inserts fill: the rest lets an update stay on its page without touching indexes (HOT)."""
 
 TABLE: Final = "table"
+TYPE: Final = "type"
 VIEW: Final = "view"
 
 
@@ -45,10 +47,12 @@ class ExistingTable:
 
 @dataclass(frozen=True, slots=True)
 class ExistingSchema:
-    """What PostgreSQL has in the target's schema: relations by name (only those of the target matter)."""
+    """What PostgreSQL has in the target's schema: relations by name (only those of the target matter), and what stands
+    under the names of its composite types (`kind` is `type` for one)."""
 
     exists: bool = False
     relations: Mapping[str, ExistingTable] = field(default_factory=dict)
+    types: Mapping[str, ExistingTable] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +79,8 @@ class Difference:
 def plan_target(target: Target, existing: ExistingSchema) -> list[DdlStatement]:
     """The statements that bring PostgreSQL to what the target needs, in order; empty when nothing is missing.
 
-    Missing relations are created, missing value columns added, the view made anew when its columns changed. Raises
-    `ConfigurationError` with code `target_mismatch` when `diff_target` finds anything else.
+    Missing composite types and relations are created, missing value columns added, the view made anew when its columns
+    changed. Raises `ConfigurationError` with code `target_mismatch` when `diff_target` finds anything else.
     """
     differences = diff_target(target, existing)
     if differences:
@@ -93,6 +97,7 @@ def plan_target(target: Target, existing: ExistingSchema) -> list[DdlStatement]:
     if not existing.exists:
         schema = target.rows.schema
         statements.append(DdlStatement(f"CREATE SCHEMA {quote_identifier(schema)}", f"schema {schema}"))
+    statements.extend(_create_type(type_) for type_ in target.composites if type_.composite[1] not in existing.types)
     view_changes = False
     for relation in target.relations:
         found = existing.relations.get(relation.name)
@@ -114,6 +119,10 @@ def diff_target(target: Target, existing: ExistingSchema) -> list[Difference]:
         found = existing.relations.get(relation.name)
         if found is not None:
             differences.extend(_diff_relation(relation, found))
+    for type_ in target.composites:
+        present = existing.types.get(type_.composite[1])
+        if present is not None:
+            differences.extend(_diff_type(type_, present))
     view = existing.relations.get(target.view_name) if target.view_name else None
     if view is not None and view.kind != VIEW:
         name = f"{target.rows.schema}.{target.view_name}"
@@ -160,6 +169,23 @@ def _diff_relation(relation: Relation, found: ExistingTable) -> list[Difference]
         if not extra.nullable and not extra.has_default
     )
     return differences
+
+
+def _diff_type(type_: PgType, found: ExistingTable) -> list[Difference]:
+    name = ".".join(type_.composite)
+    if found.kind != TYPE:
+        return [Difference(name, "", f"is a {found.kind}, a composite type is needed")]
+    have = [(column.name, column.type) for column in found.columns]
+    need = [(field_name, field_type.name) for field_name, field_type in type_.fields]
+    if have == need:
+        return []
+    listed = [", ".join(f"{field_name} {field_type}" for field_name, field_type in fields) for fields in (have, need)]
+    return [Difference(name, "", f"the fields are ({listed[0]}), needed are ({listed[1]})")]
+
+
+def _create_type(type_: PgType) -> DdlStatement:
+    fields = ", ".join(f"{quote_identifier(name)} {field_type.name}" for name, field_type in type_.fields)
+    return DdlStatement(f"CREATE TYPE {type_.name} AS ({fields})", f"composite type {'.'.join(type_.composite)}")
 
 
 def _diff_column(relation: str, present: ExistingColumn, type_: str, *, nullable: bool) -> list[Difference]:

@@ -11,21 +11,35 @@ columns of `META_COLUMNS`, and those with an exact key with those of `Relation.e
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, cast
 
+from casscade.config.tables import Choice
 from casscade.core.errors import ConfigurationError
 from casscade.schema.key_form import AUTO, is_exact
 from casscade.schema.model import Column, Table
 from casscade.schema.names import column_identifier, quote_identifier, relation_identifier
-from casscade.schema.pg_types import PgType, map_column
+from casscade.schema.pg_types import Form, PgType, allowed_forms, map_column, map_column_as
 
 COLUMNS_MAX: Final = 1600
 """PostgreSQL's `MaxHeapAttributeNumber`."""
 
 KEY_COLUMNS_MAX: Final = 32
 """PostgreSQL's `INDEX_MAX_KEYS`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnChoices:
+    """What a configuration chooses for the columns of one table: `types` are forms by column, `column_inexact` policies
+    for inexact values by column, `inexact` the policy of all others."""
+
+    types: Mapping[str, Choice] = field(default_factory=dict)
+    column_inexact: Mapping[str, Choice] = field(default_factory=dict)
+    inexact: str = "keep"
+
+
+NO_CHOICES: Final = ColumnChoices()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +84,7 @@ class TargetColumn:
     """A column of a relation: its name in PostgreSQL, its type, where it comes from, whether it is in the key.
 
     `shown` marks a column of Cassandra's key beside an exact key: it shows a value and may be NULL.
+    `inexact` says what becomes of values that the type can't show exactly: `keep`, `convert` or `dead_letter`.
     """
 
     name: str
@@ -82,6 +97,8 @@ class TargetColumn:
     def nullable(self) -> bool:
         """Whether it may be NULL: every column but those of a natural key."""
         return self.shown or not self.key
+
+    inexact: str = "keep"
 
     @property
     def collation(self) -> str:
@@ -173,23 +190,40 @@ class Target:
         names = tuple(relation.name for relation in self.relations)
         return (*names, self.view_name) if self.view_name else names
 
+    @property
+    def composites(self) -> list[PgType]:
+        """The composite types of its columns, each after those that it needs itself."""
+        found: dict[str, PgType] = {}
+        for relation in self.relations:
+            for column in relation.value_columns:
+                for composite in column.pg_type.composites():
+                    found.setdefault(composite.name, composite)
+        return list(found.values())
+
 
 def build_target(
-    table: Table, *, schema: str = "", name: str = "", exclude: Collection[str] = (), key: str = AUTO
+    table: Table,
+    *,
+    schema: str = "",
+    name: str = "",
+    exclude: Collection[str] = (),
+    key: str = AUTO,
+    choices: ColumnChoices = NO_CHOICES,
 ) -> Target:
     """Map one table; `schema` is the keyspace's name and `name` the table's unless they are given.
 
     `key` is the form of its key. Raises `ConfigurationError`: `column_unknown`, `column_in_key` for exclusions;
-    `name_collision`, `name_impossible`, `columns_too_many`, `type_unsupported`, `key_type_unsupported`.
+    `column_type_refused` for a form that does not fit its column; `name_collision`, `name_impossible`,
+    `columns_too_many`, `type_unsupported`, `key_type_unsupported`.
     """
     _check_exclusions(table, exclude)
     exact = is_exact(table, key)
     schema = relation_identifier(schema or table.keyspace)
     base = name or table.name
-    partition = [_target_column(column, key=True, shown=exact) for column in table.partition_key]
-    clustering = [_target_column(column, key=True, shown=exact) for column in table.clustering]
-    regulars = [_target_column(column, key=False) for column in table.regulars if column.name not in exclude]
-    statics = [_target_column(column, key=False) for column in table.statics if column.name not in exclude]
+    partition = [_key_column(column, shown=exact) for column in table.partition_key]
+    clustering = [_key_column(column, shown=exact) for column in table.clustering]
+    regulars = [_value_column(table, c, choices, schema) for c in table.regulars if c.name not in exclude]
+    statics = [_value_column(table, c, choices, schema) for c in table.statics if c.name not in exclude]
     static_relation = None
     view_name = ""
     if statics:
@@ -215,22 +249,54 @@ def build_target(
 
 
 def check_targets(targets: Iterable[Target]) -> None:
-    """Refuse two targets that take the same name in one schema (`ConfigurationError`, code `name_collision`)."""
+    """Refuse two targets that take the same name in one schema (`ConfigurationError`, code `name_collision`).
+
+    Composite types take names like tables; tables share those of equal fields.
+    """
     owners: dict[tuple[str, str], str] = {}
+    types: dict[tuple[str, str], PgType] = {}
     for target in targets:
         for name in target.relation_names:
-            owner = owners.setdefault((target.rows.schema, name), target.table.full_name)
-            if owner != target.table.full_name:
-                raise ConfigurationError(
-                    "name_collision",
-                    f"{owner} and {target.table.full_name} would both become {target.rows.schema}.{name}",
-                    now="nothing was started",
-                    hint="give one of them another target in the configuration: target: schema.table",
-                )
+            _take(owners, (target.rows.schema, name), target.table.full_name)
+        for type_ in target.composites:
+            known = types.setdefault(type_.composite, type_)
+            owner = "a UDT" if known == type_ else f"a UDT of {target.table.full_name}"
+            _take(owners, type_.composite, owner)
 
 
-def _target_column(column: Column, *, key: bool, shown: bool = False) -> TargetColumn:
-    return TargetColumn(column_identifier(column.name), map_column(column.type), column, key, shown)
+def _take(owners: dict[tuple[str, str], str], place: tuple[str, str], owner: str) -> None:
+    other = owners.setdefault(place, owner)
+    if other != owner:
+        raise ConfigurationError(
+            "name_collision",
+            f"{other} and {owner} would both become {'.'.join(place)}",
+            now="nothing was started",
+            hint="give one of them another target in the configuration: target: schema.table",
+        )
+
+
+def _key_column(column: Column, *, shown: bool) -> TargetColumn:
+    return TargetColumn(column_identifier(column.name), map_column(column.type), column, key=True, shown=shown)
+
+
+def _value_column(table: Table, column: Column, choices: ColumnChoices, schema: str) -> TargetColumn:
+    choice = choices.types.get(column.name)
+    mapped = map_column(column.type)
+    if choice is not None:
+        allowed = allowed_forms(column.type)
+        if choice.word not in allowed or choice.word == "plain":
+            words = [form for form in allowed if form != "plain"]
+            raise ConfigurationError(
+                "column_type_refused",
+                f"the column {column.name!r} of {table.full_name}, a {column.type.cql()}, can't be {choice.word}",
+                where=choice.where,
+                now="nothing was started",
+                hint=f"it can be {', '.join(words)}" if words else "remove it: this type has one representation only",
+            )
+        mapped = map_column_as(column.type, cast(Form, choice.word), schema)
+    policy = choices.column_inexact.get(column.name)
+    inexact = choices.inexact if policy is None else policy.word
+    return TargetColumn(column_identifier(column.name), mapped, column, key=False, inexact=inexact)
 
 
 def _check_exclusions(table: Table, exclude: Collection[str]) -> None:
