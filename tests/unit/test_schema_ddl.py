@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from casscade.config.tables import Choice
 from casscade.core.errors import ConfigurationError
-from casscade.cql.types import parse_type
+from casscade.cql.types import UdtDefinition, parse_type
 from casscade.schema.ddl import (
     ExistingColumn,
     ExistingSchema,
@@ -16,7 +17,7 @@ from casscade.schema.ddl import (
     diff_target,
     plan_target,
 )
-from casscade.schema.mapping import META_COLUMNS, Relation, Target, build_target
+from casscade.schema.mapping import META_COLUMNS, ColumnChoices, Relation, Target, build_target
 from casscade.schema.model import Column, ColumnKind, Table, ordered_columns
 
 
@@ -51,6 +52,55 @@ def existing(target: Target) -> ExistingSchema:
 
 def changed(target: Target, table: ExistingTable) -> ExistingSchema:
     return ExistingSchema(exists=True, relations={target.rows.name: table})
+
+
+UDTS = {
+    "home": UdtDefinition("shop", "home", ("street", "where"), ("text", "frozen<place>")),
+    "place": UdtDefinition("shop", "place", ("lat", "Lon"), ("double", "decimal")),
+}
+
+
+def composite_target() -> Target:
+    key = Column("id", ColumnKind.PARTITION_KEY, 0, parse_type("int", "shop", {}))
+    home = Column("home", ColumnKind.REGULAR, -1, parse_type("home", "shop", UDTS))
+    table = Table(uuid.uuid4(), "shop", "t", ordered_columns([key, home]), cdc=True)
+    return build_target(table, choices=ColumnChoices({"home": Choice("composite", "")}))
+
+
+def composite_types(target: Target) -> dict[str, ExistingTable]:
+    return {
+        type_.composite[1]: ExistingTable(
+            tuple(ExistingColumn(name, field.name, nullable=True) for name, field in type_.fields), kind="type"
+        )
+        for type_ in target.composites
+    }
+
+
+def test_composite_types_come_before_the_table() -> None:
+    target = composite_target()
+    plan = plan_target(target, ExistingSchema(exists=True))
+    assert [statement.sql for statement in plan[:2]] == [
+        'CREATE TYPE "shop"."place" AS ("lat" double precision, "Lon" numeric)',
+        'CREATE TYPE "shop"."home" AS ("street" text, "where" "shop"."place")',
+    ]
+    assert '"home" "shop"."home"' in plan[2].sql
+    types = composite_types(target)
+    assert plan_target(target, replace(existing(target), types=types)) == []
+    assert [statement.purpose for statement in plan_target(target, ExistingSchema(exists=True, types=types))] == [
+        "table shop.t",
+        "index of expiring rows of t",
+    ]
+
+
+def test_another_type_under_the_name_of_a_composite_type_is_refused() -> None:
+    target = composite_target()
+    types = composite_types(target)
+    short = {"place": replace(types["place"], columns=types["place"].columns[:1])}
+    table = {"place": replace(types["place"], kind="table")}
+    for changed_types, what in ((short, "fields are (lat double precision), needed"), (table, "is a table")):
+        found = diff_target(target, replace(existing(target), types=types | changed_types))
+        assert len(found) == 1
+        assert what in str(found[0])
 
 
 @pytest.mark.requirement("FR-002")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 
 import pytest
 
+from casscade.config.tables import Choice
 from casscade.core.errors import ConfigurationError
-from casscade.cql.types import SIMPLE_TYPES, CqlType, parse_type
-from casscade.schema.mapping import build_target, check_targets
+from casscade.cql.types import SIMPLE_TYPES, CqlType, UdtDefinition, parse_type
+from casscade.schema.mapping import ColumnChoices, Target, build_target, check_targets
 from casscade.schema.model import Column, ColumnKind, Table, assign_indexes, ordered_columns
-from casscade.schema.pg_types import map_column
+from casscade.schema.pg_types import allowed_forms, map_column, map_column_as
 
 KINDS = {"p": ColumnKind.PARTITION_KEY, "c": ColumnKind.CLUSTERING, "s": ColumnKind.STATIC, "r": ColumnKind.REGULAR}
 
@@ -50,7 +52,7 @@ def make_table(*columns: tuple[str, str, str], name: str = "orders") -> Table:
         ("varchar", "text", True),
         ("varint", "numeric", False),
         ("vector<float, 3>", "real[]", False),
-        ("vector<int, 3>", "jsonb", False),
+        ("vector<int, 3>", "integer[]", False),
         ("'com.acme.MyType'", "bytea", True),
     ],
 )
@@ -71,9 +73,121 @@ def test_the_empty_type_is_refused() -> None:
 
 @pytest.mark.requirement("FR-010")
 @pytest.mark.requirement("FR-011")
-@pytest.mark.parametrize("text", ["list<int>", "frozen<set<text>>", "map<int, text>", "tuple<int, text>"])
-def test_composed_types_are_jsonb(text: str) -> None:
-    assert map_column(parse_type(text, "shop", {})).name == "jsonb"
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("list<int>", "integer[]"),
+        ("frozen<set<text>>", "text[]"),
+        ("list<timestamp>", "timestamp with time zone[]"),
+        ("set<timeuuid>", "uuid[]"),
+        ("vector<text, 2>", "text[]"),
+        ("map<int, text>", "jsonb"),
+        ("tuple<int, text>", "jsonb"),
+        ("list<frozen<tuple<int, text>>>", "jsonb"),
+        ("set<frozen<list<int>>>", "jsonb"),
+        ("vector<vector<float, 2>, 2>", "jsonb"),
+    ],
+)
+def test_lists_and_sets_of_simple_elements_are_arrays_and_the_rest_jsonb(text: str, name: str) -> None:
+    assert map_column(parse_type(text, "shop", {})).name == name
+
+
+UDTS = {
+    "home": UdtDefinition("shop", "home", ("street", "where", "tags"), ("text", "frozen<Place>", "frozen<set<text>>")),
+    "place": UdtDefinition("shop", "place", ("Lat", "user", "m"), ("double", "int", "frozen<map<int, int>>")),
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "forms"),
+    [
+        ("int", ("plain", "text", "bytea")),
+        ("counter", ("plain",)),
+        ("time", ("plain", "bigint", "text", "bytea")),
+        ("timestamp", ("plain", "bigint", "text", "bytea")),
+        ("list<int>", ("array", "jsonb", "text", "bytea")),
+        ("map<int, int>", ("jsonb", "text", "bytea")),
+        ("vector<float, 3>", ("array", "jsonb", "vector", "text", "bytea")),
+        ("vector<float, 16001>", ("array", "jsonb", "text", "bytea")),
+        ("vector<int, 3>", ("array", "jsonb", "text", "bytea")),
+        ("home", ("jsonb", "composite", "text", "bytea")),
+    ],
+)
+def test_what_a_column_may_be(text: str, forms: tuple[str, ...]) -> None:
+    assert allowed_forms(parse_type(text, "shop", UDTS)) == forms
+
+
+def test_a_udt_becomes_composite_types_inside_out() -> None:
+    mapped = map_column_as(parse_type("home", "shop", UDTS), "composite", 's"x')
+    assert mapped.name == '"s""x"."home"'
+    assert [inner.composite for inner in mapped.composites()] == [('s"x', "place"), ('s"x', "home")]
+    assert [(name, field.name) for name, field in mapped.fields] == [
+        ("street", "text"),
+        ("where", '"s""x"."place"'),
+        ("tags", "text[]"),
+    ]
+
+
+def with_choices(text: str, form: str) -> Target:
+    column = Column("v", ColumnKind.REGULAR, -1, parse_type(text, "shop", UDTS))
+    key = Column("p", ColumnKind.PARTITION_KEY, 0, CqlType("int"))
+    table = assign_indexes(Table(uuid.uuid4(), "shop", "orders", (key, column)), {})
+    return build_target(table, choices=ColumnChoices({"v": Choice(form, "casscade.yaml:12")}, inexact="convert"))
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "name"),
+    [
+        ("list<int>", "jsonb", "jsonb"),
+        ("list<int>", "array", "integer[]"),
+        ("home", "composite", '"shop"."home"'),
+        ("decimal", "text", "text"),
+        ("ascii", "text", "text"),
+        ("timestamp", "bigint", "bigint"),
+        ("map<int, int>", "bytea", "bytea"),
+        ("vector<float, 3>", "vector", "vector(3)"),
+    ],
+)
+def test_a_configuration_chooses_the_form(text: str, form: str, name: str) -> None:
+    column = with_choices(text, form).rows.value_columns[0]
+    assert (column.pg_type.name, column.inexact) == (name, "convert")
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "allowed"),
+    [
+        ("int", "jsonb", "it can be text, bytea"),
+        ("map<int, int>", "array", "it can be jsonb, text, bytea"),
+        ("vector<int, 3>", "vector", "it can be array, jsonb, text, bytea"),
+        ("date", "bigint", "it can be text, bytea"),
+        ("tuple<int, int>", "composite", "it can be jsonb, text, bytea"),
+        ("counter", "text", "remove it: this type has one representation only"),
+    ],
+)
+def test_a_form_that_does_not_fit_is_refused_with_its_place_and_what_does(text: str, form: str, allowed: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        with_choices(text, form)
+    assert (caught.value.code, caught.value.where) == ("column_type_refused", "casscade.yaml:12")
+    assert caught.value.hint == allowed
+    assert form in caught.value.what
+
+
+def test_composite_types_are_shared_when_equal_and_refused_when_not() -> None:
+    one = with_choices("home", "composite")
+    check_targets([one, replace(one, table=replace(one.table, name="other"), rows=replace(one.rows, name="other"))])
+    home = UDTS["home"]
+    changed = UDTS | {"home": replace(home, field_types=("ascii", "int", "int"))}
+    column = one.rows.value_columns[0]
+    other_type = map_column_as(parse_type("home", "shop", changed), "composite", "shop")
+    other = replace(
+        one,
+        table=replace(one.table, name="other"),
+        rows=replace(one.rows, name="other", columns=(replace(column, pg_type=other_type),)),
+    )
+    for targets in ([one, other], [one, replace(other, rows=replace(one.rows, name="place"))]):
+        with pytest.raises(ConfigurationError) as caught:
+            check_targets(targets)
+        assert caught.value.code == "name_collision"
 
 
 def test_a_table_without_statics_is_one_relation() -> None:

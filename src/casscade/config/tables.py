@@ -48,9 +48,9 @@ def resolve_tables(config: PipelineConfig, available: Iterable[tuple[str, str]])
     """The rules for the tables among `available` (keyspace, table) that the configuration selects, sorted.
 
     All entries that match a table apply, in the order of the file: a later target, `include`, `key` or `inexact`
-    replaces an earlier one, exclusions and choices for single columns add up. Cassandra's own keyspaces are never selected. Raises
-    ConfigurationError when a source without wildcard, or the keyspace of a source, does not exist, when two tables have
-    one target, when a target is no name that PostgreSQL can hold, and when nothing is selected.
+    replaces an earlier one, exclusions and choices for single columns add up. Cassandra's own keyspaces are never
+    selected. Raises ConfigurationError when a source without wildcard, or the keyspace of a source, does not exist,
+    when two tables have one target, when a target is no name that PostgreSQL can hold, and when nothing is selected.
     """
     tables = sorted({each for each in available if each[0] not in SYSTEM_KEYSPACES})
     for index, entry in enumerate(config.tables):

@@ -10,8 +10,11 @@ show. Per type:
 - float, double: bits; all NaNs are one. In jsonb 0 has no sign
 - date, timestamp beyond PostgreSQL's range: infinity. time, duration: cut off to microseconds
 - numbers that numeric does not hold, and the empty value of anything but text and blob: null
-- list, set, map, tuple, UDT, vector: jsonb, compared by structure and by type, with all digits of times and durations;
-  the fields that a short tuple lacks are null. vector of float: the elements
+- in jsonb: compared by structure and by type, with all digits of times and durations; the fields that a short tuple
+  lacks are null
+- array, composite: element by element, field by field, each as a column of its type
+- text form: what its text says, jsonb apart from numbers' limits; bytea: the bytes; bigint: the number; pgvector: the
+  elements, or null where one is not finite
 """
 
 from __future__ import annotations
@@ -20,12 +23,14 @@ import struct
 from collections.abc import Callable
 from decimal import Decimal
 from ipaddress import ip_address
+from math import isfinite
 from typing import Any, Final
 
 from cassandra import cqltypes
 from cassandra.marshal import int64_unpack, uvint_unpack
 
 from casscade.cql.types import CqlType
+from casscade.schema.pg_types import PgType, map_column
 
 _PROTOCOL: Final = 5
 Key = tuple[Any, ...]
@@ -47,21 +52,11 @@ _JSON_DIGITS_MAX: Final = 131_072
 _WITH_EMPTY: Final = frozenset({"ascii", "text", "blob", "custom"})
 _FLOATS: Final = frozenset({"float", "double"})
 _TEXTS: Final = frozenset({"ascii", "text"})
-_MAPPED_TO_JSON: Final = frozenset({"list", "set", "map", "tuple", "udt", "vector"})
+_COMPOSED: Final = frozenset({"list", "set", "map", "tuple", "udt", "vector"})
 
 
 class NotShownError(Exception):
     """The value has no form in jsonb, so its column is null."""
-
-
-def is_json(type_: CqlType) -> bool:
-    """Whether values of the type are jsonb in PostgreSQL."""
-    return type_.name in _MAPPED_TO_JSON and not is_real_array(type_)
-
-
-def is_real_array(type_: CqlType) -> bool:
-    """Whether values of the type are `real[]` in PostgreSQL."""
-    return type_.name == "vector" and type_.args[0].name == "float"
 
 
 def whole_form(type_: CqlType, data: bytes) -> Any:
@@ -87,17 +82,44 @@ def whole_form(type_: CqlType, data: bytes) -> Any:
             return value
 
 
-def cassandra_form(type_: CqlType, data: bytes | None) -> Any:
-    """What a column of PostgreSQL should show for the bytes of a value, in normal form."""
+def cassandra_form(type_: CqlType, data: bytes | None, pg: PgType | None = None) -> Any:
+    """What a column of PostgreSQL, of the type `pg` or else of the default one, should show for a value's bytes."""
     if data is None:
         return None
-    if is_real_array(type_):
-        return tuple(float_form(whole_form(type_.args[0], part)) for part in vector_parts(type_, data))
-    if is_json(type_):
-        try:
-            return json_form_of(type_, data)
-        except NotShownError:
-            return None
+    pg = pg or map_column(type_)
+    match pg.form:
+        case "plain":
+            return _plain_form(type_, data)
+        case "bytea":
+            return data
+        case "bigint":
+            return int64_unpack(data) if len(data) == 8 else None
+        case "array":
+            parts = vector_parts(type_, data) if type_.name == "vector" else _collection_parts(data, 1)
+            return tuple(None if part is None else _plain_form(type_.args[0], part) for part in parts)
+        case "vector":
+            values = [whole_form(type_.args[0], part) for part in vector_parts(type_, data)]
+            return tuple(map(float_form, values)) if all(map(isfinite, values)) else None
+        case "composite":
+            return _composite_form(type_, data, pg) if data else None
+        case "text" if type_.name not in _COMPOSED:
+            whole = whole_form(type_, data)
+            return None if whole is None else key_leaf(type_, whole)
+    try:
+        return json_form_of(type_, data)
+    except NotShownError:
+        return None
+
+
+def _composite_form(type_: CqlType, data: bytes, pg: PgType) -> Any:
+    fields = _field_parts(data)
+    fields += [None] * (len(type_.args) - len(fields))
+    named = zip(type_.args, fields, pg.fields, strict=True)
+    return tuple(cassandra_form(arg, part, field_type) for arg, part, (_, field_type) in named)
+
+
+def _plain_form(type_: CqlType, data: bytes) -> Any:
+    """What a column of a simple type should show."""
     if type_.name in {"varint", "decimal"} and len(data) > _NUMBER_BYTES_MAX:
         return None
     whole = whole_form(type_, data)
@@ -189,7 +211,7 @@ def json_leaf(type_: CqlType, whole: Any) -> Any:
 
 def _json_key_of(type_: CqlType, data: bytes | None) -> Any:
     """The form of a map's key: its text keeps the sign of 0 and the scale of a decimal."""
-    if type_.name in _MAPPED_TO_JSON:
+    if type_.name in _COMPOSED:
         return json_form_of(type_, data)
     whole = None if data is None else whole_form(type_, data)
     return key_leaf(type_, whole)

@@ -69,6 +69,8 @@ class CassandraTable:
         excluded = {column.name for column in target.excluded}
         self._shown_statics = [i for i, column in enumerate(table.statics) if column.name not in excluded]
         self.regulars = tuple(column for column in table.regulars if column.name not in excluded)
+        self._types = [column.pg_type for column in target.rows.value_columns]
+        self._static_types = [] if target.statics is None else [c.pg_type for c in target.statics.value_columns]
         self._consistency = consistency
         self._page_rows = page_rows
         self._session = session.cluster.connect()
@@ -136,9 +138,13 @@ class CassandraTable:
         """The normal forms of the columns that are not in the key, in the order of the relation."""
         if static:
             values = self._static_values(row)
-            return tuple(cassandra_form(self.statics[i].type, values[i]) for i in self._shown_statics)
+            return tuple(
+                cassandra_form(self.statics[i].type, values[i], pg)
+                for i, pg in zip(self._shown_statics, self._static_types, strict=True)
+            )
         values = row[len(row) - len(self.regulars) :]
-        return tuple(cassandra_form(column.type, value) for column, value in zip(self.regulars, values, strict=True))
+        columns = zip(self.regulars, values, self._types, strict=True)
+        return tuple(cassandra_form(column.type, value, pg) for column, value, pg in columns)
 
     def _static_values(self, row: RawRow) -> RawRow:
         first = len(self.partition) + len(self.clustering)

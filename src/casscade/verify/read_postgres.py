@@ -7,38 +7,30 @@ narrower; everything else is decoded by psycopg itself.
 from __future__ import annotations
 
 import json
-import re
 import struct
-from datetime import UTC, date, datetime, time
+from datetime import time
 from decimal import Decimal
 from functools import partial
-from ipaddress import ip_address
 from typing import Any, Final
-from uuid import UUID
 
+import psycopg
 from psycopg.abc import AdaptContext, Buffer
-from psycopg.adapt import Dumper, Loader
+from psycopg.adapt import AdaptersMap, Dumper, Loader
 from psycopg.pq import Format
+from psycopg.types.composite import RecordBinaryLoader
 from psycopg.types.json import set_json_loads
 
 from casscade.cql.types import CqlType
+from casscade.schema.pg_types import PgType, map_column
+from casscade.verify.json_values import json_form, text_form
 from casscade.verify.normal import (
     INFINITY,
     MINUS_INFINITY,
     float_form,
-    is_json,
-    is_real_array,
-    json_leaf,
-    key_leaf,
 )
 
 _EPOCH_DAYS: Final = 10_957
 _EPOCH_MICROS: Final = 946_684_800_000_000
-_UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_UNIX_ORDINAL: Final = date(1970, 1, 1).toordinal()
-_DURATION: Final = re.compile(r"(-?)((?:\d+(?:y|mo|d|h|ms|us|ns|m|s))+)")
-_DURATION_PART: Final = re.compile(r"(\d+)(y|mo|d|h|ms|us|ns|m|s)")
-_NANOS: Final = {"h": 3_600 * 10**9, "m": 60 * 10**9, "s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 
 
 class Days(int):
@@ -106,14 +98,36 @@ def adapt(context: AdaptContext) -> None:
     set_json_loads(partial(json.loads, parse_float=Decimal, parse_int=Decimal), context)
 
 
-def postgres_form(type_: CqlType, value: Any) -> Any:
-    """The normal form of what psycopg returned for a column of `type_`."""
+_RECORDS: Final = AdaptersMap(psycopg.adapters)
+adapt(_RECORDS)
+
+
+def postgres_form(type_: CqlType, value: Any, pg: PgType | None = None) -> Any:
+    """The normal form of what psycopg returned for a column of `type_` that has the type `pg`, or else the default."""
     if value is None:
         return None
-    if is_real_array(type_):
-        return tuple(float_form(element) for element in value)
-    if is_json(type_):
-        return json_form(type_, value)
+    pg = pg or map_column(type_)
+    match pg.form:
+        case "plain":
+            return _plain_form(type_, value)
+        case "bytea" | "bigint":
+            return value
+        case "array":
+            return tuple(None if element is None else _plain_form(type_.args[0], element) for element in value)
+        case "vector":
+            # a type that psycopg does not know comes as its bytes: int16 dimension, int16, float4s
+            return tuple(map(float_form, struct.unpack(f">hh{type_.dimension}f", value)[2:]))
+        case "composite":
+            fields = RecordBinaryLoader(0, _RECORDS).load(value)
+            named = zip(type_.args, fields, pg.fields, strict=True)
+            return tuple(postgres_form(arg, each, field_type) for arg, each, (_, field_type) in named)
+        case "text":
+            return text_form(type_, value)
+        case "jsonb":
+            return json_form(type_, value)
+
+
+def _plain_form(type_: CqlType, value: Any) -> Any:
     match type_.name:
         case "float" | "double":
             return float_form(value)
@@ -143,93 +157,3 @@ def parameter(type_: CqlType, form: Any) -> Any:
             return time(seconds // 3600, seconds // 60 % 60, seconds % 60, micros)
         case _:
             return form
-
-
-def json_form(type_: CqlType, value: Any) -> Any:
-    """The form of a value inside jsonb; ValueError and TypeError for JSON that the type never has."""
-    if value is None:
-        return None
-    match type_.name:
-        case "list" | "set" | "vector":
-            return tuple(json_form(type_.args[0], element) for element in value)
-        case "map":
-            return frozenset((_key_form(type_.args[0], key), json_form(type_.args[1], v)) for key, v in value.items())
-        case "tuple":
-            return tuple(json_form(arg, element) for arg, element in zip(type_.args, value, strict=True))
-        case "udt":
-            if value.keys() != set(type_.field_names):
-                raise ValueError("a UDT has other fields")
-            fields = zip(type_.args, type_.field_names, strict=True)
-            return tuple(json_form(arg, value[name]) for arg, name in fields)
-        case _:
-            return json_leaf(type_, _parsed(type_, value))
-
-
-def _key_form(type_: CqlType, text: str) -> Any:
-    if type_.args:
-        return json_form(type_, json.loads(text, parse_float=Decimal, parse_int=Decimal)) if text else None
-    if not text and type_.name not in {"text", "ascii", "blob", "custom"}:
-        return None
-    value: Any = text
-    if type_.name in {"tinyint", "smallint", "int", "bigint", "varint"}:
-        value = Decimal(text)
-    elif type_.name == "boolean":
-        value = {"true": True, "false": False}[text]
-    return key_leaf(type_, _parsed(type_, value))
-
-
-def _parsed(type_: CqlType, value: Any) -> Any:
-    """The whole form of a simple value from its JSON, which casscade.cql.json_text describes."""
-    match type_.name:
-        case "tinyint" | "smallint" | "int" | "bigint" | "counter" | "varint":
-            if not isinstance(value, Decimal):
-                raise TypeError("a number is expected")
-            return int(value)
-        case "float":
-            number = float(value)
-            return number if abs(number) == float("inf") else struct.unpack(">f", struct.pack(">f", number))[0]
-        case "double":
-            return float(value)
-        case "decimal":
-            return Decimal(value)
-        case "blob" | "custom":
-            return bytes.fromhex(value.removeprefix("0x"))
-        case "uuid" | "timeuuid":
-            return UUID(value)
-        case "inet":
-            return ip_address(value)
-        case "date":
-            return date.fromisoformat(value).toordinal() - _UNIX_ORDINAL if value.count("-") == 2 else int(value)
-        case "timestamp":
-            return _millis(value)
-        case "time":
-            clock, _, fraction = value.partition(".")
-            hours, minutes, seconds = clock.split(":")
-            return (int(hours) * 3600 + int(minutes) * 60 + int(seconds)) * 10**9 + int(fraction.ljust(9, "0"))
-        case "duration":
-            return _duration(value)
-        case _:
-            return value
-
-
-def _millis(text: str) -> int:
-    if not text.endswith("Z"):
-        return int(text)
-    delta = datetime.fromisoformat(text) - _UNIX_EPOCH
-    return (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000
-
-
-def _duration(text: str) -> tuple[int, int, int]:
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise ValueError("not a duration")
-    months = days = nanos = 0
-    for count, unit in _DURATION_PART.findall(match[2]):
-        if unit in {"y", "mo"}:
-            months += int(count) * (12 if unit == "y" else 1)
-        elif unit == "d":
-            days += int(count)
-        else:
-            nanos += int(count) * _NANOS[unit]
-    sign = -1 if match[1] else 1
-    return (sign * months, sign * days, sign * nanos)

@@ -5,13 +5,13 @@ Invariant: rows are identified by `casscade.verify.keys` alone, and no read hold
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from psycopg import Connection, Cursor, sql
 
-from casscade.cql.types import CqlType
-from casscade.schema.mapping import Relation
+from casscade.schema.mapping import Relation, TargetColumn
 from casscade.verify.keys import Keys, RawKey
 from casscade.verify.normal import Key
 from casscade.verify.read_postgres import adapt, postgres_form
@@ -107,9 +107,7 @@ class PostgresRelation:
 
     def _row(self, row: Sequence[Any]) -> tuple[Key, Copy]:
         first = 1 + len(self.keys.names)
-        values = tuple(
-            _safe(column.column.type, value) for column, value in zip(self.columns, row[first:], strict=True)
-        )
+        values = tuple(_safe(column, value) for column, value in zip(self.columns, row[first:], strict=True))
         form = self.keys.read(row[1:first])
         return form, Copy(self.keys.comparable(form, values), row[0])
 
@@ -118,9 +116,9 @@ def _names(table: str, names: Sequence[str]) -> sql.Composed:
     return sql.SQL(", ").join(sql.Identifier(table, name) for name in names)
 
 
-def _safe(type_: CqlType, value: Any) -> Any:
+def _safe(column: TargetColumn, value: Any) -> Any:
     """A value that the type can't have differs from every other, whoever wrote it."""
     try:
-        return postgres_form(type_, value)
-    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError):
+        return postgres_form(column.column.type, value, column.pg_type)
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, struct.error):
         return ("not of this type", repr(value))
