@@ -166,3 +166,60 @@ def test_minus_zero_is_no_key(name: str, size: int) -> None:
     type_ = CqlType(name)
     assert key_codec_for(type_).encode(value) is None
     assert codec_for(type_, map_column(type_)).encode(value) == value
+
+
+def test_fields_of_composed_types_as_postgres_defines_them() -> None:
+    array = struct.pack(">iiIii", 1, 1, 23, 2, 1) + struct.pack(">ii", 4, 7) + b"\xff\xff\xff\xff"
+    assert codec_of("frozen<list<int>>").encode(bytes.fromhex("000000020000000400000007ffffffff")) == array
+    assert codec_of("frozen<list<int>>").encode(bytes(4)) == struct.pack(">iiI", 0, 0, 23)
+    record = struct.pack(">iIiiIi", 2, 1082, 4, 0, 1231, -1)
+    when = (0x80000000 + 10957).to_bytes(4, "big")
+    assert codec_of("frozen<inner>", "composite").encode(b"\0\0\0\4" + when + b"\xff\xff\xff\xff") == record
+    floats = struct.pack(">ff", 1.5, -0.0)
+    assert codec_of("vector<float, 2>", "vector").encode(floats) == b"\x00\x02\x00\x00" + floats
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf")])
+def test_pgvector_holds_finite_numbers_only(wrong: float) -> None:
+    codec = codec_of("vector<float, 2>", "vector")
+    for pair in ((1.0, wrong), (wrong, 3.4028234e38)):
+        value = struct.pack(">ff", *pair)
+        assert (codec.encode(value), codec.show(value), codec.says_all(value)) == (None, None, False)
+    assert codec.encode(struct.pack(">ff", 3.4028234e38, -3.4028234e38)) is not None
+
+
+def test_a_udt_without_its_last_fields_says_all_but_is_not_its_bytes() -> None:
+    codec = codec_of("frozen<inner>", "composite")
+    short = b"\0\0\0\4" + (0x80000000 + 10957).to_bytes(4, "big")
+    assert codec.encode(short) is None
+    assert codec.says_all(short)
+    assert codec.show(short) == codec.encode(short + b"\xff\xff\xff\xff")
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "value", "exact"),
+    [
+        ("frozen<list<int>>", "jsonb", "000000010000000400000007", True),
+        ("frozen<list<int>>", "jsonb", "00000001ffffffff", True),
+        ("frozen<list<int>>", "jsonb", "0000000100000000", False),
+        ("frozen<list<text>>", "jsonb", "00000001000000046e756c6c", True),
+        ("frozen<list<text>>", "jsonb", "000000010000000100", False),
+        ("frozen<list<text>>", "jsonb", "0000000100000003efbfbd", True),
+        ("frozen<list<text>>", "text", "000000010000000100", True),
+        ("frozen<list<int>>", "text", "0000000100000000", False),
+        ("frozen<list<double>>", "jsonb", "00000001000000088000000000000000", False),
+        ("frozen<list<double>>", "text", "00000001000000088000000000000000", True),
+        ("frozen<list<decimal>>", "jsonb", "0000000100000005fffffffd01", False),
+        ("frozen<map<text, blob>>", "jsonb", "0000000100000001000000000161", False),
+        ("frozen<map<text, blob>>", "jsonb", "00000001000000016100000000", True),
+        ("decimal", "text", "fffffffd01", True),
+        ("time", "text", "0000000000000001", True),
+        ("time", "text", "", False),
+        ("text", "plain", "00", False),
+    ],
+)
+def test_what_is_inexact(text: str, form: Form, value: str, exact: bool) -> None:
+    data = bytes.fromhex(value)
+    codec = codec_of(text, form)
+    assert codec.encode(data) is None
+    assert codec.says_all(data) is exact

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from casscade.config.load import parse_config
 from casscade.config.model import PipelineConfig
-from casscade.config.tables import TableRule, matches, resolve_tables, select_columns
+from casscade.config.tables import Choice, TableRule, matches, resolve_tables, select_columns
 from casscade.core.errors import ConfigurationError
 
 AVAILABLE = [
@@ -116,7 +117,62 @@ def test_a_target_must_fit_postgresql_and_stay_out_of_the_control_schema() -> No
         resolve_tables(config({"source": "shop.*"}, control_schema="shop"), AVAILABLE)
 
 
+@pytest.mark.requirement("FR-009")
+def test_choices_for_columns_add_up_and_know_their_lines() -> None:
+    rules = resolve_tables(
+        config(
+            {"source": "shop.*", "inexact": "convert", "columns": {"types": {"tags": "jsonb", "home": "composite"}}},
+            {
+                "source": "shop.customers",
+                "inexact": "dead_letter",
+                "columns": {"types": {"tags": "text"}, "inexact": {"birthday": "keep"}},
+            },
+        ),
+        AVAILABLE,
+    )
+    customers, orders = rules
+    assert customers.types == {
+        "tags": Choice("text", "pipeline.yaml:23"),
+        "home": Choice("composite", "pipeline.yaml:18"),
+    }
+    assert customers.column_inexact == {"birthday": Choice("keep", "pipeline.yaml:25")}
+    assert customers.inexact == "dead_letter"
+    assert {column: choice.word for column, choice in orders.types.items()} == {"tags": "jsonb", "home": "composite"}
+    assert (orders.column_inexact, orders.inexact) == ({}, "convert")
+
+
+@pytest.mark.parametrize(
+    ("columns", "what"),
+    [
+        ({"types": {"tags": "json"}}, "must be 'array', 'jsonb', 'composite', 'text', 'bytea', 'bigint' or 'vector'"),
+        ({"inexact": {"tags": "drop"}}, "must be 'keep', 'convert' or 'dead_letter'"),
+        ({"types": ["tags"]}, "must be a section of keys"),
+    ],
+)
+def test_a_word_that_is_no_choice_is_refused(columns: dict[str, object], what: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        config({"source": "shop.*", "columns": columns})
+    assert what in str(caught.value)
+    assert "pipeline.yaml:" in str(caught.value)
+
+
 COLUMNS = ("id", "at", "name", "email")
+
+
+@pytest.mark.parametrize(
+    ("column", "what", "hint"),
+    [
+        ("emial", 'no column "emial"', 'did you mean "email"?'),
+        ("at", "belongs to its primary key", "remove it: docs/types.md says what key columns become"),
+    ],
+)
+def test_a_choice_for_no_column_or_for_a_key_is_refused_with_its_line(column: str, what: str, hint: str) -> None:
+    choice = {column: Choice("text", "pipeline.yaml:9")}
+    plain = TableRule("shop", "customers", "a", "b", None, ())
+    for rule in (replace(plain, types=choice), replace(plain, column_inexact=choice)):
+        with pytest.raises(ConfigurationError, match=what) as caught:
+            select_columns(rule, {"id", "at"}, COLUMNS)
+        assert (caught.value.where, caught.value.hint) == ("pipeline.yaml:9", hint)
 
 
 def select(include: tuple[str, ...] | None, exclude: tuple[str, ...]) -> tuple[str, ...]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import uuid
 from typing import Final
 
+from casscade.core.errors import InvariantError
 from casscade.cql.types import SIMPLE_TYPES, CqlType
 from casscade.load.codecs import codec_for
 from casscade.load.key_codecs import key_codec_for
 from casscade.schema.key_form import AUTO, EXACT, NATURAL, can_be_natural, is_exact
 from casscade.schema.model import Column, ColumnKind, Table
-from casscade.schema.pg_types import map_column
+from casscade.schema.pg_types import Form, allowed_forms, map_column, map_column_as
 
 _INT: Final = CqlType("int")
 _TEXT: Final = CqlType("text")
@@ -52,19 +53,106 @@ _KEY_NOTES: Final = {
     "uuid": "not empty",
     "varint": "at most 4,200 digits; in a partition key without padding",
 }
+_ADDRESS: Final = CqlType("udt", (_INT,), frozen=True, udt_keyspace="k", udt_name="address", field_names=("zip",))
 _COMPOSED: Final = (
-    (CqlType("list", (_INT,)), "non-frozen: an array of the live elements in their order"),
-    (CqlType("set", (_TEXT,)), "non-frozen: an array of the live elements in Cassandra's order"),
-    (CqlType("map", (_TEXT, _INT)), "non-frozen: an object; keys are the text form of the key"),
-    (CqlType("list", (_INT,), frozen=True), "frozen list and set: an array"),
-    (CqlType("map", (_TEXT, _INT), frozen=True), "frozen map: an object; keys are the text form of the key"),
+    (CqlType("list", (_INT,)), "NULL where no element is alive, else these in their order"),
+    (CqlType("set", (_TEXT,)), "NULL where no element is alive, else these in Cassandra's order"),
+    (CqlType("map", (_TEXT, _INT)), "NULL where no element is alive, else an object; keys are the text of the key"),
+    (CqlType("list", (_INT,), frozen=True), "lists and sets of simple elements; `{}` when it is empty"),
+    (CqlType("list", (CqlType("tuple", (_INT,), frozen=True),), frozen=True), "lists and sets of other elements"),
+    (CqlType("map", (_TEXT, _INT), frozen=True), "an object; keys are the text of the key"),
     (CqlType("tuple", (_INT, _TEXT), frozen=True), "an array, null where a field is null"),
+    (_ADDRESS, "frozen or not: an object by field name"),
+    (CqlType("vector", (CqlType("float"),), dimension=3), "all elements; of other simple elements likewise"),
+)
+
+_FORMS: Final = """\
+## Other types for a column
+
+`columns: {types: {tags: jsonb, home: composite}}` in the configuration of a table chooses by column; the table above
+says under *may be* what fits a type, and anything else is refused at start. Key columns have no choice.
+
+- `array`: an array of the type that the element has as a column. An element that it can't hold is shown as the
+  nearest thing or null.
+- `jsonb`: numbers with all digits, everything else that is not text or boolean as a string in the form of `text`.
+- `composite`: a UDT as a composite type of its name, which is created in the schema of the table (`CREATE TYPE`, after
+  those of the UDTs within it; names as for columns). Its fields have the types that columns have by default; fields
+  that are UDTs become composite types too. Tables of one schema share such a type. It is never altered: when the UDT
+  gets another field, the type in PostgreSQL must be made anew.
+- `text`: the text of the value, without loss: `1.50`, `08:12:54.123456789`, `1mo2d3ns`, `0xcafe`, and JSON for
+  composed types.
+- `bytea`: Cassandra's own bytes, as the native protocol has them; of a collection or UDT that is not frozen, those of
+  the same value frozen.
+- `bigint`: nanoseconds since midnight for a `time`, milliseconds since 1970 for a `timestamp`; exact.
+- `vector`: `vector(n)` of the extension pgvector, for `vector<float, n>` up to 16,000 elements. The extension must be
+  there (`CREATE EXTENSION vector`), in a schema of the role's search_path.
+"""
+_POLICIES: Final = """\
+## Inexact values
+
+A value that its column can't show exactly is *inexact*. `inexact` in the configuration of a table, or of a column
+under `columns`, says what becomes of it. `casscade_load_inexact_values_total` counts all of them by table and policy.
+
+- `keep`, the default: the nearest thing is shown, the original bytes stay in the row's `_cdc_state`. Nothing is lost:
+  ties are decided as in Cassandra.
+- `convert`: the nearest thing is all that is stored. Where two writes have the same time, the converted value takes
+  part in the comparison. The bytes stay all the same where what is shown can't be read back (jsonb, text, composite
+  types with such fields) and of collections and UDTs that are not frozen, which are merged element by element.
+- `dead_letter`: the whole row of the batch becomes a dead letter (`value_not_representable`), deletions in it
+  included; the others go on. What a row held before stays. Elements are looked at when they are written, not again
+  with those that are there already.
+
+| Type | as | inexact is | shown | `convert` stores |
+|---|---|---|---|---|
+"""
+_UTF8_NUL: Final = b"a\x00"
+_LIST: Final = CqlType("list", (_TEXT,), frozen=True)
+# Type, form, what is inexact, a value that is, what is shown.
+_INEXACT: Final[tuple[tuple[CqlType, Form, str, bytes, str], ...]] = (
+    (_TEXT, "plain", "U+0000, also in ascii", _UTF8_NUL, "U+FFFD in its place"),
+    (CqlType("boolean"), "plain", "any byte but 0 and 1", b"\x02", "true"),
+    (CqlType("date"), "plain", "outside of 4713 BC to 5874897 AD", bytes(4), "-infinity, infinity"),
+    (CqlType("timestamp"), "plain", "outside of 4713 BC to 294276 AD", b"\x7f" + bytes(7), "-infinity, infinity"),
+    (CqlType("time"), "plain", "nanoseconds", bytes(7) + b"\x01", "cut to microseconds"),
+    (CqlType("duration"), "plain", "nanoseconds", b"\x00\x00\x02", "cut to microseconds"),
+    (CqlType("decimal"), "plain", "a negative scale (1E+3)", b"\xff\xff\xff\xfd\x01", "the plain number"),
+    (CqlType("decimal"), "plain", "beyond 4,200 digits or 16,383 places", b"\x00\x00\x40\x00\x01", "NULL"),
+    (CqlType("varint"), "plain", "beyond 4,200 digits", b"\x01" * 1751, "NULL"),
+    (CqlType("varint"), "plain", "bytes before the number that say nothing", b"\x00\x01", "the number"),
+    (_INT, "plain", "an empty value, also of any other type but text, ascii and blob", b"", "NULL"),
+    (_LIST, "array", "any element that is inexact by itself", b"\0\0\0\1\0\0\0\2a\0", "as by itself, or null"),
+    (_LIST, "jsonb", "U+0000 in text", b"\0\0\0\1\0\0\0\2a\0", "U+FFFD in its place"),
     (
-        CqlType("udt", (_INT,), frozen=True, udt_keyspace="k", udt_name="address", field_names=("zip",)),
-        "frozen or not: an object by field name",
+        CqlType("list", (_INT,), frozen=True),
+        "jsonb",
+        "an empty value of any type but text, ascii and blob",
+        b"\0\0\0\1\0\0\0\0",
+        "null",
     ),
-    (CqlType("vector", (CqlType("float"),), dimension=3), "an array of float4"),
-    (CqlType("vector", (_INT,), dimension=3), "other vectors: an array"),
+    (
+        CqlType("vector", (CqlType("float"),), frozen=True, dimension=1),
+        "jsonb",
+        "the negative zero, a decimal with a negative scale",
+        b"\x80\0\0\0",
+        "the number without it",
+    ),
+    (
+        CqlType("list", (CqlType("varint"),), frozen=True),
+        "jsonb",
+        "a number beyond 131,072 digits or 16,383 places; two keys of a map that become one text",
+        b"\0\0\0\1\0\1\0\0" + b"\1" * 65_536,
+        "NULL",
+    ),
+    (_ADDRESS, "composite", "any field that is inexact by itself", b"\0\0\0\0", "as by itself, or null"),
+    (_LIST, "text", "bytes that are no value of the type", b"\0", "NULL"),
+    (CqlType("time"), "bigint", "an empty value", b"", "NULL"),
+    (
+        CqlType("vector", (CqlType("float"),), frozen=True, dimension=1),
+        "vector",
+        "an element that is NaN or infinite",
+        b"\x7f\xc0\0\0",
+        "NULL",
+    ),
 )
 
 _KEYS: Final = """\
@@ -97,29 +185,45 @@ def render() -> str:
         "",
         "Made by `python -m casscade.load.reference > docs/types.md`; change the code, not this page.",
         "",
-        "A value that its PostgreSQL type can't hold exactly is *shown* as the nearest thing (the third column says",
-        "how) and counted (`casscade_load_inexact_values_total`); its bytes are kept in the row's `_cdc_state`, so",
-        "nothing is lost and later writes merge as in Cassandra. (For jsonb the bytes are always kept.) An empty value",
-        "(zero bytes) of a type other than text, ascii and blob is shown as NULL.",
+        "What each type of Cassandra becomes, and what else it may be. What is *shown* where it is not the value",
+        "itself is counted and kept (see Inexact values).",
         "",
-        "| CQL type | PostgreSQL type | shown, where it is not the value itself | `key: auto` | in a natural key |",
-        "|---|---|---|---|---|",
+        "| CQL type | PostgreSQL type | may be | shown, if not the value | `key: auto` | natural key |",
+        "|---|---|---|---|---|---|",
     ]
     for name in sorted(SIMPLE_TYPES - {"empty"}):
         lines.append(_line(CqlType(name), _NOTES.get(name, "")))
     for type_, note in _COMPOSED:
         lines.append(_line(type_, note))
-    return "\n".join([*lines, "", _KEYS])
+    inexact = "\n".join(_inexact_line(*each) for each in _INEXACT)
+    return "\n".join([*lines, "", _FORMS, f"{_POLICIES}{inexact}\n", _KEYS])
 
 
 def _line(type_: CqlType, note: str) -> str:
-    pg_type = map_column(type_).name
-    if not type_.multi_cell:
-        codec_for(type_, map_column(type_))
-    return f"| `{type_.cql()}` | `{pg_type}` | {note} | {_as_key(type_, pg_type)} |"
+    pg_type = map_column(type_)
+    codec_for(type_, pg_type)
+    others = ", ".join(f"`{form}`" for form in allowed_forms(type_) if form != pg_type.form)
+    return f"| `{type_.cql()}` | `{pg_type.name}` | {others} | {note} | {_as_key(type_)} |"
 
 
-def _as_key(type_: CqlType, pg_type: str) -> str:
+def _inexact_line(type_: CqlType, form: Form, what: str, sample: bytes, shown: str) -> str:
+    """A line of the table of inexact values; InvariantError when the codec disagrees with it."""
+    codec = codec_for(type_, map_column_as(type_, form, "s"))
+    near = codec.show(sample)
+    if codec.encode(sample) is not None or codec.says_all(sample) or (near is None) != (shown == "NULL"):
+        raise InvariantError("reference_wrong", f"{type_.cql()} as {form}: {what}")
+    stored = "what is shown" if near is not None else "that there was a value"
+    name = map_column_as(type_, form, "s").name if form == "plain" else form
+    return f"| {_family(type_)} | `{name}` | {what} | {shown} | {stored if codec.reads_back else 'as `keep`'} |"
+
+
+def _family(type_: CqlType) -> str:
+    """The type; for composed ones all types of the kind."""
+    words = {"list": "lists, sets, vectors", "udt": "UDTs", "vector": "`vector<float, n>`"}
+    return words.get(type_.name, f"`{type_.cql()}`")
+
+
+def _as_key(type_: CqlType) -> str:
     if type_.name in ("counter", "duration") or type_.multi_cell:
         return "no key in Cassandra | –"
     forms = [
