@@ -23,7 +23,7 @@ from casscade.pipeline.database import Database
 from casscade.pipeline.local_node import require_local
 from casscade.pipeline.pipeline import cassandra_settings
 from casscade.schema.connect import connect, read_node, read_settings, require_cdc_enabled
-from casscade.schema.mapping import Target
+from casscade.schema.mapping import Target, TargetColumn
 
 _FREE_BYTES_MIN: Final = 64 << 20
 POSTGRES_VERSION_MIN: Final = 12
@@ -124,6 +124,10 @@ def _check_space(directory: Path) -> None:
         )
 
 
+def _policy(column: TargetColumn) -> str:
+    return "" if column.inexact == "keep" else f"  inexact: {column.inexact}"
+
+
 @click.command()
 @config_option
 @explained
@@ -146,7 +150,7 @@ def plan(config_file: Path) -> None:
                     key = "" if not column.key else "  shows the key" if column.shown else "  key"
                     static = "  static" if relation.static and not column.key else ""
                     name = f"{column.column.name} {column.column.type.cql()}"
-                    click.echo(f"    {name:<40} {column.name} {column.pg_type.name}{key}{static}")
+                    click.echo(f"    {name:<40} {column.name} {column.pg_type.name}{key}{static}{_policy(column)}")
             for excluded in target.excluded:
                 click.echo(f"    {excluded.name} {excluded.type.cql()} is left out")
         with database.transaction() as connection:
