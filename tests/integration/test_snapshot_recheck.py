@@ -246,6 +246,11 @@ def test_changes_that_wait_are_one_request_and_one_behind_the_read_is_another(
     assert sets.requests() == 1
     (request,) = sets.rechecks.claim(sets.connection)
     assert sets.rechecks.claim(sets.connection) == []
+    # Cassandra was away; then the process that had claimed it was.
+    sets.rechecks.release(sets.connection, [request])
+    assert sets.rechecks.claim(sets.connection) == [request]
+    sets.connection.execute("UPDATE casscade.rechecks SET claimed_until = now() - interval '1 second'")
+    assert sets.rechecks.claim(sets.connection) == [request]
     cassandra_session.execute(f"UPDATE {keyspace}.t SET s = s + {{4}} WHERE k = 1")
     sets.stream((1, added(4)))
     sets.rechecks.answered(sets.connection, RecheckProgress((request.recheck_id,)))

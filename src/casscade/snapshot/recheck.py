@@ -40,8 +40,8 @@ POLL_S: Final = 0.5
 REQUESTS_MAX: Final = 200
 """Requests read at a time: some hundred point reads, well below a second."""
 
-CLAIM_S: Final = 60
-"""An answer that is not durable after this long is lost with the process that read it, or its loader is far behind."""
+CLAIM_S: Final = 10
+"""Answers are durable within a second; one that is not by then is lost with its process, or read twice for nothing."""
 
 
 class Request(NamedTuple):
