@@ -78,7 +78,7 @@ class LongRun:
     def run(self, seed: int, rounds: int, deadline: float) -> Outcome:
         """`seed` and the numbers after it, in a new keyspace and a new database, both dropped afterwards.
 
-        The last of all rounds lets rows expire. Ends at the first difference.
+        The first of an odd seed begins with a snapshot, the last of all lets rows expire. Ends at the first difference.
         """
         name = f"diff_{seed}"
         replication = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
@@ -90,7 +90,12 @@ class LongRun:
             closing(Differential(self._session, self._reader, connection, name, (*ALL, *EXACT))) as differential,
         ):
             for number in range(rounds):
-                outcome = differential.run(seed + number, self._operations, short_ttl=number == ROUNDS - 1)
+                outcome = differential.run(
+                    seed + number,
+                    self._operations,
+                    short_ttl=number == ROUNDS - 1,
+                    snapshot=number == 0 and bool(seed % 2),
+                )
                 print(outcome.report(), flush=True)
                 self._add(outcome)
                 if outcome.differences:

@@ -13,6 +13,7 @@ from casscade.cql.types import SIMPLE_TYPES, CqlType, parse_type
 from casscade.testing.samples import (
     ALL,
     COLLECTIONS,
+    COUNTERS,
     EVERYTHING,
     EXPIRING,
     KEYS_ONLY,
@@ -24,11 +25,9 @@ from casscade.testing.samples import (
     WIDE_PARTITION,
     tables_for,
 )
-from casscade.testing.tables import Role, SampleTable, create_all, sample_table
+from casscade.testing.tables import Role, SampleTable, create_all
 from casscade.testing.values import random_key, random_value
 from casscade.testing.workload import ODD_TIMES, Operation, Options, Statement, Workload
-
-COUNTERS = sample_table("counters", {"p": "int"}, {"c": "int"}, {"s": "counter"}, {"v": "counter", "w": "counter"})
 
 
 def statements(workload: Workload, operations: int) -> list[Statement]:
@@ -54,6 +53,8 @@ def test_every_kind_of_write_comes() -> None:
     options = Options(timestamps=None, conditional=0.1)
     kinds = Counter(statement.kind for statement in statements(Workload(1, "ks", ALL, options), 2000))
     assert set(kinds) == {
+        "count",
+        "count_static",
         "insert",
         "insert_if",
         "insert_static",
@@ -133,7 +134,9 @@ def test_conditions_name_values() -> None:
 
 
 def test_counters_have_neither_times_nor_other_tables_in_a_batch() -> None:
-    operations = list(itertools.islice(Workload(1, "ks", [COUNTERS, PLAIN], Options(batch=0.3)), 600))
+    operations = list(
+        itertools.islice(Workload(1, "ks", [COUNTERS, PLAIN], Options(batch=0.3, counter_deletions=True)), 600)
+    )
     counting = [one for one in operations if any(s.table == "counters" for s in one.statements)]
     found = [statement for operation in counting for statement in operation.statements]
     assert {statement.table for statement in found} == {"counters"}
@@ -144,6 +147,10 @@ def test_counters_have_neither_times_nor_other_tables_in_a_batch() -> None:
     texts = {statement.cql for statement in found}
     assert any("v = v + ?" in text for text in texts)
     assert any("w = w - ?" in text for text in texts)
+
+
+def test_counters_are_deleted_only_when_asked_for() -> None:
+    assert {statement.kind for statement in statements(Workload(1, "ks", [COUNTERS]), 300)} == {"count", "count_static"}
 
 
 def test_times_far_away_and_ttls_of_nothing() -> None:

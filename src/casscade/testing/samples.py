@@ -179,12 +179,15 @@ WIDE_PARTITION: Final = sample_table(
     "wide_partition", {"p": "int"}, {"c": "int", "d": "int DESC"}, regulars={"v": "int", "m": "set<int>"}, wide=12
 )
 BRIEF_KEYS: Final = sample_table("only_clustering", {"p": "text"}, {"c": "uuid DESC", "d": "text"}, {"s": "int"})
+COUNTERS: Final = sample_table(
+    "counters", {"p": "int"}, {"c": "int"}, {"s": "counter"}, {"v": "counter", "w": "counter"}
+)
 EVERYTHING: Final = sample_table(
     "everything",
     {"p": "int"},
     regulars={f"v_{t}": t for t in SIMPLE}
     | {
-        "l": "frozen<list<text>>",
+        "l": "list<text>",
         "s": "set<int>",
         "m": "map<text, timestamp>",
         "u": "address",
@@ -234,7 +237,7 @@ EXACT: Final = (EXACT_KEYS, EXACT_RANGES, EXACT_TEXTS, EXACT_PARTITIONS)
 ALL: Final = (
     *(PLAIN, KEYS_ONLY, SIMPLE_TYPES, ORDERED, EVENTS, TYPED_KEYS, STATICS, COLLECTIONS, NESTED, WIDE, EXPIRING),
     *(LIST_ELEMENTS, SET_ELEMENTS, MAP_ENTRIES, FROZEN_COLLECTIONS, FIELDS, DEEP, VECTORS, REVERSED, PARTITION_KEYS),
-    *(STATIC_COLLECTIONS, NAMES, WIDE_PARTITION, BRIEF_KEYS, EVERYTHING),
+    *(STATIC_COLLECTIONS, NAMES, WIDE_PARTITION, BRIEF_KEYS, COUNTERS, EVERYTHING),
 )
 _VECTORS_SINCE: Final = 5
 

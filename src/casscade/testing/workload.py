@@ -35,7 +35,8 @@ class Options:
     `partitions` and `clusterings`: how many keys there are of each table, and values of each clustering column.
     `ttl`, `short_ttl`, `batch`, `conditional`: chance of each; conditional statements need `timestamps` None.
     `odd_times`: chance of a write time far in the past or the future.
-    `deletions`: factor on the weight of everything that deletes.
+    `deletions`: factor on the weight of everything that deletes. `counter_deletions`: whether counters are deleted too;
+    what an increment after a deletion gives, Cassandra does not define.
     """
 
     timestamps: tuple[int, int] | None = (1, 5)
@@ -46,6 +47,7 @@ class Options:
     batch: float = 0.1
     conditional: float = 0.0
     odd_times: float = 0.0
+    counter_deletions: bool = False
     deletions: float = 1.0
 
 
@@ -165,7 +167,8 @@ class Workload:
 
     def _statement(self, table: SampleTable, partition: int | None = None, *, conditional: bool = False) -> Statement:
         maker = self._makers[table.name]
-        weights = maker.weights(self.options.deletions, conditional=conditional)
+        deletions = self.options.deletions if self.options.counter_deletions or not table.counter else 0.0
+        weights = maker.weights(deletions, conditional=conditional)
         kind = self.rng.choices(list(weights), list(weights.values()))[0]
         shapes = self._shapes.setdefault((table.name, kind), [])
         if (len(shapes) < SHAPES_MAX and self.rng.random() < 0.5) or not shapes:
