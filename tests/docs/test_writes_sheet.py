@@ -53,6 +53,9 @@ WRITES: Final = [
     "default TTL",
     "overwritten TTL",
     "removed TTL",
+    "hints",
+    "read repair",
+    "repair",
 ]
 
 
