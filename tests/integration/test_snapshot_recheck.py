@@ -61,7 +61,14 @@ class Copy:
         for statement in plan_target(target, ExistingSchema()):
             connection.execute(statement.sql.encode())
         epoch, _ = control.acquire(connection, "node")
-        self.writer = BatchWriter(control, "node", epoch, commit_progress=self._commit_progress)
+        self.later_s = 0.0
+        self.writer = BatchWriter(
+            control,
+            "node",
+            epoch,
+            commit_progress=self._commit_progress,
+            clock=lambda: time.time() + self.later_s,
+        )
         self.writer.add_target(connection, target, 0)
         self.writer.prepare(connection)
         self.batcher = Batcher(lambda: {self.shape.id: self.shape}, lambda _: False, batch_rows=1000, batch_s=1.0)
@@ -200,10 +207,13 @@ def sets(cassandra_node: Any, cassandra_session: Any, keyspace: str, database: s
         built.cluster.shutdown()
 
 
-def added(element: int) -> Row:
-    """What the commit log has of `s = s + {element}`."""
+def added(element: int, ttl: int = 0) -> Row:
+    """What the commit log has of `s = s + {element}`, with a TTL if it is not 0."""
     row = Row(b"", [])
-    cell = live_cell(int(time.time() * 1e6), b"")
+    now = time.time()
+    cell = live_cell(int(now * 1e6), b"")
+    if ttl:
+        cell = expiring_cell(int(now * 1e6), int(now) + ttl, ttl, b"")
     row.complex = {1: ComplexColumn(NO_TIMESTAMP, {element.to_bytes(4, "big"): cell})}
     return row
 
@@ -272,3 +282,30 @@ def test_a_set_without_ttls_is_read_again_when_the_cells_beside_it_end(
     sets.writer.reap(sets.connection)
     sets.recheck()
     assert sets.rows("k, s") == []
+
+
+@pytest.mark.requirement("FR-008")
+@pytest.mark.parametrize("met_by", ["reaper", "batch"])
+def test_a_set_without_ttls_is_read_again_when_an_element_of_the_stream_ends(
+    sets: Copy, cassandra_session: Any, keyspace: str, met_by: str
+) -> None:
+    cassandra_session.execute(f"INSERT INTO {keyspace}.t (k, a, s) VALUES (1, 1, {{1}})")
+    sets.snapshot()
+    cassandra_session.execute(f"UPDATE {keyspace}.t USING TTL 1000 SET s = s + {{6}} WHERE k = 1")
+    sets.stream((1, added(6, ttl=1000)))
+    sets.recheck()
+    assert sets.rows("k, s") == [(1, [1, 6])]
+    assert sets.requests() == 0
+    # Stands for the time that passes in Cassandra.
+    cassandra_session.execute(f"DELETE s[6] FROM {keyspace}.t WHERE k = 1")
+    sets.later_s = 1001
+    if met_by == "reaper":
+        sets.writer.reap(sets.connection)
+    else:
+        other = Row(b"", [])
+        other.cells[0] = live_cell(int(time.time() * 1e6), (2).to_bytes(4, "big"))
+        sets.stream((1, other))
+    assert sets.requests() == 1
+    sets.recheck()
+    assert sets.rows("k, s") == [(1, [1])]
+    assert sets.requests() == 0

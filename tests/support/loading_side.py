@@ -26,7 +26,7 @@ from casscade.schema.mapping import Target, build_target
 from casscade.schema.reader import read_schema
 from casscade.snapshot.ranges import split_ring
 from casscade.snapshot.recheck import Rechecker, RecheckStore
-from casscade.snapshot.rows import TableScan
+from casscade.snapshot.rows import TableScan, shows_element_times
 from casscade.snapshot.scanner import Scanner, ScanOptions
 from casscade.snapshot.store import SnapshotStore, owner_of
 from casscade.snapshot.wire import RawSession
@@ -143,7 +143,9 @@ class LoadingSide:
             assert scanner.join(_FOR_EVER_S)
 
     def _scans(self) -> dict[uuid.UUID, TableScan]:
-        return {target.table.id: TableScan(target.table) for target in self.targets}
+        release = str(self._session.execute("SELECT release_version FROM system.local").one()[0])
+        times = shows_element_times(release)
+        return {target.table.id: TableScan(target.table, element_times=times) for target in self.targets}
 
     def _put(self, chunk: Chunk, _stop: threading.Event) -> bool:
         self.apply([chunk], 1, random.Random(0))

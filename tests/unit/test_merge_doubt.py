@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from casscade.core.cell import counter_cell, live_cell
+from casscade.core.cell import counter_cell, expiring_cell, live_cell
 from casscade.core.mutation import ComplexColumn, Row
 from casscade.core.observed import SETTLED, UNBOUNDED, Observed
 from casscade.merge.doubt import doubtful_columns, ended_columns, still_observed
-from casscade.merge.row import is_visible, merge_rows
+from casscade.merge.row import drop_expired_values, is_visible, merge_rows
 
 NOW = 1000
 SCANNED: Observed = (0, 5, 10, (1 << 63) - 1, b"old")
@@ -73,6 +73,17 @@ def test_what_has_ended_is_read_again_even_if_its_answer_comes_late() -> None:
     assert doubtful_columns(row((9, 6, 10, NOW + 1, b"renewed")), row(ended), NOW) == []
     assert ended_columns(row(ended), NOW) == [0]
     assert ended_columns(row(ended), NOW - 1) == []
+
+
+@pytest.mark.requirement("FR-008")
+def test_the_end_of_an_element_that_was_written_since_is_read_again() -> None:
+    stored = row(SCANNED, column=ComplexColumn(-(1 << 63), {b"path": expiring_cell(11, NOW, 60, b"x")}))
+    other = Row(b"", [])
+    other.cells[3] = live_cell(20, b"x")
+    assert (ended_columns(stored, NOW - 1), doubtful_columns(other, stored, NOW - 1)) == ([], [])
+    assert (ended_columns(stored, NOW), doubtful_columns(other, stored, NOW)) == ([0], [0])
+    drop_expired_values(stored, NOW)
+    assert (ended_columns(stored, NOW), doubtful_columns(other, stored, NOW)) == ([], [])
 
 
 def test_a_deletion_of_all_that_was_seen_settles_without_a_read() -> None:

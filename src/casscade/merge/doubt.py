@@ -5,7 +5,7 @@ column that was applied, or if a request to read it again is on its way.
 
 A change can't be computed into such a value: nobody knows which shard of a counter or which element of a list it
 replaces. So each change asks for another read. Two more occasions: a first observation meets changes, which may be
-newer or older than it; and something in the value ended.
+newer or older than it; and something in the value ended, or something that the stream has written into it since.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def doubtful_columns(new: Row, stored: Row | None, now: int, *, covered: bool = 
         else:
             seen = known if seen is None else join_observed(known, seen)
             doubt = False
-        if doubt or touches(new, index) or seen[3] <= now:
+        if doubt or touches(new, index) or seen[3] <= now or (stored is not None and _has_ended(stored, index, now)):
             doubtful.append(index)
     return doubtful
 
@@ -54,7 +54,28 @@ def still_observed(row: Row, columns: Collection[int]) -> dict[int, Observed]:
 
 
 def ended_columns(row: Row, now: int) -> list[int]:
-    """The columns in whose observed value something ended by second `now`."""
+    """The columns that show what a read showed, and in which something ended by second `now`."""
     if row.observed is None:
         return []
-    return [index for index, seen in row.observed.items() if seen[4] is not None and seen[3] <= now]
+    return [
+        index
+        for index, seen in row.observed.items()
+        if seen[4] is not None and (seen[3] <= now or _has_ended(row, index, now))
+    ]
+
+
+def _has_ended(row: Row, index: int, now: int) -> bool:
+    """Whether an element of column `index` ended by second `now` that the row still has the value of.
+
+    A read shows such elements without telling when they end, if CQL shows no TTLs of elements. Their values are
+    dropped with their end (`merge.row.drop_expired_values`), so each of them is met once.
+    """
+    if row.complex is None:
+        return False
+    column = row.complex.get(index)
+    if column is None:
+        return False
+    for cell in column.cells.values():
+        if cell[2] > 0 and cell[1] <= now and cell[3] is not None:
+            return True
+    return False
