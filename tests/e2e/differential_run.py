@@ -4,7 +4,8 @@
     python -m tests.e2e.differential_run --seed 4711      the seeds of one keyspace again
     python -m tests.e2e.differential_run --cassandra-version 4.1 --compression LZ4 --postgres-version 12
 
-Invariant: what runs was started here and ends here; the exit status is 0 only if no run found a difference.
+Invariant: what runs was started here and ends here; the exit status is 0 only if no run found a difference. What one
+found stays in a directory of `build/differences`: the report and how to repeat it, all mutations, both sides' rows.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -32,6 +34,7 @@ from casscade.testing.samples import ALL, EXACT
 from tests.support.cdc_reader import CdcReader
 from tests.support.databases import create_database, drop_database
 from tests.support.differential import Differential, Outcome, connection_to
+from tests.support.evidence import DIRECTORY, keep
 from tests.support.servers import ServerChoice, add_options
 
 # Seeds that share a keyspace, one after the other: the later ones meet what the earlier ones left.
@@ -63,8 +66,12 @@ def servers(choice: ServerChoice) -> Iterator[tuple[CassandraNode, PostgresServe
 class LongRun:
     """Runs seed after seed and adds up what they did."""
 
-    def __init__(self, session: Any, node: CassandraNode, postgres: PostgresServer, operations: int) -> None:
+    def __init__(
+        self, session: Any, node: CassandraNode, postgres: PostgresServer, operations: int, repeat: str
+    ) -> None:
+        """`repeat` is the command that repeats a seed, but for the seed."""
         self._session = session
+        self._repeat = repeat
         self._reader = CdcReader(node.cdc_directory, delete=True)
         self._postgres = postgres
         self._operations = operations
@@ -89,20 +96,24 @@ class LongRun:
             connection_to(self._postgres.dsn(name)) as connection,
             closing(Differential(self._session, self._reader, connection, name, (*ALL, *EXACT))) as differential,
         ):
-            for number in range(rounds):
-                outcome = differential.run(
-                    seed + number,
-                    self._operations,
-                    short_ttl=number == ROUNDS - 1,
-                    snapshot=number == 0 and bool(seed % 2),
-                )
-                print(outcome.report(), flush=True)
-                self._add(outcome)
-                if outcome.differences:
-                    explain(differential)
-                    break
-                if time.monotonic() > deadline:
-                    break
+            try:
+                for number in range(rounds):
+                    outcome = differential.run(
+                        seed + number,
+                        self._operations,
+                        short_ttl=number == ROUNDS - 1,
+                        snapshot=number == 0 and bool(seed % 2),
+                    )
+                    print(outcome.report(), flush=True)
+                    self._add(outcome)
+                    if outcome.differences or time.monotonic() > deadline:
+                        break
+                found = outcome.report() if outcome.differences else ""
+            except Exception:
+                self._keep(differential, connection, seed, traceback.format_exc())
+                raise
+            if found:
+                self._keep(differential, connection, seed, found)
         with psycopg.connect(self._postgres.dsn(), autocommit=True) as connection:
             drop_database(connection, name)
         self._session.execute(f"DROP KEYSPACE {name}", timeout=60)
@@ -111,15 +122,14 @@ class LongRun:
     def _add(self, outcome: Outcome) -> None:
         self.kinds += outcome.kinds
         counts = {"seeds": 1, "statements": outcome.statements, "mutations": outcome.mutations}
-        self.totals.update(counts | {"batches": outcome.batches, "rows": outcome.rows})
+        counts |= {"of snapshots": outcome.scanned, "batches": outcome.batches, "restarts": outcome.restarts}
+        self.totals.update(counts | {"rows": outcome.rows, "differences": outcome.differences})
 
-
-def explain(differential: Differential) -> None:
-    """Keep the mutations of a run that found a difference, so that it can be looked into."""
-    with tempfile.NamedTemporaryFile("w", prefix="casscade-differential-", suffix=".txt", delete=False) as file:
-        for version, mutation in differential.mutations:
-            file.write(f"{version} {mutation.hex()}\n")
-    print(f"its mutations are in {file.name}")
+    def _keep(self, differential: Differential, connection: psycopg.Connection[Any], seed: int, found: str) -> None:
+        report = [f"{self._repeat} --seed {seed}", found]
+        directory = DIRECTORY / f"seed-{seed}"
+        keep(directory, differential, self._session, connection, report)
+        print(f"to repeat: {report[0]}\nwhat is there to look at: {directory}", flush=True)
 
 
 def main() -> int:
@@ -133,11 +143,13 @@ def main() -> int:
     arguments = parser.parse_args()
     choice = ServerChoice.of(vars(arguments))
     print(choice, flush=True)
+    repeat = f"python -m tests.e2e.differential_run {choice.options} --operations {arguments.operations}"
+    repeat += f" --rounds {arguments.rounds}"
     silence_driver()
     with (
         servers(choice) as (node, postgres),
         node.session() as session,
-        closing(LongRun(session, node, postgres, arguments.operations)) as runs,
+        closing(LongRun(session, node, postgres, arguments.operations, repeat)) as runs,
     ):
         deadline = time.monotonic() + arguments.minutes * 60
         outcome = None

@@ -94,6 +94,7 @@ class Differential:
         self._tables = tables_for(self._release, tables)
         self._keep = keep
         self.mutations: list[Mutation] = []
+        self.scanned: list[Chunk] = []
         for statement in create_all(keyspace, self._tables):
             session.execute(statement)
         session.execute(ASIDE.create(keyspace, cdc=False))
@@ -145,6 +146,7 @@ class Differential:
         mutations = self._collect()
         self.mutations += mutations
         outcome.mutations = len(mutations)
+        self.scanned += scanned
         outcome.scanned = sum(len(chunk.mutations) for chunk in scanned)
         self._apply(mutations, scanned, random.Random(f"scramble {outcome.seed}"))
         if short_ttl:

@@ -44,6 +44,12 @@ class ServerChoice:
             options["postgres_version"],
         )
 
+    @property
+    def options(self) -> str:
+        """What `of` was made from, as a command line has it."""
+        options = f"--cassandra-version {self.cassandra} --mode {self.mode} --compression {self.compression}"
+        return f"{options} --sync {self.sync} --postgres-version {self.postgres}"
+
     def cassandra_settings(self, port: int, storage_port: int, jvm: tuple[str, ...] = ()) -> CassandraSettings:
         """A node with small segments and quick syncs."""
         return CassandraSettings(
