@@ -10,11 +10,11 @@ from typing import Any
 import psycopg
 import pytest
 from cassandra.concurrent import execute_concurrent_with_args
-from psycopg import sql
 
 from casscade.devstack.cassandra import CassandraNode
 from casscade.devstack.postgres import PostgresServer
 from tests.support.both_sides import compare_keyspace, describe
+from tests.support.databases import create_database, drop_database
 from tests.support.pipeline_process import configuration, started
 from tests.support.replica import Replica, eventually
 
@@ -76,7 +76,7 @@ def replica(
     execute_concurrent_with_args(session, insert, [(i, f"row {i}") for i in range(LARGE_ROWS)], concurrency=64)
     session.execute(f"INSERT INTO {name}.untouched (id, v) VALUES (1, 'before')")
     with psycopg.connect(postgres_server.dsn(), autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        create_database(admin, name)
         dsn = postgres_server.dsn(name)
         document = configuration(cassandra_node, dsn, tmp_path_factory.mktemp("state") / "s", [{"source": f"{name}.*"}])
         document["snapshot"] |= {"page_rows": 20, "workers": 1}
@@ -88,7 +88,7 @@ def replica(
             replica.cql("INSERT INTO {ks}.large (id, v) VALUES (1, 'again') USING TIMESTAMP 5")
             process.wait(lambda: bool(process.status()["truncations"]["applied"]), "the truncation")
             yield replica
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        drop_database(admin, name)
     session.execute(f"DROP KEYSPACE {name}", timeout=60)
 
 

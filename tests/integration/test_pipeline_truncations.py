@@ -27,6 +27,7 @@ from casscade.schema.mapping import Target, build_target
 from casscade.schema.model import Column, ColumnKind, Table, assign_indexes
 from casscade.snapshot.ranges import split_ring
 from casscade.snapshot.store import SnapshotStore
+from tests.support.databases import create_database, drop_database
 
 pytestmark = pytest.mark.servers
 
@@ -152,9 +153,9 @@ def shared_database(postgres_server: PostgresServer) -> Iterator[str]:
     """One database for all tests of this file: each has a pipeline and a schema of its own."""
     name = f"truncations_{uuid.uuid4().hex[:8]}"
     with psycopg.connect(postgres_server.dsn(), autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name}".encode())
+        create_database(admin, name)
         yield postgres_server.dsn(name)
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+        drop_database(admin, name)
 
 
 @pytest.fixture
