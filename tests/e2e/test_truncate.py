@@ -127,6 +127,7 @@ def test_what_lies_before_is_gone_and_what_follows_stays_whatever_its_timestamps
     for statement in BEFORE:
         replica.cql(statement)
     replica.arrives("SELECT a FROM {ks}.events WHERE p = 1 AND k = 3", [("future",)])
+    replica.arrives("SELECT a FROM {ks}.events WHERE p = 3", [("goes",)])
     assert tombstones(replica, "events") != [(0,)]
     before = replica.process.status()["truncations"]["applied"]
     replica.cql("TRUNCATE {ks}.events")

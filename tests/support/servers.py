@@ -57,7 +57,7 @@ class ServerChoice:
             storage_port=storage_port,
             commitlog_sync=self.sync,
             # Of `group` it is what every write waits for.
-            commitlog_sync_period_ms=20 if self.sync == "group" else 100,
+            commitlog_sync_period_ms=5 if self.sync == "group" else 100,
             compression=None if self.compression == "none" else f"{self.compression}Compressor",
             segment_size="1MiB",
             storage_compatibility_mode=self.mode,
