@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import psycopg
+from cassandra import ConsistencyLevel
 
 from casscade.devstack.cassandra import CassandraNode
 from casscade.devstack.cassandra_files import CassandraSettings
@@ -23,15 +24,25 @@ from casscade.devstack.cluster import CassandraCluster
 from casscade.devstack.nodetool import nodetool
 from casscade.devstack.places import free_port
 from casscade.devstack.postgres import PostgresServer
+from casscade.schema.key_form import AUTO, EXACT
+from casscade.schema.mapping import build_target
+from casscade.schema.reader import read_schema
+from casscade.verify.compare import compare_table
 from tests.support.pipeline_process import PipelineProcess, configuration
 
 NODES: Final = 3
 PIPELINE: Final = "ring"
+KEYSPACE: Final = "ring"
+# Its key is exact because the configuration says so; others because of their types.
+CHOSEN_EXACT: Final = "ordered"
 WAIT_S: Final = 120.0
 # The commit log is synced every 100 ms: what was acknowledged before is read by then, and shows as a change.
 # A busy machine is slow, which is nothing to test here.
 REQUESTS: Final = ("read", "range", "write", "counter_write", "truncate")
 QUIET_S: Final = 1.0
+# Three segments of 1 MiB; a mutation is at most half of one.
+FILLER_WRITES: Final = 8
+FILLER_BYTES: Final = 400_000
 POLL_S: Final = 0.1
 
 
@@ -45,6 +56,8 @@ class Ring:
     session: Any
     directory: Path
     processes: list[PipelineProcess] = field(default_factory=list)
+    away: set[int] = field(default_factory=set)
+    compared: int = 0
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -55,20 +68,52 @@ class Ring:
         """Print what happened, with the seconds since the beginning."""
         print(f"[{time.monotonic() - self.began:6.1f} s] {text}", flush=True)
 
-    def start_pipelines(self, keyspace: str) -> None:
+    def roll_segments(self) -> None:
+        """Make all nodes forget the segments with what was written so far: flushed, and none of it for CDC."""
+        replication = f"{{'class': 'SimpleStrategy', 'replication_factor': {len(self.nodes)}}}"
+        self.session.execute(f"CREATE KEYSPACE filler WITH replication = {replication}")
+        self.session.execute("CREATE TABLE filler.blobs (p int PRIMARY KEY, v blob)")
+        insert = self.session.prepare("INSERT INTO filler.blobs (p, v) VALUES (?, ?)")
+        insert.consistency_level = ConsistencyLevel.ALL
+        for key in range(FILLER_WRITES):
+            self.session.execute(insert, (key, b"\0" * FILLER_BYTES))
+        for node in self.nodes:
+            nodetool(node, "flush")
+
+    def start_pipelines(self) -> None:
         """One process for each node; its own node is the first contact point, the others take over its reads."""
+        tables = [{"source": f"{KEYSPACE}.*"}, {"source": f"{KEYSPACE}.{CHOSEN_EXACT}", "key": EXACT}]
         for number, node in enumerate(self.nodes):
             directory = self.directory / f"pipeline-{number + 1}"
-            document = configuration(
-                node, self.postgres.dsn(), directory / "state", [{"source": f"{keyspace}.*"}], name=PIPELINE
-            )
+            document = configuration(node, self.postgres.dsn(), directory / "state", tables, name=PIPELINE)
+            document["snapshot"] |= {"page_rows": 100, "workers": 1}
             others = [other.address for other in self.nodes if other is not node]
             document["cassandra"] |= {"contact_points": [node.address, *others], "consistency": "QUORUM"}
             self.processes.append(PipelineProcess(directory, document))
         for process in self.processes:
             process.start()
+
+    def wait_ready(self) -> None:
+        """Return when all pipelines say that they are ready."""
         for process in self.processes:
             process.wait_ready(WAIT_S)
+
+    def kill_pipeline(self, number: int) -> None:
+        """SIGKILL; `wait` does not miss it until it is back."""
+        self.away.add(number)
+        self.processes[number].kill()
+
+    def start_pipeline(self, number: int) -> None:
+        """Start one again and wait until it is ready."""
+        self.processes[number].start()
+        self.processes[number].wait_ready(WAIT_S)
+        self.away.discard(number)
+
+    @property
+    def host_ids(self) -> list[str]:
+        """Of the nodes: the sources of their pipelines."""
+        by_address = {host.address: str(host.host_id) for host in self.session.cluster.metadata.all_hosts()}
+        return [by_address[node.address] for node in self.nodes]
 
     def forwarded(self) -> list[int]:
         """Mutations that each pipeline has captured in this life of its process."""
@@ -86,15 +131,17 @@ class Ring:
             try:
                 if condition():
                     return time.monotonic() - begin
-            except OSError:
+            except (OSError, psycopg.errors.UndefinedTable):
                 pass
-            for process in self.processes:
-                assert process.running, f"a pipeline ended with {process.exit_code}:\n{process.tail()}"
+            for number, process in enumerate(self.processes):
+                ended = f"pipeline {number + 1} ended with {process.exit_code}:\n{process.tail()}"
+                assert process.running or number in self.away, ended
             assert time.monotonic() - begin < timeout_s, f"not in {timeout_s:.0f} s: {what}"
             time.sleep(POLL_S)
 
     def wait_quiet(self) -> None:
-        """Return when everything that was captured is durable and nothing more has come for a while."""
+        """Return when everything that was captured is durable, every row was read again that has to be, and nothing
+        more has come for a while."""
         seen: list[int] = []
         since = time.monotonic()
 
@@ -103,7 +150,8 @@ class Ring:
             if not all(process.status()["capture"] for process in self.processes):
                 return False  # one has only just been started
             now = self.forwarded()
-            if now != seen or not all(_applied(process) for process in self.processes):
+            applied = all(_applied(process) for process in self.processes)
+            if now != seen or not applied or self.rows("SELECT count(*) FROM casscade.rechecks") != [(0,)]:
                 seen, since = now, time.monotonic()
             return time.monotonic() - since > QUIET_S
 
@@ -132,6 +180,35 @@ class Ring:
     def wait_hints_delivered(self) -> float:
         """Seconds until no node keeps hints for another."""
         return self.wait(lambda: all(not _pending_hints(node) for node in self.nodes), "hints are delivered", 240.0)
+
+    def differences(self) -> list[str]:
+        """Every row of every table, read from all replicas, against PostgreSQL."""
+        found = []
+        with psycopg.connect(self.postgres.dsn(), autocommit=True) as connection:
+            for table in read_schema(self.session).tables.values():
+                if table.keyspace != KEYSPACE:
+                    continue
+                result = compare_table(
+                    self.session,
+                    connection,
+                    build_target(table, key=EXACT if table.name == CHOSEN_EXACT else AUTO),
+                    consistency=ConsistencyLevel.ALL,
+                    token_ranges=3,
+                    settle_s=0.5,
+                    show_values=True,
+                )
+                found += [f"{result.table}: {example}" for example in result.examples]
+                assert result.rows_cassandra == result.rows_postgres or result.examples
+                self.compared += result.rows_cassandra
+        return found
+
+    def check_equal(self, what: str) -> None:
+        """Both sides hold the same once nothing more comes."""
+        self.wait_quiet()
+        begin, self.compared = time.monotonic(), 0
+        assert self.differences() == [], what
+        seconds = time.monotonic() - begin
+        self.tell(f"{what}: both sides equal, {self.compared} rows read at ALL in {seconds:.1f} s")
 
     def rows(self, query: str) -> list[Any]:
         """What PostgreSQL answers."""
