@@ -112,9 +112,10 @@ def snapshot_shared(ring: Ring) -> None:
     assert orphans
     ((waiting,),) = ring.rows(left)
     ring.tell(f"pipeline 3 killed with {len(orphans)} of {waiting} unfinished ranges")
-    ring.wait(lambda: ring.rows(left) == [(len(orphans),)], "all other ranges are done")
+    ring.wait(lambda: ring.rows(left)[0][0] <= len(orphans), "all other ranges are done")
     others = time.monotonic() - killed
-    assert unfinished(ring, victim) == orphans
+    # PostgreSQL may have committed a batch that was on its way when its client died.
+    assert unfinished(ring, victim) <= orphans
     ring.wait(lambda: ring.rows(left) == [(0,)], "the orphans", 2 * LEASE_S)
     ring.tell(f"the other ranges were done after {others:.1f} s, its own after {time.monotonic() - killed:.1f} s")
     ((rows,),) = ring.rows("SELECT sum(rows) FROM casscade.snapshot_tasks WHERE source_name = 'ring.old'")
