@@ -32,9 +32,11 @@ PART_TIMEOUT_S = 1200.0
 # To take down servers and directories after an interrupt.
 GRACE_S = 30.0
 SHOWN_LINES = 25
-# `python -m`, but the kernel ends it (PR_SET_PDEATHSIG, SIGKILL) if the run itself is killed.
+# `python -m`, but the kernel ends it (PR_SET_PDEATHSIG, SIGKILL) if the run itself is killed, and it hears interrupts
+# even where a shell has the run in the background.
 _TIED = (
-    "import ctypes, runpy, sys; ctypes.CDLL(None).prctl(1, 9); del sys.argv[0]; "
+    "import ctypes, runpy, signal, sys; ctypes.CDLL(None).prctl(1, 9); del sys.argv[0]; "
+    "signal.signal(signal.SIGINT, signal.default_int_handler); "
     "runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
 )
 
@@ -81,7 +83,7 @@ VARIATIONS = (
 )
 # One variation of each release; between them uncompressed and compressed logs and both PostgreSQL versions.
 EACH_RELEASE = (VARIATIONS[0], VARIATIONS[3], VARIATIONS[5], VARIATIONS[9])
-_PYTEST = ["pytest", "-q", "-p", "no:cacheprovider", "-n", "2"]
+_PYTEST = ["pytest", "-q", "-p", "no:cacheprovider", "-n", "2", "--durations", "10"]
 # What depends on a server's version. One worker has the tests that follow a commit log, so the other kind runs beside.
 TESTS = {
     # The pipeline as users run it: what was there before, every kind of write, truncations.
@@ -193,7 +195,7 @@ def chosen(arguments: argparse.Namespace) -> Iterator[tuple[str, str, list[str]]
             for part, command in commands_of(variation, arguments.parts, arguments.minutes).items():
                 yield variation.name, part, command
     if not (arguments.only or arguments.each_release):
-        yield "their own", "matrix", [*_PYTEST[:-2], OWN_SERVERS]
+        yield "their own", "matrix", [*_PYTEST, "-n", "0", OWN_SERVERS]
 
 
 def main() -> int:
@@ -205,6 +207,8 @@ def main() -> int:
     parser.add_argument("--each-release", action="store_true", help="one variation of each release of Cassandra")
     parser.add_argument("--stop", action="store_true", help="at the first part that fails")
     arguments = parser.parse_args()
+    # As an interrupt: what runs is taken down first.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     results: list[Result] = []
     for servers, part, command in chosen(arguments):
         print(f"{servers}: {part}", flush=True)
