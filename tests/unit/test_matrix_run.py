@@ -7,8 +7,10 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from casscade.devstack.guard import birth_of
-from tests.matrix.run import EACH_RELEASE, ROOT, VARIATIONS, commands_of, wait_for
+from tests.matrix.run import EACH_RELEASE, ROOT, VARIATIONS, Result, commands_of, main, wait_for
 
 # Something that does not end by itself.
 ENDLESS = ["http.server", "--bind", "127.0.0.1", "0"]
@@ -72,3 +74,26 @@ def test_tests_of_several_parts_run_side_by_side() -> None:
     for command in commands.values():
         assert command[-len(VARIATIONS[0].options) :] == VARIATIONS[0].options
         assert [word for word in command if word.endswith(".py") and not (ROOT / word).exists()] == []
+
+
+def test_an_hour_ends_at_the_first_difference(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seconds: list[float] = []
+
+    def run(servers: str, part: str, command: list[str], timeout_s: float) -> Result:
+        assert command[:3] == ["tests.e2e.differential_run", "--minutes", "15.0"]
+        seconds.append(timeout_s)
+        told = f"{40 + len(seconds)} seeds, {len(seconds) - 1} differences"
+        return Result(servers, part, len(seconds) == 1, 900.0, told)
+
+    monkeypatch.setattr("tests.matrix.run.run", run)
+    arguments = ["run", "--parts", "differential", "--minutes", "15", "--each-release", "--stop"]
+    monkeypatch.setattr("sys.argv", arguments)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    assert main() == 1
+    assert len(seconds) == 2
+    assert min(seconds) > 900
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in shown[-3:-1]] == ["3.11.19", "4.0.19"]
+    assert shown[-2].endswith("42 seeds, 1 differences")
