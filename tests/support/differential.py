@@ -228,6 +228,19 @@ def later(options: Options) -> Options:
     return replace(options, timestamps=(last + 1, 2 * last - first + 1))
 
 
+def behind(snapshot: Options, options: Options) -> Options:
+    """What may follow a run that began with a snapshot: nothing older than a deletion that the snapshot did not see."""
+    options = replace(options, odd_times=0.0)
+    if snapshot.timestamps is None:
+        return replace(options, timestamps=None)
+    if options.timestamps is None:
+        return options
+    newest = later(snapshot).timestamps
+    assert newest is not None
+    first, last = options.timestamps
+    return replace(options, timestamps=(newest[1] + first, newest[1] + last))
+
+
 @contextmanager
 def connection_to(dsn: str) -> Iterator[psycopg.Connection[Any]]:
     """A connection as the loader uses it."""
