@@ -248,8 +248,7 @@ def ring_of(directory: Path, nodes: int = NODES) -> Iterator[Ring]:
         storage_port=free_port("127.0.3.1"),
         commitlog_sync_period_ms=100,
         segment_size="1MiB",
-        # Without a flush of every schema table for every statement: a replay of the commit log brings them back.
-        jvm=("-XX:TieredStopAtLevel=1", "-Dcassandra.test.flush_local_schema_changes=false"),
+        jvm=("-XX:TieredStopAtLevel=1",),
         extra={"hinted_handoff_throttle": "10MiB", "hints_flush_period": "1s"}
         | {f"{kind}_request_timeout": "30s" for kind in REQUESTS},
     )
