@@ -79,29 +79,36 @@ class Copy:
             self.rechecks.answered(connection, progress)
 
     def apply(self, chunk: Chunk, _stop: threading.Event | None = None) -> bool:
-        self.batcher.add(chunk)
+        return self.apply_together(chunk)
+
+    def apply_together(self, *chunks: Chunk) -> bool:
+        for chunk in chunks:
+            self.batcher.add(chunk)
         self.writer.apply(self.connection, self.batcher.take())
         return True
 
     def snapshot(self) -> None:
+        self.apply(self.scanned())
+
+    def scanned(self) -> Chunk:
         statement = self.reader.prepare(self.scan.query, ConsistencyLevel.ONE)
         page = self.reader.fetch(statement, (TOKEN_MIN, TOKEN_MAX), 1000, None)
         parts = self.scan.read_page(page.rows, page.now, page.read_at)
         mutations = [encode_observing(part.update) for part in parts]
         offsets = list(range(len(mutations)))
-        self.apply(
-            Chunk(
-                "snapshot", OBSERVING, Position(0, 0), 0.0, mutations, offsets, 0, SnapshotProgress(1, 0, 1, done=True)
-            )
-        )
+        progress = SnapshotProgress(1, 0, 1, done=True)
+        return Chunk("snapshot", OBSERVING, Position(0, 0), 0.0, mutations, offsets, 0, progress)
 
     def stream(self, *rows: tuple[int, Row]) -> None:
+        self.apply(self.streamed(*rows))
+
+    def streamed(self, *rows: tuple[int, Row]) -> Chunk:
         mutations = []
         for key, row in rows:
             update = PartitionUpdate(self.shape, key.to_bytes(4, "big"))
             update.rows.append(row)
             mutations.append(encode_mutation([update], 8))
-        self.apply(Chunk("node", 8, Position(1, 1), 0.0, mutations, list(range(len(mutations)))))
+        return Chunk("node", 8, Position(1, 1), 0.0, mutations, list(range(len(mutations))))
 
     def recheck(self) -> int:
         @contextmanager
@@ -147,15 +154,30 @@ def copy(cassandra_node: Any, cassandra_session: Any, keyspace: str, database: s
 
 
 @pytest.mark.requirement("FR-001")
-def test_an_inserted_row_stays_and_an_updated_one_goes(copy: Copy, cassandra_session: Any, keyspace: str) -> None:
+@pytest.mark.parametrize("order", ["after", "before", "together", "together again"])
+def test_an_inserted_row_stays_and_an_updated_one_goes(
+    copy: Copy, cassandra_session: Any, keyspace: str, order: str
+) -> None:
     cassandra_session.execute(f"INSERT INTO {keyspace}.t (k, a) VALUES (1, 10)")
     cassandra_session.execute(f"UPDATE {keyspace}.t SET a = 20 WHERE k = 2")
     cassandra_session.execute(f"INSERT INTO {keyspace}.t (k) VALUES (3)")
-    copy.snapshot()
-    assert copy.rows() == [(1, 10), (2, 20), (3, None)]
+    scanned = copy.scanned()
     for key in (1, 2):
         cassandra_session.execute(f"DELETE a FROM {keyspace}.t WHERE k = {key}")
-    copy.stream((1, without_value()), (2, without_value()))
+    deletions = ((1, without_value()), (2, without_value()))
+    if order == "after":
+        copy.apply(scanned)
+        assert copy.rows() == [(1, 10), (2, 20), (3, None)]
+    if order in ("before", "together again"):
+        copy.stream(*deletions)
+        assert copy.rows() == []
+    if order == "before":
+        copy.apply(scanned)
+    elif order == "after":
+        copy.stream(*deletions)
+    else:
+        copy.apply_together(copy.streamed(*deletions), scanned)
+    assert copy.rows() == [(3, None)]
     assert copy.requests() == 2
     assert copy.recheck() == 2
     assert copy.rows() == [(1, None), (3, None)]

@@ -25,7 +25,7 @@ from casscade.load.staged import StagedRows, UnseenRow
 from casscade.load.tombstones import RowTombstone, TombstoneStore, row_key, row_of
 from casscade.merge.fold import RowKey
 from casscade.merge.paths import unify_paths
-from casscade.merge.row import is_empty, is_visible, merge_rows
+from casscade.merge.row import is_empty, merge_rows
 from casscade.schema.mapping import Relation
 
 RowItem = tuple[bytes, Row]
@@ -105,6 +105,8 @@ class RelationWriter:
         if self.covered:
             self._doubt_covered(items, merged)
         unseen = [(items[ordinal], row) for ordinal, row in staged.unseen.items() if ordinal not in merged]
+        for (partition_key, row), _ in unseen:
+            self._doubt(partition_key, row)
         still_hidden = self._put_tombstones(connection, unseen)
         if merged:
             still_hidden |= self.replace(connection, list(merged.values()), now, counts, truncate=False)
@@ -161,14 +163,11 @@ class RelationWriter:
         met: set[bytes] = set()
         for tombstone in self.tombstones.find_rows(connection, list(by_key)):
             partition_key, row = by_key[tombstone.key]
-            was_visible = is_visible(row, now)
             stored = row_of(tombstone, row)
             doubtful = self.doubts.met(row, stored, now, covered=(partition_key, row.key) in self.covered)
             self._merge(row, stored)
             if doubtful:
                 self.doubts.columns(partition_key, row, doubtful)
-            if was_visible and not is_visible(row, now):
-                self._doubt(partition_key, row)
             met.add(tombstone.key)
         return met
 
@@ -178,7 +177,7 @@ class RelationWriter:
             unify_paths(row, self.layout.loose_paths, self.layout.older_ties)
 
     def _doubt(self, partition_key: bytes, row: Row) -> None:
-        """Note a row that lost its last value and may have a liveness; one that was deleted as a whole has not."""
+        """Note a row without values that may have a liveness; one that was deleted as a whole has not."""
         if row.liveness_unknown and (row.cells or row.complex is not None):
             self.doubts.liveness(partition_key, row)
 
