@@ -217,6 +217,7 @@ def options_for(seed: int, *, short_ttl: bool = False, snapshot: bool = False) -
         batch=rng.choice((0.0, 0.1, 0.3)),
         conditional=0.05 if timestamps is None else 0.0,
         deletions=rng.choice((0.2, 1.0, 2.0)),
+        counter_deletions=True,
     )
 
 

@@ -6,7 +6,7 @@ import random
 
 from casscade.core.cell import NO_EXPIRY, NO_TIMESTAMP, Cell, expiring_cell, live_cell, tombstone_cell
 from casscade.core.mutation import ComplexColumn, Row
-from casscade.core.observed import SETTLED, UNBOUNDED, Observed
+from casscade.core.observed import SETTLED, UNBOUNDED, UNREAD, Observed
 from casscade.merge.row import normalise
 
 NOW = 2_000_000_000
@@ -28,8 +28,8 @@ def random_cell(rng: random.Random) -> Cell:
 
 def random_observed(rng: random.Random) -> Observed:
     """What one of few reads showed of a column: several may have been at the same moment."""
-    if rng.random() < 0.1:
-        return SETTLED
+    if rng.random() < 0.2:
+        return rng.choice((SETTLED, UNREAD))
     expires_at = rng.choice([NO_EXPIRY, NO_EXPIRY, NOW - 10, NOW + 100])
     return (rng.randint(0, 2), rng.randint(1, 3), rng.choice([*TIMESTAMPS, UNBOUNDED]), expires_at, rng.choice(VALUES))
 

@@ -9,7 +9,7 @@ import pytest
 from casscade.core.cell import NO_EXPIRY, NO_TIMESTAMP
 from casscade.core.errors import InvariantError
 from casscade.core.keys import pack_values
-from casscade.core.observed import SETTLED, UNBOUNDED
+from casscade.core.observed import NOTHING, SETTLED, UNBOUNDED
 from casscade.cql.types import UdtDefinition, parse_type
 from casscade.schema.model import Column, ColumnKind, Table, assign_indexes, ordered_columns
 from casscade.snapshot import rows as rows_module
@@ -180,13 +180,13 @@ def test_a_list_is_observed_with_the_bound_of_its_elements_and_the_first_expiry(
 
 
 @pytest.mark.requirement("FR-001")
-def test_a_counter_is_observed_without_asking_for_its_ttl() -> None:
+def test_a_counter_is_observed_without_a_bound() -> None:
     scan = TableScan(make_table(("p", "p", "int"), ("n", "r", "counter"), ("m", "s", "counter"), ("c", "c", "int")))
-    assert 'SELECT token("p"), "p", "c", "m", WRITETIME("m"), "n", WRITETIME("n") FROM' in scan.query
-    (part,) = scan.read_page([[i64(5), i32(1), i32(2), i64(41), i64(100), i64(-3), i64(200)]], NOW, READ_AT)
-    assert part.update.rows[0].observed == {0: (0, READ_AT, 200, NO_EXPIRY, i64(-3))}
+    assert 'SELECT token("p"), "p", "c", "m", "n" FROM' in scan.query
+    (part,) = scan.read_page([[i64(5), i32(1), i32(2), i64(41), i64(-3)]], NOW, READ_AT)
+    assert part.update.rows[0].observed == {0: (0, READ_AT, UNBOUNDED, NO_EXPIRY, i64(-3))}
     assert part.update.static_row is not None
-    assert part.update.static_row.observed == {1: (0, READ_AT, 100, NO_EXPIRY, i64(41))}
+    assert part.update.static_row.observed == {1: (0, READ_AT, UNBOUNDED, NO_EXPIRY, i64(41))}
 
 
 @pytest.mark.parametrize("type_", ["set<int>", "map<int, int>", "list<int>", "addr"])
@@ -235,3 +235,10 @@ def test_what_an_answer_does_not_show_is_settled() -> None:
     assert update.rows[0].clustering == [i32(2)]
     assert update.rows[0].observed == {0: SETTLED}
     assert scan.read_again([], NOW, READ_AT, 7, KEY, [], static=False) is None
+
+
+def test_a_counter_that_an_answer_does_not_show_is_nothing_for_now() -> None:
+    table = make_table(("p", "p", "int"), ("c", "c", "int"), ("n", "r", "counter"))
+    update = TableScan(table).read_again([], NOW, READ_AT, 7, KEY, [0], static=False)
+    assert update is not None
+    assert update.rows[0].observed == {0: (7, READ_AT, UNBOUNDED, NO_EXPIRY, NOTHING)}

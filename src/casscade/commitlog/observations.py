@@ -5,7 +5,8 @@ and bytes of a real mutation are never taken for an observation, because the enc
 
 The bytes are those of a mutation in format 8, then the observations, then the length of the observations (4 bytes).
 Observations: vint n, n x row (u8: 1 static, 0 not, then its clustering); of each row vint n, n x (vint length, column
-name, u8: 0 settled, 1 value; for a value vint turn, i64 read_at, i64 bound, i64 expires_at, vint length, value).
+name, u8: 0 settled, 1 value, 2 unread; for a value vint turn, i64 read_at, i64 bound, i64 expires_at, vint length,
+value).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from casscade.commitlog.encoder import clustering_key, encode_mutation
 from casscade.commitlog.faults import corrupt_mutation
 from casscade.core.errors import UnknownSchemaError
 from casscade.core.mutation import PartitionUpdate, Row
-from casscade.core.observed import SETTLED, Observed
+from casscade.core.observed import SETTLED, UNREAD, Observed, is_unread
 from casscade.core.table import TableShape
 from casscade.cql.vint import read_unsigned, write_unsigned
 
@@ -28,6 +29,9 @@ OBSERVING: Final = 108
 
 _FORMAT: Final = 8
 _LENGTH_BYTES: Final = 4
+_SETTLED: Final = 0
+_SHOWN: Final = 1
+_UNREAD: Final = 2
 
 
 def has_observations(update: PartitionUpdate) -> bool:
@@ -55,13 +59,14 @@ def encode_observing(update: PartitionUpdate) -> bytes:
 
 def _columns(observed: Mapping[int, Observed], names: Mapping[int, bytes]) -> bytes:
     out = bytearray(write_unsigned(len(observed)))
-    for index, (turn, read_at, bound, expires_at, value) in observed.items():
+    for index, seen in observed.items():
+        turn, read_at, bound, expires_at, value = seen
         name = names[index]
         out += write_unsigned(len(name)) + name
         if value is None:
-            out.append(0)
+            out.append(_UNREAD if is_unread(seen) else _SETTLED)
             continue
-        out.append(1)
+        out.append(_SHOWN)
         out += write_unsigned(turn)
         for number in (read_at, bound, expires_at):
             out += number.to_bytes(8, "big", signed=True)
@@ -125,10 +130,10 @@ def _read_columns(data: bytes, pos: int, shape: TableShape) -> tuple[dict[int, O
         length, pos = read_unsigned(data, pos)
         name = data[pos : pos + length]
         pos += length
-        settled = data[pos] == 0
+        kind = data[pos]
         pos += 1
-        seen = SETTLED
-        if not settled:
+        seen = UNREAD if kind == _UNREAD else SETTLED
+        if kind == _SHOWN:
             turn, pos = read_unsigned(data, pos)
             read_at, bound, expires_at = (
                 int.from_bytes(data[pos + 8 * i : pos + 8 * i + 8], "big", signed=True) for i in range(3)

@@ -14,10 +14,15 @@ instead of cells. It is the tuple `(turn, read_at, bound, expires_at, value)`:
   `UNBOUNDED` where write times are not shown. Two observations have the lower one: whatever the one with the higher
   bound saw beyond the other is in the stream.
 - `expires_at`: the second at which the first thing in the value ends, `NO_EXPIRY` if nothing does or nothing is known.
-- `value`: the value as CQL shows it (the frozen form of a collection, 8 bytes for a counter).
+- `value`: the value as CQL shows it (the frozen form of a collection, 8 bytes for a counter); `NOTHING` for a counter
+  that CQL shows as null.
 
 `SETTLED` says that nothing hidden is left: all that is alive in the column was written after capture began and is in
-the stream. It holds for good, so it wins over any observation.
+the stream. It holds for good, so it wins over any observation. Counters are never settled: what an increment behind a
+deletion gives is known from reads alone (`merge.doubt`), so their bound is `UNBOUNDED`.
+
+`UNREAD` says that a read is due that nobody has made yet: until then the column is what its cells say. Any observation
+wins over it.
 """
 
 from __future__ import annotations
@@ -32,18 +37,24 @@ UNBOUNDED: Final = (1 << 63) - 1
 
 SETTLED: Final[Observed] = (UNBOUNDED, 0, NO_TIMESTAMP, NO_EXPIRY, None)
 
+UNREAD: Final[Observed] = (0, 0, UNBOUNDED, NO_EXPIRY, None)
 
-def is_settled(observed: Observed) -> bool:
-    """Whether the column is what its cells say."""
-    return observed[4] is None
+NOTHING: Final = b""
+
+
+def is_unread(observed: Observed) -> bool:
+    """Whether a read is due that nobody has made."""
+    return observed[4] is None and observed[2] == UNBOUNDED
 
 
 def join_observed(left: Observed, right: Observed) -> Observed:
     """What two observations of one column say together."""
     left_value = left[4]
     right_value = right[4]
-    if left_value is None or right_value is None:
-        return SETTLED
+    if left_value is None:
+        return right if left[2] == UNBOUNDED else SETTLED
+    if right_value is None:
+        return left if right[2] == UNBOUNDED else SETTLED
     newer = left
     if left[0] != right[0]:
         if right[0] > left[0]:

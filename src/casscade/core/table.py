@@ -75,6 +75,7 @@ class TableShape:
     `loose_clusterings` has an entry for each clustering column (or none at all): how to make the bytes of equal values
     equal, None where they are. `loose_paths` has the same for the cell paths of multi-cell columns, by index.
     With `older_ties` cells of one timestamp are merged by the rules of Cassandra 3.11 (`reconcile_older`).
+    `counters` are the indexes of its counter columns.
     `column_lists` keeps the column lists met so far by their bytes (at most `COLUMN_LISTS_MAX`),
     `last_list` the one met last: both only save time, so threads may overwrite each other's.
     """
@@ -83,6 +84,7 @@ class TableShape:
         "clustering_lengths",
         "column_lists",
         "columns",
+        "counters",
         "id",
         "keyspace",
         "last_list",
@@ -119,6 +121,7 @@ class TableShape:
             self.columns[column.name] = column
             if not column.dropped:
                 (self.statics if column.static else self.regulars).append(column)
+        self.counters: set[int] = {column.index for column in self.columns.values() if column.counter}
         self.replicated: bool = replicated
         self.older_ties: bool = older_ties
         self.loose_clusterings: list[Canonical | None] = list(loose_clusterings)

@@ -90,7 +90,7 @@ class DeletionApplier:
                 deletion = covering.covering(row)
                 if _shadow(row, deletion):
                     del fold.rows[row_key]
-                elif row.observed is not None and deletion != NO_TIMESTAMP:
+                elif deletion != NO_TIMESTAMP and (row.observed is not None or self._rows.layout.counters):
                     self._doubt_new(self._rows, fold, row_key, row)
         for partition_key in list(fold.statics):
             covering = ordered.get(partition_key)
@@ -98,16 +98,21 @@ class DeletionApplier:
                 row = fold.statics[partition_key]
                 if _shadow(row, covering.deletion):
                     del fold.statics[partition_key]
-                elif row.observed is not None and covering.deletion != NO_TIMESTAMP and self._statics is not None:
-                    self._doubt_new(self._statics, fold, (partition_key, b""), row)
+                    continue
+                statics = self._statics
+                if covering.deletion == NO_TIMESTAMP or statics is None:
+                    continue
+                if row.observed is not None or statics.layout.counters:
+                    self._doubt_new(statics, fold, (partition_key, b""), row)
 
     def _doubt_new(self, writer: RelationWriter, fold: TableFold, key: RowKey, row: Row) -> None:
         """A deletion lies over what a read showed but may not end all of it: was it read before or after?"""
         new = fold.deletions.get(key[0])
         if new is not None and OrderedDeletions(self._order, new).over(row, static=writer.layout.static):
             writer.doubts.changed(key[0], row)
-        else:
-            writer.covered.add(key)
+            if not writer.layout.counters:
+                return
+        writer.covered.add(key)
 
     def _apply_to_stored(
         self,
@@ -148,6 +153,8 @@ class DeletionApplier:
                 row = stored.row
                 if _reach(row, deletions.deletion if writer.layout.static else deletions.covering(row)):
                     writer.doubts.changed(stored.partition_key, row)
+                    if writer.layout.counters:
+                        writer.doubts.contested(stored.partition_key, row, covered=True)
                     changed.append((stored.partition_key, row))
             if changed:
                 writer.replace(connection, changed, now, counts)

@@ -17,7 +17,7 @@ from casscade.core.mutation import Row
 from casscade.core.observed import Observed
 from casscade.load.control import ControlStore
 from casscade.load.tombstones import row_key
-from casscade.merge.doubt import doubtful_columns, ended_columns, still_observed
+from casscade.merge.doubt import contested_columns, doubtful_columns, ended_columns, still_observed
 
 
 @dataclass(slots=True)
@@ -55,6 +55,12 @@ class Doubts:
         """Doubt all that a row still shows of earlier reads: a deletion reached into it."""
         if row.observed is not None:
             self._add(partition_key, row, still_observed(row, row.observed))
+
+    def contested(self, partition_key: bytes, row: Row, *, covered: bool) -> None:
+        """Doubt the counters of a merged row that deletions reached and that no read showed yet."""
+        columns = contested_columns(row, covered=covered)
+        if columns:
+            self._find(partition_key, row).columns.update(columns)
 
     def ended(self, partition_key: bytes, row: Row, now: int) -> None:
         """Doubt what a row shows of earlier reads and what has ended by second `now`."""

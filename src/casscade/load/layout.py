@@ -72,7 +72,7 @@ class RowLayout:
       has for this target, those that are not replicated included: a row that sets them all leaves nothing of an
       older one. `indexes`: one more than the highest index when these are 0, 1, 2 … without a gap, else 0.
     - `static`: the target holds static rows, which have no liveness. `observable`: CQL hides the cells of some column,
-      so that rows may hold what a read showed of it.
+      so that rows may hold what a read showed of it; `counters`: it has columns of counters.
     """
 
     def __init__(
@@ -92,6 +92,7 @@ class RowLayout:
         indexes: int,
         static: bool,
         observable: bool = False,
+        counters: bool = False,
     ) -> None:
         self.keys: list[Codec] = keys
         self.partition_columns: int = partition_columns
@@ -108,6 +109,7 @@ class RowLayout:
         self.indexes: int = indexes
         self.static: bool = static
         self.observable: bool = observable
+        self.counters: bool = counters
         self.shown: set[int] = {column.index for column in values}
         self.field_count: int = self.exact_fields + len(keys) + len(values) + 5
 

@@ -53,4 +53,5 @@ def build_layout(target: Target, relation: Relation, oids: Mapping[str, int] = M
         indexes=len(indexes) if indexes == list(range(len(indexes))) else 0,
         static=relation.static,
         observable=any(column.type.multi_cell or column.type.name == "counter" for column in columns),
+        counters=any(column.type.name == "counter" for column in columns),
     )

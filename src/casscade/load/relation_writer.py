@@ -102,8 +102,11 @@ class RelationWriter:
             counts.removed += removed
             undecided -= removed
         merged: dict[int, RowItem] = self._merge_stored(connection, items, now) if undecided else {}
+        if self.layout.counters:
+            for partition_key, row in items:
+                self.doubts.contested(partition_key, row, covered=(partition_key, row.key) in self.covered)
         if self.covered:
-            self._doubt_covered(items, merged)
+            self._doubt_covered(items, merged, met)
         unseen = [(items[ordinal], row) for ordinal, row in staged.unseen.items() if ordinal not in merged]
         for (partition_key, row), _ in unseen:
             self._doubt(partition_key, row)
@@ -187,10 +190,12 @@ class RelationWriter:
             if row.observed is not None:
                 self.doubts.columns(partition_key, row, self.doubts.met(row, None, now))
 
-    def _doubt_covered(self, items: list[RowItem], merged: dict[int, RowItem]) -> None:
-        """A first observation of a row that is not stored meets an older deletion over it."""
+    def _doubt_covered(self, items: list[RowItem], merged: dict[int, RowItem], met: set[bytes]) -> None:
+        """A first observation of a row of which no state is stored meets an older deletion over it."""
         for ordinal, (partition_key, row) in enumerate(items):
-            if ordinal not in merged and (partition_key, row.key) in self.covered:
+            if ordinal in merged or (partition_key, row.key) not in self.covered:
+                continue
+            if row.observed is not None and row_key(partition_key, row.key) not in met:
                 self.doubts.changed(partition_key, row)
         self.covered = set()
 

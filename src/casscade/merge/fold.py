@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from casscade.core.cell import NO_TIMESTAMP
 from casscade.core.keys import canonical_key
 from casscade.core.mutation import PartitionUpdate, RangeTombstone, Row
+from casscade.core.observed import UNREAD
 from casscade.core.table import TableShape
 from casscade.merge.row import is_empty, merge_rows, normalise
 
@@ -93,6 +94,28 @@ class TableFold:
         deletions.ranges.extend(update.range_tombstones)
 
 
+class CounterTableFold(TableFold):
+    """That of a table of counters: a column of which a counter was deleted has to be read (`merge.doubt`)."""
+
+    __slots__ = ()
+
+    def add(self, update: PartitionUpdate) -> None:
+        """As in other tables; the deletions of columns leave a mark, since merging may take them away."""
+        if update.static_row is not None:
+            _mark_deleted(update.static_row)
+        for row in update.rows:
+            _mark_deleted(row)
+        super().add(update)
+
+
+def _mark_deleted(row: Row) -> None:
+    for index, cell in row.cells.items():
+        if cell[3] is None:
+            if row.observed is None:
+                row.observed = {}
+            row.observed[index] = UNREAD
+
+
 class Fold:
     """A batch: one `TableFold` for each table id. `updates` counts what was added."""
 
@@ -108,7 +131,8 @@ class Fold:
             table_id = update.table.id
             fold = self.tables.get(table_id)
             if fold is None:
-                fold = self.tables[table_id] = TableFold(update.table)
+                table = update.table
+                fold = self.tables[table_id] = CounterTableFold(table) if table.counters else TableFold(table)
             fold.add(update)
             self.updates += 1
 

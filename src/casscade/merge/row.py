@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from casscade.core.cell import NO_EXPIRY, NO_TIMESTAMP, Cell, reconcile, reconcile_older
 from casscade.core.mutation import EXPIRED_LIVENESS_TTL, ComplexColumn, Row
-from casscade.core.observed import SETTLED, UNBOUNDED, Observed, end_by_deletion, join_observed
+from casscade.core.observed import NOTHING, SETTLED, UNBOUNDED, Observed, end_by_deletion, join_observed
 
 
 def _liveness_supersedes(row: Row, other: Row) -> bool:
@@ -169,14 +169,15 @@ def is_empty(row: Row) -> bool:
 def is_visible(row: Row, now: int) -> bool:
     """Whether CQL shows the row at second `now`: its liveness or any cell is alive (`Row.hasLiveData`).
 
-    A value that a read showed counts as alive until it is settled.
+    A value that a read showed counts as alive until it is settled; where a read showed `NOTHING`, no cell counts.
     """
     if row.liveness_ts != NO_TIMESTAMP and row.liveness_expires_at > now and row.liveness_ttl != EXPIRED_LIVENESS_TTL:
         return True
-    if row.observed is not None and is_observed(row):
+    observed = row.observed
+    if observed is not None and is_observed(row):
         return True
-    for cell in row.cells.values():
-        if cell[3] is not None and cell[1] > now:
+    for index, cell in row.cells.items():
+        if cell[3] is not None and cell[1] > now and (observed is None or not _shows_nothing(observed, index)):
             return True
     if row.complex is not None:
         for column in row.complex.values():
@@ -186,12 +187,17 @@ def is_visible(row: Row, now: int) -> bool:
     return False
 
 
+def _shows_nothing(columns: dict[int, Observed], index: int) -> bool:
+    seen = columns.get(index)
+    return seen is not None and seen[4] == NOTHING
+
+
 def is_observed(row: Row) -> bool:
-    """Whether any column of the row shows what a read showed of it."""
+    """Whether any column of the row shows a value that a read showed of it."""
     observed = row.observed
     if observed is not None:
         for seen in observed.values():
-            if seen[4] is not None:
+            if seen[4]:
                 return True
     return False
 

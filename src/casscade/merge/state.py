@@ -22,7 +22,7 @@ state (NULL). Else (all integers big-endian, `leb` an unsigned LEB128, `age` = `
         0x04 cells               leb n, n x (leb index, cell)
         0x08 complex columns     leb n, n x (leb index, leb deletion age + 1 or 0, leb n, n x (leb length, path, cell))
         0x10 observed            leb n, n x (leb index, u8 kind, [leb turn, i64 read_at, i64 bound, leb expires_at or 0,
-                                 leb length, value]), the rest only for kind 1; kind 0 is settled
+                                 leb length, value]), the rest only for kind 1; kind 0 is settled, 2 unread
       cell: u8 kind (0x01 expires, 0x02 has value bytes here, 0x04 tombstone or value gone, 0x08 counter), age,
             [leb ttl, leb expires_at], [leb length, value]
 """
@@ -33,7 +33,7 @@ from typing import Final
 
 from casscade.core.cell import COUNTER_TTL, NO_EXPIRY, NO_TIMESTAMP, Cell
 from casscade.core.mutation import ComplexColumn, Row
-from casscade.core.observed import SETTLED, Observed
+from casscade.core.observed import SETTLED, UNREAD, Observed, is_unread
 from casscade.merge.state_reader import CELL_COUNTER, CELL_EXPIRES, CELL_GONE, CELL_VALUE, StateReader, state_corrupt
 
 NO_LIVENESS: Final = 0x01
@@ -43,6 +43,10 @@ BASE: Final = 0x08
 PARTS: Final = 0x10
 UNKNOWN: Final = 0x20
 OBSERVED: Final = 0x40
+
+_SETTLED: Final = 0
+_SHOWN: Final = 1
+_UNREAD: Final = 2
 
 
 def _put_leb(out: bytearray, value: int) -> None:
@@ -199,10 +203,12 @@ def _put_observed(tail: bytearray, columns: dict[int, Observed]) -> bool:
         turn, read_at, bound, expires_at, value = columns[index]
         _put_leb(tail, index)
         if value is None:
-            tail.append(0)
+            unread = is_unread(columns[index])
+            shown = shown or unread
+            tail.append(_UNREAD if unread else _SETTLED)
             continue
         shown = True
-        tail.append(1)
+        tail.append(_SHOWN)
         _put_leb(tail, turn)
         tail += read_at.to_bytes(8, "big", signed=True) + bound.to_bytes(8, "big", signed=True)
         _put_leb(tail, 0 if expires_at == NO_EXPIRY else expires_at)
@@ -242,7 +248,7 @@ def decode_state(row: Row, newest: int, state: bytes | None, values: dict[int, b
         _read_parts(reader, row, newest, values)
     observed = row.observed
     for index, value in values.items():
-        if index in cells or (observed is not None and index in observed):
+        if index in cells or (observed is not None and index in observed and not is_unread(observed[index])):
             continue
         at_newest = not bitmap or (index >> 3 < len(bitmap) and bitmap[index >> 3] >> (index & 7) & 1 == 1)
         cells[index] = (newest if at_newest else base, NO_EXPIRY, 0, value)
@@ -277,6 +283,7 @@ def _read_parts(reader: StateReader, row: Row, newest: int, values: dict[int, by
         row.observed = {}
         for _ in range(reader.leb()):
             index = reader.leb()
-            row.observed[index] = reader.observed() if reader.take(1)[0] else SETTLED
+            kind = reader.take(1)[0]
+            row.observed[index] = reader.observed() if kind == _SHOWN else UNREAD if kind == _UNREAD else SETTLED
     if reader.offset != len(reader.data):
         raise state_corrupt()

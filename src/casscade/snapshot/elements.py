@@ -9,13 +9,9 @@ timeuuids that CQL does not show. They, and whatever shows no write times, are o
 
 from __future__ import annotations
 
-from typing import Final
-
 from casscade.core.cell import NO_EXPIRY, Cell
 from casscade.core.errors import InvariantError
 from casscade.core.observed import UNBOUNDED, Observed
-
-_LONG_BYTES: Final = 8
 
 
 def split_fields(data: bytes, offset: int) -> list[bytes | None]:
@@ -76,13 +72,12 @@ def observe(
 ) -> Observed:
     """What a read that began at `read_at` showed of a column whose cells are hidden; `turn` as in `Observed`.
 
-    `write_times` and `ttls` are those of a counter (8 bytes), of a collection (lists) or not shown (None): then the
-    bound is not known, and `expires_at` is taken for the first end of an element.
+    `write_times` and `ttls` are those of a collection or not shown (None): then the bound is not known, and
+    `expires_at` is taken for the first end of an element.
     """
     if write_times is None:
         return (turn, read_at, UNBOUNDED, expires_at, value)
-    times = [write_times] if len(write_times) == _LONG_BYTES else split_fields(write_times, 4)
-    known = [int.from_bytes(time, "big", signed=True) for time in times if time is not None]
+    known = [int.from_bytes(time, "big", signed=True) for time in split_fields(write_times, 4) if time is not None]
     ends = [] if ttls is None else [ttl for ttl in split_fields(ttls, 4) if ttl is not None]
     first = min([expires_at, *(now + int.from_bytes(ttl, "big", signed=True) for ttl in ends)])
     return (turn, read_at, max(known, default=UNBOUNDED), first, value)

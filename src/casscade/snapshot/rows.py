@@ -30,7 +30,7 @@ from casscade.core.cell import NO_EXPIRY, NO_TIMESTAMP
 from casscade.core.keys import join_partition_key, split_partition_key, unpack_values
 from casscade.core.limits import CHUNK_BYTES_MAX
 from casscade.core.mutation import ComplexColumn, PartitionUpdate, Row
-from casscade.core.observed import SETTLED
+from casscade.core.observed import NOTHING, SETTLED, UNBOUNDED
 from casscade.core.table import TableShape
 from casscade.schema.model import Column, Table
 from casscade.snapshot.elements import observe, read_cell, read_complex_cells
@@ -69,13 +69,11 @@ class _ScanColumn:
         self.kind: str = column.type.name
         self.multi_cell: bool = column.type.multi_cell
         self.counter: bool = self.kind == "counter"
-        self.timed: bool = element_times or not self.multi_cell
+        self.timed: bool = not self.counter and (element_times or not self.multi_cell)
         self.hidden: bool = self.counter or (self.multi_cell and (self.kind == "list" or not element_times))
         self.selected: list[str] = [name]
         if self.timed:
-            self.selected.append(f"WRITETIME({name})")
-            if not self.counter:
-                self.selected.append(f"TTL({name})")
+            self.selected += [f"WRITETIME({name})", f"TTL({name})"]
         self.offset: int = 0
 
 
@@ -132,7 +130,8 @@ class TableScan:
 
         `turn` is the number of the request, `key` the partition key and the packed clustering. Of `columns`, whose
         cells CQL hides, it says what the read shows, or that they are settled: nothing is left of what an earlier read
-        showed. Other columns of that kind are left out, because what is stored of them is exact.
+        showed (of a counter, that it shows nothing now). Other columns of that kind are left out, because what is
+        stored of them is exact.
         """
         update = PartitionUpdate(self.shape, key[0])
         found: Row | None = None
@@ -143,7 +142,9 @@ class TableScan:
                 return None
             found = Row(b"", [] if static else unpack_values(key[1]))
         seen = found.observed or {}
-        found.observed = {index: seen.get(index, SETTLED) for index in columns} or None
+        nothing = (turn, read_at, UNBOUNDED, NO_EXPIRY, NOTHING)
+        counters = self.shape.counters
+        found.observed = {i: seen.get(i, nothing if i in counters else SETTLED) for i in columns} or None
         if static:
             update.static_row = found
         else:
@@ -229,8 +230,8 @@ class TableScan:
                 if not column.timed:
                     row.observed[column.index] = observe(value, None, None, now, turn, read_at, self._guess(row, now))
                 else:
-                    ttls = None if column.counter else raw[offset + 2]
-                    row.observed[column.index] = observe(value, raw[offset + 1], ttls, now, turn, read_at, NO_EXPIRY)
+                    times, ttls = raw[offset + 1], raw[offset + 2]
+                    row.observed[column.index] = observe(value, times, ttls, now, turn, read_at, NO_EXPIRY)
         return bool(row.cells or row.complex or row.observed)
 
     def _guess(self, row: Row, now: int) -> int:
