@@ -99,5 +99,5 @@ def test_what_was_there_before_ends_equal(
             writer.write(COUNTS, 15)
         process.wait_caught_up()
         writer.write((*LISTS, *COUNTS), 30)
-        writer.write(DELETED_COUNTS, 6)
+        writer.write((*COUNTS, *DELETED_COUNTS), 60)
         eventually(both(cassandra_session, connection, keyspace), (), process, 30)

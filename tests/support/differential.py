@@ -203,7 +203,8 @@ def move_segments(session: Any, keyspace: str) -> None:
 def options_for(seed: int, *, short_ttl: bool = False, snapshot: bool = False) -> Options:
     """The options of a seed: mostly explicit timestamps with ties, sometimes the client's clock and conditions.
 
-    Before a snapshot nothing is in the future: what a deletion hid, CQL does not show.
+    Before a snapshot nothing is in the future and no counter is deleted: what a deletion hid, and what one will hide of
+    later increments, CQL does not show.
     """
     rng = random.Random(f"options {seed}")
     timestamps = rng.choice([(1, 2), (1, 5), (1, 5), (1, 30), None])
@@ -217,12 +218,13 @@ def options_for(seed: int, *, short_ttl: bool = False, snapshot: bool = False) -
         batch=rng.choice((0.0, 0.1, 0.3)),
         conditional=0.05 if timestamps is None else 0.0,
         deletions=rng.choice((0.2, 1.0, 2.0)),
-        counter_deletions=True,
+        counter_deletions=not snapshot,
     )
 
 
 def later(options: Options) -> Options:
-    """The same with timestamps that are all newer than before."""
+    """The same with timestamps that are all newer than before, and with deletions of counters."""
+    options = replace(options, counter_deletions=True)
     if options.timestamps is None:
         return options
     first, last = options.timestamps

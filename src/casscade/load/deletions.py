@@ -11,13 +11,15 @@ from typing import Any
 
 from psycopg import Connection
 
+from casscade.commitlog.cells import read_values
 from casscade.core.cell import NO_TIMESTAMP
+from casscade.core.keys import unpack_values
 from casscade.core.mutation import RangeTombstone, Row
 from casscade.cql.bounds import ClusteringOrder
 from casscade.load.counters import BatchCounts
 from casscade.load.raw import Raw, int8
 from casscade.load.relation_writer import RelationWriter, RowItem
-from casscade.load.tombstones import PARTITION, StoredDeletion, pack_bound, unpack_range
+from casscade.load.tombstones import PARTITION, StoredDeletion, pack_bound, row_of, unpack_range
 from casscade.merge.fold import PartitionDeletions, RowKey, TableFold
 from casscade.merge.row import is_empty, shadow_from_outside
 
@@ -130,16 +132,18 @@ class DeletionApplier:
             if writer is not None and deletions.deletion != NO_TIMESTAMP:
                 parameters = (*key, int8(deletions.deletion))
                 counts.removed += connection.execute(writer.sql.delete_partition(len(key)), parameters).rowcount
-        self._rewrite(connection, self._rows, key, deletions, now, counts)
+        self._rewrite(connection, self._rows, partition_key, key, deletions, now, counts)
         if self._statics is not None and deletions.deletion != NO_TIMESTAMP:
             whole = PartitionDeletions()
             whole.deletion = deletions.deletion
-            self._rewrite(connection, self._statics, key, OrderedDeletions(self._order, whole), now, counts)
+            only = OrderedDeletions(self._order, whole)
+            self._rewrite(connection, self._statics, partition_key, key, only, now, counts)
 
     def _rewrite(
         self,
         connection: Connection[Any],
         writer: RelationWriter,
+        partition_key: bytes,
         key: Sequence[Raw],
         deletions: OrderedDeletions,
         now: int,
@@ -158,6 +162,22 @@ class DeletionApplier:
                     changed.append((stored.partition_key, row))
             if changed:
                 writer.replace(connection, changed, now, counts)
+        if writer.layout.counters and writer.tombstones.rows_exist:
+            self._doubt_hidden(connection, writer, partition_key, deletions)
+
+    def _doubt_hidden(
+        self, connection: Connection[Any], writer: RelationWriter, partition_key: bytes, deletions: OrderedDeletions
+    ) -> None:
+        """A deletion may take away the tombstone of a counter that hides newer increments."""
+        layout = writer.layout
+        for key, tombstone in writer.tombstones.find_observed(connection, partition_key):
+            if layout.loose_clusterings:
+                clustering = unpack_values(key)
+            else:
+                clustering, _ = read_values(key, 0, layout.clustering_lengths, len(layout.clustering_lengths))
+            row = row_of(tombstone, Row(key, clustering))
+            if deletions.over(row, static=layout.static):
+                writer.doubts.hidden(partition_key, row)
 
 
 def _reach(row: Row, deletion: int) -> bool:

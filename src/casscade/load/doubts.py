@@ -62,6 +62,11 @@ class Doubts:
         if columns:
             self._find(partition_key, row).columns.update(columns)
 
+    def hidden(self, partition_key: bytes, row: Row) -> None:
+        """Doubt all columns of a row, not visible, that are read: a deletion reached what hides it."""
+        if row.observed:
+            self._find(partition_key, row).columns.update(row.observed)
+
     def ended(self, partition_key: bytes, row: Row, now: int) -> None:
         """Doubt what a row shows of earlier reads and what has ended by second `now`."""
         if row.observed is not None:

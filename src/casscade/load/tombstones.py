@@ -86,6 +86,11 @@ class TombstoneStore:
         self._find_rows = sql.SQL(
             "SELECT key, write_time, state FROM {} WHERE target_no = %s AND key = ANY(%b::bytea[])"
         ).format(rows)
+        # States with the flag OBSERVED, the highest in use (see `merge.state`).
+        self._find_observed = sql.SQL(
+            "SELECT key, write_time, state FROM {} WHERE target_no = %s AND key >= %b AND key < %b "
+            "AND get_byte(state, 0) >= 64"
+        ).format(rows)
         self._put_rows = sql.SQL(
             "INSERT INTO {} SELECT %s, key, write_time, state, now() + make_interval(secs => %s) "
             "FROM unnest(%b::bytea[], %b::bigint[], %b::bytea[]) AS u (key, write_time, state) "
@@ -116,6 +121,20 @@ class TombstoneStore:
         """The stored states of those of `keys` (`row_key`) that are not visible."""
         found = connection.execute(self._find_rows, (self.target_no, bytea_array(keys)), binary=True)
         return [RowTombstone(key, write_time, state) for key, write_time, state in found.fetchall()]
+
+    def find_observed(self, connection: Connection[Any], partition_key: bytes) -> list[tuple[bytes, RowTombstone]]:
+        """The rows of a partition that are not visible and of which columns are read, by their clustering keys.
+
+        Those with keys that are kept as digests alone are not found.
+        """
+        first = row_key(partition_key, b"")
+        if first[0] != 0:
+            return []
+        end = (int.from_bytes(first, "big") + 1).to_bytes(len(first), "big")
+        found = connection.execute(self._find_observed, (self.target_no, first, end), binary=True)
+        return [
+            (key[len(first) :], RowTombstone(key, write_time, state)) for key, write_time, state in found.fetchall()
+        ]
 
     def put_rows(self, connection: Connection[Any], tombstones: Sequence[RowTombstone]) -> None:
         """Store states, replacing what was there: the caller merged it already."""

@@ -36,7 +36,7 @@ class Options:
     `ttl`, `short_ttl`, `batch`, `conditional`: chance of each; conditional statements need `timestamps` None.
     `odd_times`: chance of a write time far in the past or the future.
     `deletions`: factor on the weight of everything that deletes. `counter_deletions`: whether counters are deleted too;
-    what an increment after a deletion gives, Cassandra does not define.
+    what an increment after a deletion gives depends on when memtables are flushed (docs/decisions/0009).
     """
 
     timestamps: tuple[int, int] | None = (1, 5)
