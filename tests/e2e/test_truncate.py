@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("cdc")]
 
 # A bound for waiting, not a measurement.
 ARRIVAL_S_MAX = 20.0
+START_S_MAX = 40.0
 LARGE_ROWS = 1500
 FUTURE = 9_000_000_000_000_000
 TABLES = (
@@ -83,7 +84,7 @@ def replica(
         directory = tmp_path_factory.mktemp("pipeline")
         with started(directory, document) as process, psycopg.connect(dsn, autocommit=True) as connection:
             replica = Replica(session, name, connection, process)
-            eventually(lambda: _reading(replica), True, process)
+            eventually(lambda: _reading(replica), True, process, START_S_MAX)
             replica.cql("TRUNCATE {ks}.large")
             replica.cql("INSERT INTO {ks}.large (id, v) VALUES (1, 'again') USING TIMESTAMP 5")
             process.wait(lambda: bool(process.status()["truncations"]["applied"]), "the truncation")
