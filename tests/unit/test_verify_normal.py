@@ -101,6 +101,8 @@ NESTED = [
     "map<timeuuid, frozen<set<text>>>",
     "frozen<map<frozen<tuple<int, text>>, time>>",
     "frozen<map<frozen<pair>, boolean>>",
+    "map<frozen<tuple<double, float>>, boolean>",
+    "map<frozen<list<decimal>>, frozen<map<float, int>>>",
     "set<inet>",
     "list<date>",
     "frozen<pair>",
@@ -108,6 +110,16 @@ NESTED = [
     "map<boolean, bigint>",
     "map<varint, tinyint>",
 ]
+
+
+def test_zeros_of_both_signs_are_two_keys() -> None:
+    type_ = typed("map<frozen<tuple<double>>, int>")
+    parts = [part for zero in (-0.0, 0.0) for part in (int_bytes(8, 4) + struct.pack(">d", zero), int_bytes(7, 4))]
+    data = int_bytes(2, 4) + b"".join(int_bytes(len(part), 4) + part for part in parts)
+    written = to_json(type_, data, nul_replacement="\ufffd")
+    form = cassandra_form(type_, data, map_column_as(type_, "jsonb", ""))
+    assert form == json_form(type_, load_json(written))
+    assert len(form) == 2
 
 
 @pytest.mark.parametrize("text", NESTED)

@@ -24,30 +24,37 @@ _DURATION_PART: Final = re.compile(r"(\d+)(y|mo|d|h|ms|us|ns|m|s)")
 _NANOS: Final = {"h": 3_600 * 10**9, "m": 60 * 10**9, "s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 
 
-def json_form(type_: CqlType, value: Any) -> Any:
-    """The form of a value inside jsonb; ValueError and TypeError for JSON that the type never has."""
+def json_form(type_: CqlType, value: Any, *, key: bool = False) -> Any:
+    """The form of a value inside jsonb; ValueError and TypeError for JSON that the type never has.
+
+    `key`: see `normal.json_form_of`.
+    """
     if value is None:
         return None
     match type_.name:
         case "list" | "set" | "vector":
-            return tuple(json_form(type_.args[0], element) for element in value)
+            return tuple(json_form(type_.args[0], element, key=key) for element in value)
         case "map":
-            return frozenset((text_form(type_.args[0], key), json_form(type_.args[1], v)) for key, v in value.items())
+            entries = (
+                (text_form(type_.args[0], name), json_form(type_.args[1], v, key=key)) for name, v in value.items()
+            )
+            return frozenset(entries)
         case "tuple":
-            return tuple(json_form(arg, element) for arg, element in zip(type_.args, value, strict=True))
+            return tuple(json_form(arg, element, key=key) for arg, element in zip(type_.args, value, strict=True))
         case "udt":
             if value.keys() != set(type_.field_names):
                 raise ValueError("a UDT has other fields")
             fields = zip(type_.args, type_.field_names, strict=True)
-            return tuple(json_form(arg, value[name]) for arg, name in fields)
+            return tuple(json_form(arg, value[name], key=key) for arg, name in fields)
         case _:
-            return json_leaf(type_, _parsed(type_, value))
+            leaf = key_leaf if key else json_leaf
+            return leaf(type_, _parsed(type_, value))
 
 
 def text_form(type_: CqlType, text: str) -> Any:
     """The form of a value that is text: a key of a map, or a column that asks for it."""
     if type_.args:
-        return json_form(type_, json.loads(text, parse_float=Decimal, parse_int=Decimal)) if text else None
+        return json_form(type_, json.loads(text, parse_float=Decimal, parse_int=Decimal), key=True) if text else None
     if not text and type_.name not in {"text", "ascii", "blob", "custom"}:
         return None
     value: Any = text

@@ -106,7 +106,7 @@ def cassandra_form(type_: CqlType, data: bytes | None, pg: PgType | None = None)
             whole = whole_form(type_, data)
             return None if whole is None else key_leaf(type_, whole)
     try:
-        return json_form_of(type_, data)
+        return json_form_of(type_, data, key=pg.form == "text")
     except NotShownError:
         return None
 
@@ -166,28 +166,32 @@ def _bounded(value: int, low: int, high: int, factor: int) -> Any:
     return INFINITY if value > high else MINUS_INFINITY
 
 
-def json_form_of(type_: CqlType, data: bytes | None) -> Any:
-    """The form inside jsonb of a value's bytes; raises NotShownError when jsonb can't hold it."""
+def json_form_of(type_: CqlType, data: bytes | None, *, key: bool = False) -> Any:
+    """The form inside jsonb of a value's bytes; raises NotShownError when jsonb can't hold it.
+
+    `key` tells that it is text, as within the key of a map: the sign of 0 and the scale of decimals stay.
+    """
     if data is None or (not data and type_.name not in _WITH_EMPTY):
         return None
     match type_.name:
         case "list" | "set":
-            return tuple(json_form_of(type_.args[0], part) for part in _collection_parts(data, 1))
+            return tuple(json_form_of(type_.args[0], part, key=key) for part in _collection_parts(data, 1))
         case "map":
             parts = _collection_parts(data, 2)
             keys = [_json_key_of(type_.args[0], part) for part in parts[::2]]
             if len(set(keys)) < len(keys):
                 raise NotShownError
-            values = [json_form_of(type_.args[1], part) for part in parts[1::2]]
+            values = [json_form_of(type_.args[1], part, key=key) for part in parts[1::2]]
             return frozenset(zip(keys, values, strict=True))
         case "tuple" | "udt":
             fields = _field_parts(data)
             fields += [None] * (len(type_.args) - len(fields))
-            return tuple(json_form_of(arg, part) for arg, part in zip(type_.args, fields, strict=True))
+            return tuple(json_form_of(arg, part, key=key) for arg, part in zip(type_.args, fields, strict=True))
         case "vector":
-            return tuple(json_form_of(type_.args[0], part) for part in vector_parts(type_, data))
+            return tuple(json_form_of(type_.args[0], part, key=key) for part in vector_parts(type_, data))
         case _:
-            return json_leaf(type_, whole_form(type_, data))
+            whole = whole_form(type_, data)
+            return key_leaf(type_, whole) if key else json_leaf(type_, whole)
 
 
 def json_leaf(type_: CqlType, whole: Any) -> Any:
@@ -212,7 +216,7 @@ def json_leaf(type_: CqlType, whole: Any) -> Any:
 def _json_key_of(type_: CqlType, data: bytes | None) -> Any:
     """The form of a map's key: its text keeps the sign of 0 and the scale of a decimal."""
     if type_.name in _COMPOSED:
-        return json_form_of(type_, data)
+        return json_form_of(type_, data, key=True)
     whole = None if data is None else whole_form(type_, data)
     return key_leaf(type_, whole)
 
