@@ -5,17 +5,20 @@ UV ?= uv
 VENV := .venv
 PY := $(VENV)/bin/python
 COMPILED := build/compiled
+COMPILED_FOR_TESTS := build/compiled-for-tests
 PYTEST := $(PY) -m pytest -n 2 --dist loadgroup
 # What runs the modules that are compiled (HOT_MODULES in tools/hatch_build.py).
 HOT_TESTS = $(wildcard tests/golden/test_*.py tests/unit/test_tools_build.py \
   $(foreach room,commitlog core cql merge load,tests/unit/test_$(room)_*.py tests/property/test_$(room)_*.py))
 
+# Tests start the package in processes of its own, each of which would have to compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup lock check format test test-pure test-compiled test-matrix demo bench compiled requirements clean
+.PHONY: help setup lock check format test test-pure test-compiled test-matrix demo bench compiled compiled-for-tests requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -57,14 +60,16 @@ format: setup ## let ruff put the code into shape
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-test: test-pure test-compiled ## the whole suite; tests of the hot modules also on the compiled ones
+test: setup ## the whole suite; tests of the hot modules also on the compiled ones
+	@$(MAKE) --no-print-directory -j 2 test-pure compiled-for-tests
+	@$(MAKE) --no-print-directory test-compiled
 
 test-pure: setup
 	$(PYTEST) tests
 
-test-compiled: compiled
-	@if [ -e $(COMPILED)/.complete ]; then \
-	  CASSCADE_EXPECT_COMPILED=1 PYTHONPATH=$(COMPILED) $(PYTEST) $(HOT_TESTS); \
+test-compiled: compiled-for-tests
+	@if [ -e $(COMPILED_FOR_TESTS)/.complete ]; then \
+	  CASSCADE_EXPECT_COMPILED=1 PYTHONPATH=$(COMPILED_FOR_TESTS) $(PYTEST) $(HOT_TESTS); \
 	else echo "no C compiler here: the tests ran on the pure modules only"; fi
 
 test-matrix: setup ## every supported version of Cassandra and PostgreSQL; docs/versions.md tells how to read it
@@ -72,6 +77,9 @@ test-matrix: setup ## every supported version of Cassandra and PostgreSQL; docs/
 
 compiled: setup ## a copy of the package with its hot modules compiled, in build/compiled
 	@$(PY) tools/hatch_build.py $(COMPILED)
+
+compiled-for-tests: setup # the same without the C compiler's optimizer, which takes as long as all the rest
+	@$(PY) tools/hatch_build.py --unoptimized $(COMPILED_FOR_TESTS)
 
 demo: setup ## real Cassandra to real PostgreSQL on this machine, with a proof at the end
 	@$(VENV)/bin/casscade demo

@@ -3,8 +3,9 @@
 Invariant: one source, two speeds. The compiled modules come from the very files that run uncompiled, nothing is ever
 written under `src`, and where compiling is impossible the result is the pure package and one line that says so.
 
-As a program: `python tools/hatch_build.py DIRECTORY` builds the compiled copy in DIRECTORY unless the one there is
-current; `.complete` in it holds the hash of what it was built from.
+As a program: `python tools/hatch_build.py [--unoptimized] DIRECTORY` builds the compiled copy in DIRECTORY unless the
+one there is current; `.complete` in it holds the hash of what it was built from. What mypyc makes of the modules is
+the same in both cases; without the C compiler's optimizer it is there in half the time, which is what tests want.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ HOT_MODULES: Final = (
 )
 
 SWITCH: Final = "CASSCADE_COMPILE"
+OPTIMIZED: Final = "3"
+UNOPTIMIZED: Final = "0"
 STAMP: Final = ".complete"
 # Two cores compile the modules within seconds; ten times that is a machine on which the pure package is the better end.
 COMPILE_SECONDS_MAX: Final = 600
@@ -73,9 +76,9 @@ def compiler() -> str | None:
     return shutil.which(command) if header.is_file() else None
 
 
-def fingerprint(source: Path) -> str:
+def fingerprint(source: Path, opt_level: str = OPTIMIZED) -> str:
     """A hash of what decides the compiled code: the hot modules' packages, the core, this file, the interpreter."""
-    digest = hashlib.sha256(f"{sys.version} {sysconfig.get_platform()}".encode())
+    digest = hashlib.sha256(f"{sys.version} {sysconfig.get_platform()} {opt_level}".encode())
     digest.update(Path(__file__).read_bytes())
     for package in sorted({str(Path(name).parent) for name in HOT_MODULES} | {"casscade/core", "casscade/cql"}):
         for path in sorted((source / package).glob("*.py")):
@@ -94,7 +97,7 @@ def copy_package(source: Path, target: Path) -> None:
             path.unlink()
 
 
-def build_copy(source: Path, target: Path) -> None:
+def build_copy(source: Path, target: Path, opt_level: str = OPTIMIZED) -> None:
     """Copy `source/casscade` to `target` and compile the hot modules there, in place.
 
     Raises `CompileError` when a module is missing, mypyc refuses one, or the C compiler fails.
@@ -106,7 +109,7 @@ def build_copy(source: Path, target: Path) -> None:
     # A process of its own: setuptools and mypy change the working directory's and the interpreter's state.
     try:
         done = subprocess.run(
-            [sys.executable, str(Path(__file__).resolve()), "--in-place", *HOT_MODULES],
+            [sys.executable, str(Path(__file__).resolve()), "--in-place", opt_level, *HOT_MODULES],
             cwd=target,
             capture_output=True,
             text=True,
@@ -121,7 +124,7 @@ def build_copy(source: Path, target: Path) -> None:
     shutil.rmtree(target / "build", ignore_errors=True)
 
 
-def compile_in_place(modules: list[str]) -> None:
+def compile_in_place(opt_level: str, modules: list[str]) -> None:
     """Compile these modules of the package in the working directory, the shared objects beside their sources."""
     from mypyc.build import mypycify
     from setuptools import Distribution  # type: ignore[import-untyped]
@@ -129,7 +132,7 @@ def compile_in_place(modules: list[str]) -> None:
 
     # No configuration file: what is above the working directory must not decide how the package is compiled.
     options = ["--config-file=", "--follow-imports=silent", "--ignore-missing-imports", "--explicit-package-bases"]
-    extensions = mypycify([*options, *modules], opt_level="3", debug_level="0", group_name="casscade")
+    extensions = mypycify([*options, *modules], opt_level=opt_level, debug_level="0", group_name="casscade")
     command = build_ext(Distribution({"name": "casscade", "ext_modules": extensions}))
     command.inplace = True
     command.parallel = os.cpu_count() or 1
@@ -137,12 +140,12 @@ def compile_in_place(modules: list[str]) -> None:
     command.run()
 
 
-def refresh(source: Path, target: Path) -> None:
+def refresh(source: Path, target: Path, opt_level: str = OPTIMIZED) -> None:
     """Make `target` a current compiled copy; without a compiler leave it without the `.complete` file.
 
     Raises `CompileError` as `build_copy` does.
     """
-    wanted = fingerprint(source)
+    wanted = fingerprint(source, opt_level)
     stamp = target / STAMP
     if stamp.is_file() and stamp.read_text() == wanted:
         copy_package(source, target)
@@ -151,7 +154,7 @@ def refresh(source: Path, target: Path) -> None:
     if compiler() is None:
         return
     target.mkdir(parents=True)
-    build_copy(source, target)
+    build_copy(source, target, opt_level)
     stamp.write_text(wanted)
 
 
@@ -188,13 +191,15 @@ class CompileHook(BuildHookInterface):  # type: ignore[misc]  # hatchling is not
 def main(arguments: list[str]) -> int:
     """The program; returns its exit status."""
     if arguments[:1] == ["--in-place"]:
-        compile_in_place(arguments[1:])
+        compile_in_place(arguments[1], arguments[2:])
         return 0
-    if len(arguments) != 1:
-        print("usage: python tools/hatch_build.py DIRECTORY", file=sys.stderr)
+    opt_level = UNOPTIMIZED if arguments[:1] == ["--unoptimized"] else OPTIMIZED
+    directories = arguments[opt_level == UNOPTIMIZED :]
+    if len(directories) != 1:
+        print("usage: python tools/hatch_build.py [--unoptimized] DIRECTORY", file=sys.stderr)
         return 2
     try:
-        refresh(Path(__file__).resolve().parent.parent / "src", Path(arguments[0]))
+        refresh(Path(__file__).resolve().parent.parent / "src", Path(directories[0]), opt_level)
     except CompileError as error:
         print(f"error: the hot modules were not compiled: {error}", file=sys.stderr)
         return 1

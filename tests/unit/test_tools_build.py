@@ -49,7 +49,7 @@ def small_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def fake_build(compiled: list[Path]) -> Any:
-    def build_copy(source: Path, target: Path) -> None:
+    def build_copy(source: Path, target: Path, _opt_level: str = "3") -> None:
         tool.copy_package(source, target)
         (target / "casscade" / "core" / "cell.abi.so").write_bytes(b"machine code")
         compiled.append(target)
@@ -86,6 +86,8 @@ def test_a_current_copy_is_not_compiled_again(
     (small_source / "casscade" / "core" / "cell.py").write_text("A: int = 2\n")
     tool.refresh(small_source, target)
     assert len(builds) == 2
+    tool.refresh(small_source, target, tool.UNOPTIMIZED)
+    assert len(builds) == 3, "another optimization is another copy"
 
 
 def test_a_failed_compilation_leaves_no_copy_that_looks_complete(small_source: Path, tmp_path: Path) -> None:
@@ -93,6 +95,22 @@ def test_a_failed_compilation_leaves_no_copy_that_looks_complete(small_source: P
     with pytest.raises(tool.CompileError, match="Incompatible types"):
         tool.refresh(small_source, tmp_path / "copy")
     assert not (tmp_path / "copy" / tool.STAMP).exists()
+
+
+@pytest.mark.parametrize(("arguments", "level"), [(["there"], "3"), (["--unoptimized", "there"], "0")])
+def test_the_program_optimizes_unless_told_not_to(
+    arguments: list[str], level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Path, str]] = []
+    monkeypatch.setattr(tool, "refresh", lambda _source, target, opt_level: asked.append((target, opt_level)))
+    assert tool.main(arguments) == 0
+    assert asked == [(Path("there"), level)]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--unoptimized"], ["here", "there"]])
+def test_the_program_wants_one_directory(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert tool.main(arguments) == 2
+    assert capsys.readouterr().err.startswith("usage: ")
 
 
 def test_without_a_compiler_there_is_no_copy(
