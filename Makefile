@@ -18,7 +18,8 @@ export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup lock check format test test-pure test-compiled test-matrix demo bench compiled compiled-for-tests requirements clean
+.PHONY: help setup lock check format test test-pure test-compiled test-properties test-matrix demo bench compiled \
+  compiled-for-tests requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -71,6 +72,9 @@ test-compiled: compiled-for-tests
 	@if [ -e $(COMPILED_FOR_TESTS)/.complete ]; then \
 	  CASSCADE_EXPECT_COMPILED=1 PYTHONPATH=$(COMPILED_FOR_TESTS) $(PYTEST) $(HOT_TESTS); \
 	else echo "no C compiler here: the tests ran on the pure modules only"; fi
+
+test-properties: setup ## the property tests with ten times their examples, new ones in each run; minutes
+	CASSCADE_TEST_EXAMPLES=10 $(PYTEST) --timeout 1800 tests/property
 
 test-matrix: setup ## every supported version of Cassandra and PostgreSQL; docs/versions.md tells how to read it
 	@$(PY) -m tests.matrix.run $(MATRIX)

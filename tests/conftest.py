@@ -25,6 +25,7 @@ from casscade.devstack.cassandra import CassandraNode
 from casscade.devstack.guard import birth_of
 from casscade.devstack.postgres import PostgresServer
 from tests.support.databases import create_database, drop_database
+from tests.support.examples import load_profile
 from tests.support.servers import ServerChoice, add_options
 
 RUN_VARIABLE = "CASSCADE_TEST_RUN"
@@ -56,6 +57,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """The controlling process makes the directory of the run; its workers inherit the variable."""
+    load_profile()
     if hasattr(config, "workerinput"):
         return
     # Not below pytest's own directory: that one is closed to the user PostgreSQL drops to when we are root.

@@ -117,7 +117,7 @@ def _run(stack: Stack, arguments: argparse.Namespace) -> bool:
         document = configuration(node, dsn, stack.directory / "state", [{"source": "shop.*"}], name="kill")
         # Small pages: a snapshot that is over after the first life would not be killed in its middle.
         document["snapshot"] = {"ranges_per_table": 64, "page_rows": 20, "workers": 1}
-        process = PipelineProcess(stack.directory / "pipeline", document)
+        process = PipelineProcess(stack.directory / "pipeline", document, executed=True)
         begin = time.monotonic()
         try:
             with MixedLoad(session, "shop", arguments.seed, arguments.rate) as load:

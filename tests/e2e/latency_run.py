@@ -62,7 +62,7 @@ def run(node: CassandraNode, postgres: PostgresServer, directory: Path, writes: 
             document["load"]["batch_ms"] = 20
             if node.release.line < (4, 0):
                 document["capture"]["commitlog_directory"] = str(node.commitlog_directory)
-            process = PipelineProcess(directory / mode, document)
+            process = PipelineProcess(directory / mode, document, executed=True)
             process.start()
             try:
                 process.wait_ready(60.0)

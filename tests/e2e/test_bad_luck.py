@@ -120,7 +120,7 @@ def test_a_start_that_can_not_work_is_refused(
     document: Document, schema: str, tmp_path: Path, spoil: Callable[[Document, str], tuple[str, str]]
 ) -> None:
     code, word = spoil(document, schema)
-    with started(tmp_path / "pipeline", document) as process:
+    with started(tmp_path / "pipeline", document, executed=spoil is _unknown_key) as process:
         refused(process.wait_end(), 2, code, word)
 
 

@@ -78,7 +78,10 @@ def replica(
         tables.append({"source": f"{name}.people", "columns": {"exclude": ["password", "notes", "phones"]}})
         directory: Path = tmp_path_factory.mktemp("pipeline")
         document = configuration(cassandra_node, dsn, directory / "state", tables)
-        with running(directory, document) as process, psycopg.connect(dsn, autocommit=True) as connection:
+        with (
+            running(directory, document, executed=True) as process,
+            psycopg.connect(dsn, autocommit=True) as connection,
+        ):
             yield Replica(session, name, connection, process)
         drop_database(admin, name)
     session.execute(f"DROP KEYSPACE {name}", timeout=60)

@@ -27,8 +27,8 @@ from casscade.transport.direct import DirectTransport
 
 pytestmark = pytest.mark.servers
 
-ROWS = 2000
-PADDING = "x" * 900
+ROWS = 500
+PADDING = "x" * 3600
 WAIT_S = 40.0
 
 

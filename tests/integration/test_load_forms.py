@@ -18,7 +18,7 @@ from tests.support.forms import FROZEN, MULTI_CELL, SIMPLE, FormsTable, cells_of
 from tests.support.random_rows import content
 
 pytestmark = pytest.mark.servers
-ROWS = 60
+ROWS = 24
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from casscade.capture.opened import OpenSegment
 from casscade.commitlog.reader import SegmentFile
 from casscade.core.position import START, Position
 from tests.support.capture import Capture
+from tests.support.examples import examples
 from tests.support.fake_node import OTHER_TABLE, TABLE, FakeNode, FakeSegment, make_mutation, number_of
 
 ACTIONS = [
@@ -181,7 +182,7 @@ def watched(model: Model) -> Iterator[None]:
 
 
 @pytest.mark.requirement("FR-001")
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(
     compressed=st.booleans(),
     eager=st.booleans(),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from casscade.core.position import START, Position
 from tests.support.capture import Capture
+from tests.support.examples import examples
 from tests.support.fake_node import OTHER_TABLE, TABLE, FakeNode, FakeSegment, make_mutation, number_of
 
 ACTIONS = ["write", "sync", "complete", "step", "acknowledge", "kill", "lose index"]
@@ -63,7 +64,7 @@ class Model:
         self.capture.steps()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(
     compressed=st.booleans(),
     actions=st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 4)), max_size=40),
@@ -99,7 +100,7 @@ def test_nothing_is_lost_or_doubled(compressed: bool, actions: list[tuple[str, i
         model.capture.follower.close()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(compressed=st.booleans(), sizes=st.lists(st.integers(1, 4), min_size=1, max_size=4))
 def test_capture_resumes_behind_every_single_mutation(compressed: bool, sizes: list[int]) -> None:
     with tempfile.TemporaryDirectory() as root:

@@ -14,6 +14,7 @@ from casscade.commitlog.framing import MARKER_SIZE
 from casscade.commitlog.reader import FINISHED, UNSYNCED_BYTES, SegmentFile
 from casscade.commitlog.segment import segment_name
 from casscade.commitlog.writer import encode_frame, encode_header, encode_marker
+from tests.support.examples import examples
 
 ID = 1795425809903
 LENGTH = 1 << 19
@@ -84,7 +85,7 @@ def read(segment: SegmentFile, seen: list[int], bytes_max: int) -> int:
 
 
 @pytest.mark.requirement("FR-001")
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80))
 @given(actions=st.lists(ACTIONS, max_size=50))
 def test_every_mutation_comes_once_and_in_order_as_soon_as_it_is_whole(actions: list[tuple[str, int]]) -> None:
     with tempfile.TemporaryDirectory() as root:

@@ -14,11 +14,12 @@ from casscade.commitlog.peek import first_table_id, mentions_any, partition_key_
 from casscade.core.errors import CorruptionError, UnknownSchemaError
 from casscade.core.mutation import PartitionUpdate
 from casscade.core.table import ColumnShape, TableShape
+from tests.support.examples import examples
 from tests.support.mutations import content, mutations, tables_of
 from tests.support.sidecar import golden_sets
 
 VERSIONS = st.sampled_from([6, 7, 8])
-_calm = settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
+_calm = settings(max_examples=examples(30), suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.requirement("FR-001")
@@ -97,7 +98,7 @@ def _any_table() -> TableShape:
 
 @pytest.mark.requirement("FR-022")
 @given(st.binary(max_size=300), VERSIONS)
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=examples(300))
 def test_random_bytes_behind_a_plausible_head_end_in_a_named_error(tail: bytes, version: int) -> None:
     table = _any_table()
     assert _outcome(tail, version, {table.id: table}) in {"corrupt", "unknown"}
@@ -132,7 +133,7 @@ def _golden_mutations() -> list[tuple[bytes, int, dict[bytes, TableShape]]]:
 
 @pytest.mark.requirement("FR-022")
 @given(st.data())
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=examples(200))
 def test_real_mutations_with_flipped_bits_end_in_a_named_error_or_decode(data: st.DataObject) -> None:
     known = _golden_mutations()
     mutation, version, tables = known[data.draw(st.integers(0, len(known) - 1))]

@@ -17,12 +17,13 @@ from casscade.commitlog.reader import FINISHED, Section, SegmentFile, read_segme
 from casscade.commitlog.segment import CdcIndex, parse_cdc_index, parse_header, parse_segment_name, segment_name
 from casscade.commitlog.writer import encode_segment
 from casscade.core.errors import ConfigurationError, CorruptionError
+from tests.support.examples import examples
 from tests.support.sidecar import golden_sets
 
 SEGMENT = 1795425809903
 KINDS = st.sampled_from(["", *sorted(COMPRESSORS)])
 MUTATIONS = st.lists(st.binary(min_size=10, max_size=80) | st.just(b"m" * 3000), min_size=1, max_size=12)
-_calm = settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
+_calm = settings(max_examples=examples(30), suppress_health_check=list(HealthCheck))
 
 
 def _flat(sections: Iterable[Section]) -> list[tuple[int, bytes]]:
@@ -150,7 +151,6 @@ def test_no_single_bit_of_a_segment_can_flip_in_silence(kind: str, tmp_path: Pat
 
 
 @given(st.binary(max_size=400), st.integers(0, 100), st.integers(0, 1 << 40))
-@settings(deadline=None)
 def test_random_bytes_hold_no_frames_without_an_anomaly(data: bytes, start: int, logical: int) -> None:
     frames = read_frames(data, min(start, len(data)), logical, 1, 1 << 20)
     assert frames.next == len(data)
@@ -159,14 +159,14 @@ def test_random_bytes_hold_no_frames_without_an_anomaly(data: bytes, start: int,
 
 
 @given(st.sampled_from(sorted(COMPRESSORS)), st.binary(max_size=200), st.integers(-(1 << 31), (1 << 31) - 1))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=examples(300))
 def test_random_bytes_are_no_section_and_take_no_memory(kind: str, data: bytes, length: int) -> None:
     with contextlib.suppress(CorruptionError):
         assert len(decompress_section(kind, data, length)) == length
 
 
 @given(st.sampled_from(sorted(COMPRESSORS)), st.binary(max_size=300), st.data())
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=examples(200))
 def test_a_section_is_decompressed_to_its_exact_length(kind: str, payload: bytes, data: st.DataObject) -> None:
     packed = compress_section(kind, payload)
     assert decompress_section(kind, packed, len(payload)) == payload

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from casscade.config.keys import sections
@@ -37,19 +37,16 @@ def check(content: bytes) -> None:
     assert text.encode()
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes(content: bytes) -> None:
     check(content)
 
 
-@settings(deadline=None)
 @given(st.lists(SIGNS, max_size=60).map("".join))
 def test_any_signs_of_yaml(text: str) -> None:
     check(text.encode())
 
 
-@settings(deadline=None)
 @given(st.integers(0, len(EXAMPLE)), st.integers(0, 40), st.lists(SIGNS, max_size=4).map("".join))
 def test_the_example_with_a_part_replaced(start: int, length: int, new: str) -> None:
     check(EXAMPLE[:start] + new.encode() + EXAMPLE[start + length :])
@@ -65,7 +62,6 @@ VALUES = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=6))
 def test_any_tree_of_known_keys(tree: dict[str, object]) -> None:
     valid = yaml.safe_load(EXAMPLE)
@@ -73,7 +69,6 @@ def test_any_tree_of_known_keys(tree: dict[str, object]) -> None:
 
 
 @pytest.mark.requirement("FR-030")
-@settings(deadline=None)
 @given(st.sampled_from(KEYS), st.sampled_from(KEYS), st.booleans())
 def test_a_secret_in_any_place_of_a_section_is_in_no_error(section: str, key: str, is_list: bool) -> None:
     valid = yaml.safe_load(EXAMPLE)

@@ -11,9 +11,10 @@ from casscade.core.mutation import Bound
 from casscade.cql.bounds import ClusteringOrder, compare_bound
 from casscade.cql.types import CqlType
 from casscade.cql.values import encode
+from tests.support.examples import examples
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(st.lists(st.booleans(), min_size=1, max_size=3), st.data())
 def test_rows_and_bounds_compare_as_the_comparator_says(flags: list[bool], data: st.DataObject) -> None:
     tiny = CqlType("tinyint")

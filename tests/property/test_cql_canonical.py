@@ -10,6 +10,7 @@ from casscade.core.keys import canonical_key, key_field, unpack_values
 from casscade.cql.canonical import canonical_of
 from casscade.cql.order import order_key
 from casscade.cql.types import CqlType, UdtDefinition, parse_type
+from tests.support.examples import examples
 
 UDTS = {"pair": UdtDefinition("ks", "pair", ("x", "y"), ("decimal", "boolean"))}
 
@@ -73,7 +74,7 @@ def test_equal_bytes_mean_equal_values(name: str) -> None:
     assert canonical is not None
     order = order_key(typed(name))
 
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=examples(50))
     @given(CASES[name] | st.just(b""), CASES[name])
     def check(left: bytes, right: bytes) -> None:
         assert (canonical.of(left) == canonical.of(right)) == (order(left) == order(right))

@@ -23,6 +23,7 @@ from casscade.cql.order import order_key
 from casscade.cql.text import to_text
 from casscade.cql.types import SIMPLE_TYPES, CqlType, parse_type
 from casscade.cql.values import Duration, decode, encode
+from tests.support.examples import examples
 
 
 def signed(bits: int) -> st.SearchStrategy[int]:
@@ -96,7 +97,12 @@ def values_of(cql_type: CqlType) -> st.SearchStrategy[Any]:
         case "list" | "set":
             return st.lists(args[0], max_size=3)
         case "map":
-            return st.lists(st.tuples(args[0], args[1]), max_size=3, unique_by=lambda pair: repr(pair[0]))
+            # Keys that differ in the order alone in which hypothesis drew the fields of a UDT are one key.
+            return st.lists(
+                st.tuples(args[0], args[1]),
+                max_size=3,
+                unique_by=lambda pair: repr(_in_field_order(cql_type.args[0], pair[0])),
+            )
         case "vector":
             return st.lists(args[0], min_size=cql_type.dimension, max_size=cql_type.dimension)
         case "tuple":
@@ -138,7 +144,7 @@ def typed_values(draw: st.DrawFn, count: int = 1) -> tuple[CqlType, list[Any]]:
 
 
 @pytest.mark.requirement("FR-009")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(typed_values())
 def test_every_value_survives_the_round_trip(sample: tuple[CqlType, list[Any]]) -> None:
     cql_type, (value,) = sample
@@ -148,7 +154,7 @@ def test_every_value_survives_the_round_trip(sample: tuple[CqlType, list[Any]]) 
     assert encode(cql_type, decoded) == data
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(typed_values())
 def test_json_of_every_value_is_valid_and_whole(sample: tuple[CqlType, list[Any]]) -> None:
     cql_type, (value,) = sample
@@ -171,7 +177,7 @@ def _only_bad_data(function: Callable[[], object]) -> None:
     assert code in ("", "value_malformed", "nul_in_json", "number_out_of_range")
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=examples(250))
 @given(ANY_TYPES, st.binary(max_size=40))
 def test_random_bytes_end_in_a_value_or_the_named_error(cql_type: CqlType, data: bytes) -> None:
     _only_bad_data(lambda: decode(cql_type, data))
@@ -179,7 +185,7 @@ def test_random_bytes_end_in_a_value_or_the_named_error(cql_type: CqlType, data:
     _only_bad_data(lambda: to_text(cql_type, data))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(typed_values(), st.data())
 def test_damaged_values_end_in_a_value_or_the_named_error(
     sample: tuple[CqlType, list[Any]], data: st.DataObject
@@ -196,7 +202,7 @@ def test_damaged_values_end_in_a_value_or_the_named_error(
         _only_bad_data(lambda: order_key(cql_type)(bytes(damaged)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(TYPES.filter(lambda t: not _holds(t, "counter")), st.data(), st.booleans())
 def test_keys_are_a_total_order(cql_type: CqlType, data: st.DataObject, descending: bool) -> None:
     values = st.just(b"") | values_of(cql_type).map(lambda value: encode(cql_type, value))
@@ -220,7 +226,7 @@ def test_keys_are_a_total_order(cql_type: CqlType, data: st.DataObject, descendi
 NATURAL = ["bigint", "boolean", "date", "decimal", "double", "float", "int", "smallint", "time", "tinyint", "varint"]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(st.sampled_from(NATURAL), st.data())
 def test_keys_of_numbers_follow_the_numbers(name: str, data: st.DataObject) -> None:
     cql_type = CqlType(name)
@@ -294,7 +300,7 @@ DRIVER_TYPES = st.recursive(
 
 
 @pytest.mark.requirement("FR-009")
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(DRIVER_TYPES, st.data())
 def test_the_driver_writes_the_same_bytes(cql_type: CqlType, data: st.DataObject) -> None:
     value = data.draw(values_of(cql_type))
@@ -303,7 +309,7 @@ def test_the_driver_writes_the_same_bytes(cql_type: CqlType, data: st.DataObject
     assert repr(decode(cql_type, written)) == repr(value)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(st.sampled_from(["bigint", "decimal", "double", "float", "inet", "varint", "uuid", "text"]), st.data())
 def test_the_driver_reads_the_same_value(name: str, data: st.DataObject) -> None:
     cql_type = CqlType(name)
@@ -312,13 +318,13 @@ def test_the_driver_reads_the_same_value(name: str, data: st.DataObject) -> None
     assert (ipaddress.ip_address(read) if name == "inet" else read) == value
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(ANY_TYPES.filter(lambda t: not _holds(t, "udt", "custom")))
 def test_type_strings_come_back(cql_type: CqlType) -> None:
     assert parse_type(cql_type.cql(), "ks", {}) == cql_type
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(st.text(max_size=30) | st.text("<>,\"' intlsfrozeap1", max_size=30))
 def test_random_type_strings_end_in_a_type_or_the_named_error(text: str) -> None:
     code = ""
@@ -329,7 +335,7 @@ def test_random_type_strings_end_in_a_type_or_the_named_error(text: str) -> None
     assert code in ("", "type_malformed", "type_unknown")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(st.uuids(version=1), st.uuids(version=1))
 def test_timeuuids_sort_by_time_first(left: UUID, right: UUID) -> None:
     key = order_key(CqlType("timeuuid"))

@@ -14,6 +14,7 @@ from casscade.load.codecs import codec_for
 from casscade.load.key_codecs import key_codec_for
 from casscade.load.transcode import Codec
 from casscade.schema.pg_types import Form, allowed_forms, map_column, map_column_as
+from tests.support.examples import examples
 from tests.support.value_bytes import random_bytes
 
 SIMPLE = (  # noqa: SIM905 one line reads better than nineteen
@@ -93,7 +94,7 @@ def test_encode_is_exact_or_refuses(text: str, form: Form) -> None:
     type_ = typed(text)
     lengths = st.sampled_from([0, 1, 2, 4, 5, 6, 8, 12, 16, 20])
 
-    @settings(max_examples=15)
+    @settings(max_examples=examples(15))
     @given(lengths.flatmap(lambda n: st.binary(min_size=n, max_size=n)))
     @example(b"\x80\x00\x00\x00")
     @example(b"\x7f\xff\xff\xff\xff\xff\xff\xff")

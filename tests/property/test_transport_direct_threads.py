@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from casscade.core.position import Position
 from casscade.transport.chunk import Chunk
 from casscade.transport.direct import CHUNK_OVERHEAD_BYTES, DirectTransport, chunk_cost
+from tests.support.examples import examples
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25))
 @given(
     sizes=st.lists(st.lists(st.integers(0, 3000), max_size=25), min_size=1, max_size=3),
     queue_bytes=st.integers(1, 6000),
@@ -49,7 +50,7 @@ def test_every_chunk_arrives_once_in_its_sources_order(sizes: list[list[int]], q
     assert largest <= max(queue_bytes, single + CHUNK_OVERHEAD_BYTES)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50))
 @given(
     operations=st.lists(st.one_of(st.none(), st.integers(0, 3000)), max_size=60),
     queue_bytes=st.integers(300, 6000),

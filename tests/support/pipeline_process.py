@@ -1,6 +1,7 @@
 """A pipeline as users run it: `casscade run` in a process of its own, which can be watched, killed and stopped.
 
 Invariant: the process never outlives the test: it is ended by its pid, and by the kernel if the test itself is killed.
+It is forked from one that has imported the package, or, where a test says `executed`, an interpreter from its start.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import yaml
 
 from casscade.devstack.cassandra import CassandraNode
 from casscade.devstack.places import free_port
+from tests.support.nursery import Child, nursery
 
 POLL_S: Final = 0.05
 TAIL_LINES: Final = 30
@@ -71,7 +73,8 @@ class PipelineProcess:
 
     directory: Path
     document: dict[str, Any]
-    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    executed: bool = False
+    _process: subprocess.Popen[bytes] | Child | None = field(default=None, init=False)
 
     @property
     def config_file(self) -> Path:
@@ -95,10 +98,13 @@ class PipelineProcess:
     def start(self) -> None:
         """Start a new life; returns at once."""
         assert not self.running, "it runs already"
-        self.write_configuration()
+        arguments = ["run", "-c", str(self.write_configuration())]
+        if not self.executed:
+            self._process = nursery().start(arguments, self.directory, self.log_file)
+            return
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _MAIN, "run", "-c", str(self.config_file)],
+                [sys.executable, "-c", _MAIN, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -186,9 +192,9 @@ class PipelineProcess:
 
 
 @contextmanager
-def running(directory: Path, document: dict[str, Any]) -> Iterator[PipelineProcess]:
+def running(directory: Path, document: dict[str, Any], *, executed: bool = False) -> Iterator[PipelineProcess]:
     """A pipeline that was started and is ready; it is killed at the end if it still runs."""
-    process = PipelineProcess(directory, document)
+    process = PipelineProcess(directory, document, executed)
     process.start()
     try:
         process.wait_ready()
@@ -198,9 +204,9 @@ def running(directory: Path, document: dict[str, Any]) -> Iterator[PipelineProce
 
 
 @contextmanager
-def started(directory: Path, document: dict[str, Any]) -> Iterator[PipelineProcess]:
+def started(directory: Path, document: dict[str, Any], *, executed: bool = False) -> Iterator[PipelineProcess]:
     """A pipeline that was started, ready or not; it is killed at the end if it still runs."""
-    process = PipelineProcess(directory, document)
+    process = PipelineProcess(directory, document, executed)
     process.start()
     try:
         yield process

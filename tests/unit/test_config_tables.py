@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from casscade.config.load import parse_config
@@ -216,7 +216,6 @@ def test_patterns(pattern: str, name: str, expected: bool) -> None:
     assert matches(pattern, name) is expected
 
 
-@settings(deadline=None)
 @given(st.text("ab*?", max_size=8), st.text("ab", max_size=8))
 def test_matching_agrees_with_the_definition(pattern: str, name: str) -> None:
     def definition(pattern: str, name: str) -> bool:

@@ -6,7 +6,7 @@ import copy
 import pickle
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from casscade.security.secret import MASK, Secret, mask_dsn
@@ -62,7 +62,6 @@ def test_the_secrets_of_a_dsn_are_masked(dsn: str, masked: str) -> None:
     assert mask_dsn(dsn) == masked
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(codec="utf-8"), min_size=1))
 def test_no_password_in_the_user_part_survives_masking(password: str) -> None:
     assert mask_dsn(f"postgresql://u:{password}@h/db") == f"postgresql://u:{MASK}@h/db"

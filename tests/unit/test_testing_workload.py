@@ -38,7 +38,7 @@ def statements(workload: Workload, operations: int) -> list[Statement]:
 def cql_of(table: SampleTable) -> str:
     """The statements of some seeds on one table."""
     workloads = [Workload(seed, "ks", [table]) for seed in range(3)]
-    return "\n".join(statement.cql for workload in workloads for statement in statements(workload, 1500))
+    return "\n".join(statement.cql for workload in workloads for statement in statements(workload, 600))
 
 
 def test_a_seed_repeats_its_operations() -> None:
