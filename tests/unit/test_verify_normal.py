@@ -122,6 +122,24 @@ def test_zeros_of_both_signs_are_two_keys() -> None:
     assert len(form) == 2
 
 
+@pytest.mark.parametrize("scale", [-1, 0, 1, 16_383])
+@pytest.mark.parametrize("digits", [0, 10])
+def test_decimals_within_keys_keep_their_scale_but_for_zero(scale: int, digits: int) -> None:
+    type_ = typed("map<frozen<list<decimal>>, int>")
+    element = decimal_bytes(digits, scale)
+    key = int_bytes(1, 4) + int_bytes(len(element), 4) + element
+    data = int_bytes(1, 4) + b"".join(int_bytes(len(part), 4) + part for part in (key, int_bytes(7, 4)))
+    written = to_json(type_, data, nul_replacement="\ufffd")
+    assert cassandra_form(type_, data, map_column_as(type_, "jsonb", "")) == json_form(type_, load_json(written))
+
+
+def test_a_decimal_that_no_json_holds_has_no_form_as_text_either() -> None:
+    type_ = typed("frozen<list<decimal>>")
+    element = decimal_bytes(0, 16_384)
+    data = int_bytes(1, 4) + int_bytes(len(element), 4) + element
+    assert cassandra_form(type_, data, map_column_as(type_, "text", "")) is None
+
+
 @pytest.mark.parametrize("text", NESTED)
 def test_our_json_has_the_form_of_the_drivers_bytes(text: str) -> None:
     type_ = typed(text)

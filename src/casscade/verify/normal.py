@@ -191,7 +191,7 @@ def json_form_of(type_: CqlType, data: bytes | None, *, key: bool = False) -> An
             return tuple(json_form_of(type_.args[0], part, key=key) for part in vector_parts(type_, data))
         case _:
             whole = whole_form(type_, data)
-            return key_leaf(type_, whole) if key else json_leaf(type_, whole)
+            return _text_leaf(type_, whole) if key else json_leaf(type_, whole)
 
 
 def json_leaf(type_: CqlType, whole: Any) -> Any:
@@ -228,6 +228,16 @@ def key_leaf(type_: CqlType, whole: Any) -> Any:
     if type_.name in _FLOATS:
         return float_form(whole)
     return whole.as_tuple() if type_.name == "decimal" else json_leaf(type_, whole)
+
+
+def _text_leaf(type_: CqlType, whole: Any) -> Any:
+    """The form of a simple value within JSON that is text; raises NotShownError as `json_leaf` does.
+
+    JSON writes 0 without an exponent above 0.
+    """
+    json_leaf(type_, whole)
+    form = key_leaf(type_, whole)
+    return (0, (0,), min(0, form.exponent)) if type_.name == "decimal" and whole is not None and not whole else form
 
 
 def _collection_parts(data: bytes, parts_each: int) -> list[bytes | None]:
