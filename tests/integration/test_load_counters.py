@@ -153,3 +153,19 @@ def test_a_late_deletion_of_what_hides_a_counter_asks_for_a_read(database: str, 
         assert len(side.asked()) == 1
         side.answer(name, (8).to_bytes(8, "big"))
         assert side.shown(name) == [(8,)]
+
+
+@pytest.mark.requirement("FR-003")
+def test_a_row_that_is_not_there_any_more_is_asked_for_once(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        register(connection)
+        side = Side(connection)
+        scanned, row, index = side.update("v")
+        row.observed = {index: (0, 1, UNBOUNDED, NO_EXPIRY, (3).to_bytes(8, "big"))}
+        row.liveness_unknown = True
+        side.apply(scanned)
+        assert side.shown("v") == [(3,)]
+        side.apply(side.delete("v", 9))
+        assert len(side.asked()) == 1
+        side.answer("v", NOTHING)
+        assert (side.asked(), side.shown("v")) == ([], [])

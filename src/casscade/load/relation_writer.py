@@ -6,11 +6,12 @@ given; what was written before is read only where SQL could not decide.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from psycopg import Connection, sql
 
+from casscade.core.cell import NO_TIMESTAMP
 from casscade.core.errors import BadDataError
 from casscade.core.mutation import Row
 from casscade.load import staged as ops
@@ -91,6 +92,7 @@ class RelationWriter:
         if self.layout.loose_paths:
             for _, row in items:
                 unify_paths(row, self.layout.loose_paths, self.layout.older_ties)
+        answers = {id(row) for _, row in items if _only_read(row)} if self.layout.observable else set()
         if self.layout.observable:
             self._doubt_new(items, now)
         met = self._meet_tombstones(connection, items, now) if self.tombstones.rows_exist else set()
@@ -109,10 +111,13 @@ class RelationWriter:
             self._doubt_covered(items, merged, met)
         unseen = [(items[ordinal], row) for ordinal, row in staged.unseen.items() if ordinal not in merged]
         for (partition_key, row), _ in unseen:
-            self._doubt(partition_key, row)
+            if id(row) not in answers:
+                self._doubt(partition_key, row)
         still_hidden = self._put_tombstones(connection, unseen)
         if merged:
-            still_hidden |= self.replace(connection, list(merged.values()), now, counts, truncate=False)
+            still_hidden |= self.replace(
+                connection, list(merged.values()), now, counts, truncate=False, answers=answers
+            )
         met -= still_hidden
         if met and self.rejected:
             # the row stays out of the table, so that what hides it must stay too
@@ -134,8 +139,12 @@ class RelationWriter:
         counts: BatchCounts,
         *,
         truncate: bool = True,
+        answers: Collection[int] = (),
     ) -> set[bytes]:
-        """Write rows that hold all their stored state already; returns the tombstone keys of those now unseen."""
+        """Write rows that hold all their stored state already; returns the tombstone keys of those now unseen.
+
+        `answers` has the ids of rows of which a read just told that they are not there (see `write`).
+        """
         staged = self._stage(connection, items, now, merged=True, truncate=truncate)
         if staged.counts[ops.OP_UPSERT]:
             connection.execute(self.sql.upsert)
@@ -144,7 +153,8 @@ class RelationWriter:
         counts.removed += connection.execute(self.sql.remove).rowcount
         removed = [(items[ordinal], encoded) for ordinal, encoded in staged.unseen.items()]
         for (partition_key, row), _ in removed:
-            self._doubt(partition_key, row)
+            if id(row) not in answers:
+                self._doubt(partition_key, row)
         return self._put_tombstones(connection, removed)
 
     def read_pages(
@@ -260,3 +270,19 @@ class RelationWriter:
         if tombstones:
             self.tombstones.put_rows(connection, tombstones)
         return {tombstone.key for tombstone in tombstones}
+
+
+def _only_read(row: Row) -> bool:
+    """Whether `row` is the answer to a request that holds nothing but what the read showed of columns.
+
+    There was no row then, or none with other values: asking for its liveness again would give the same answer, for
+    ever. (What a scan showed, turn 0, answers no request.)
+    """
+    return (
+        row.observed is not None
+        and all(seen[0] > 0 for seen in row.observed.values())
+        and not row.cells
+        and row.complex is None
+        and row.deletion == NO_TIMESTAMP
+        and row.liveness_ts == NO_TIMESTAMP
+    )
