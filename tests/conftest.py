@@ -23,6 +23,7 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 from casscade.devstack import places
 from casscade.devstack.cassandra import CassandraNode
 from casscade.devstack.guard import birth_of
+from casscade.devstack.kafka import KafkaBroker
 from casscade.devstack.postgres import PostgresServer
 from casscade.devstack.releases import find_release
 from tests.support.databases import create_database, drop_database
@@ -89,6 +90,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     directory = _run_directory()
     CassandraNode(directory / "cassandra").kill()
     PostgresServer(directory / "postgres").kill()
+    KafkaBroker(directory / "kafka").kill()
     shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -143,6 +145,30 @@ def postgres_server(server_choice: ServerChoice) -> PostgresServer:
             server.start(owner=_owner())
         server.wait_ready()
     return server
+
+
+@pytest.fixture(scope="session")
+def kafka_broker() -> KafkaBroker:
+    """A running broker: `.bootstrap`; tests take topics of their own."""
+    directory = _run_directory() / "kafka"
+    with places.locked(_run_directory() / "kafka.lock"):
+        ports = _ports(directory, "clients", "controller")
+        broker = KafkaBroker(directory, port=ports["clients"], controller_port=ports["controller"])
+        if broker.pid is None:
+            broker.start(owner=_owner())
+        broker.wait_ready()
+    return broker
+
+
+@pytest.fixture
+def own_broker() -> Iterator[KafkaBroker]:
+    """A broker of one test, which may kill it."""
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as directory:
+        broker = KafkaBroker(Path(directory) / "kafka", port=places.free_port(), controller_port=places.free_port())
+        broker.start(owner=os.getpid())
+        broker.wait_ready()
+        yield broker
+        broker.kill()
 
 
 @pytest.fixture(scope="session")

@@ -22,3 +22,9 @@ QUEUE_BYTES_DEFAULT: Final = 16 * MIB
 BATCH_BYTES_MAX: Final = 16 * MIB
 # Unknown table ids remembered, so that a dropped table does not cause a schema read for each of its mutations.
 UNKNOWN_TABLES_MAX: Final = 1024
+# A mutation may be half a segment (16 MiB with segments of 32 MiB); an envelope and Kafka's record come on top.
+KAFKA_MESSAGE_BYTES_MAX: Final = 17 * MIB
+# Messages that a producer holds until they are acknowledged: the agent stays below 60 MB beside a database.
+KAFKA_PRODUCER_BYTES: Final = 18 * MIB
+# Messages fetched ahead by a loader, over all of its partitions.
+KAFKA_CONSUMER_BYTES: Final = 16 * MIB

@@ -1,0 +1,1 @@
+"""The Kafka transport: mutations on a topic partitioned by the Cassandra partition key."""

@@ -1,0 +1,122 @@
+"""What every Kafka client of a pipeline is configured with, and its errors in our words.
+
+Invariant: no text of an error or a log line holds a secret; librdkafka's own lines go to our log, bounded by level.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException
+
+from casscade.core.errors import CasscadeError, ConfigurationError, RetryableError
+from casscade.core.limits import KAFKA_MESSAGE_BYTES_MAX
+from casscade.security.secret import Secret
+
+# The whole round trip of an administrative request; a broker that takes longer is away.
+ADMIN_TIMEOUT_S: Final = 15.0
+# Reconnects of the client itself: from a tenth of a second to ten, so that a broker's return is seen soon.
+_RECONNECT_MS: Final = 100
+_RECONNECT_MAX_MS: Final = 10_000
+
+# Errors after which the same request can't succeed, by what has to be changed.
+_RIGHTS: Final = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    }
+)
+_LOGIN: Final = frozenset({KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._AUTHENTICATION, KafkaError._SSL})
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSecurity:
+    """How brokers are spoken to: `protocol` as librdkafka names it, files for TLS, name and password for SASL."""
+
+    protocol: str = "plaintext"
+    ca_file: str = ""
+    certificate_file: str = ""
+    key_file: str = ""
+    key_password: Secret | None = None
+    mechanism: str = ""
+    username: str = ""
+    password: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSettings:
+    """A pipeline's cluster and topic."""
+
+    bootstrap_servers: tuple[str, ...]
+    topic: str
+    group: str
+    partitions: int = 12
+    replication_factor: int = 3
+    retention_hours: int = 168
+    compression: str = "lz4"
+    security: KafkaSecurity = field(default_factory=KafkaSecurity)
+
+    @property
+    def where(self) -> str:
+        """The brokers, for messages."""
+        return ", ".join(self.bootstrap_servers)
+
+
+def client_properties(settings: KafkaSettings, role: str) -> dict[str, Any]:
+    """The properties that producers, consumers and administrative clients share; `role` names the client."""
+    security = settings.security
+    properties: dict[str, Any] = {
+        "bootstrap.servers": ",".join(settings.bootstrap_servers),
+        "client.id": f"casscade-{role}",
+        "security.protocol": security.protocol,
+        "reconnect.backoff.ms": _RECONNECT_MS,
+        "reconnect.backoff.max.ms": _RECONNECT_MAX_MS,
+        "message.max.bytes": KAFKA_MESSAGE_BYTES_MAX,
+        "socket.keepalive.enable": True,
+        "logger": logging.getLogger("casscade.kafka"),
+    }
+    optional = {
+        "ssl.ca.location": security.ca_file,
+        "ssl.certificate.location": security.certificate_file,
+        "ssl.key.location": security.key_file,
+        "ssl.key.password": "" if security.key_password is None else security.key_password.reveal(),
+        "sasl.mechanisms": security.mechanism,
+        "sasl.username": security.username,
+        "sasl.password": "" if security.password is None else security.password.reveal(),
+    }
+    return properties | {name: value for name, value in optional.items() if value}
+
+
+def translate(error: KafkaError | KafkaException, settings: KafkaSettings, doing: str) -> CasscadeError:
+    """An error of the client in our families: what needs a change of configuration, and what passes by itself."""
+    cause = error.args[0] if isinstance(error, KafkaException) else error
+    code = cause.code() if isinstance(cause, KafkaError) else None
+    name = cause.name() if isinstance(cause, KafkaError) else type(error).__name__
+    if code in _RIGHTS:
+        return ConfigurationError(
+            "kafka_rights",
+            f"Kafka refused {doing} ({name})",
+            where=settings.where,
+            now="the process stops; nothing that was read is lost",
+            hint=f"grant the principal its rights on topic {settings.topic} and group {settings.group} "
+            "(docs/kafka.md lists them)",
+        )
+    if code in _LOGIN:
+        return ConfigurationError(
+            "kafka_login",
+            f"Kafka refused the connection while {doing} ({name})",
+            where=settings.where,
+            now="the process stops; nothing that was read is lost",
+            hint="compare transport.security with the listeners of the brokers",
+        )
+    return RetryableError(
+        "kafka_unavailable",
+        f"Kafka failed while {doing} ({name})",
+        where=settings.where,
+        now="it is tried again",
+        hint="see whether the brokers of transport.bootstrap_servers run and can be reached from here",
+    )

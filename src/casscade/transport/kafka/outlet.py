@@ -1,0 +1,171 @@
+"""The agent's side: chunks become messages, and what the brokers hold becomes the acknowledged position.
+
+Invariant: a position is acknowledged only when every mutation before it was acknowledged by all in-sync replicas; the
+messages that wait for that are bounded in bytes, and while the brokers are away `put` waits.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from casscade.commitlog.peek import partition_key_of
+from casscade.core.errors import CasscadeError, CorruptionError
+from casscade.core.limits import KAFKA_PRODUCER_BYTES
+from casscade.core.position import START, Position
+from casscade.transport.chunk import Chunk
+from casscade.transport.envelope import SNAPSHOT_HOST, sealer
+from casscade.transport.kafka.client import KafkaSettings, client_properties, translate
+
+# Messages of one request: more does not raise the throughput of one broker, and adds latency.
+_LINGER_MS: Final = 5
+_WAIT_S: Final = 0.02
+# A chunk that only moves the position costs nothing; so many may wait behind one that is not acknowledged.
+CHUNKS_WAITING_MAX: Final = 4096
+
+
+class _Sent:
+    """A chunk under way: how many of its messages are not acknowledged yet."""
+
+    __slots__ = ("end", "left", "on_done", "owner", "source")
+
+    def __init__(
+        self, owner: KafkaOutlet, source: str, end: Position, left: int, on_done: Callable[[], None] | None
+    ) -> None:
+        self.owner = owner
+        self.source = source
+        self.end = end
+        self.left = left
+        self.on_done = on_done
+
+    def delivered(self, error: KafkaError | None, _message: Message) -> None:
+        """One message was acknowledged, or has failed for good."""
+        if error is not None:
+            self.owner.fail(error)
+            return
+        self.left -= 1
+
+
+class KafkaOutlet:
+    """Produces chunks to the pipeline's topic. One thread calls `put` and `poll`; `acknowledged` may any.
+
+    Raises from `put` and `poll`: RetryableError when the producer failed for good (a new outlet begins at the last
+    acknowledged position), ConfigurationError when Kafka refuses for want of rights.
+    """
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        properties = client_properties(settings, "capture") | {
+            "enable.idempotence": True,
+            "acks": "all",
+            "compression.type": settings.compression,
+            "linger.ms": _LINGER_MS,
+            # A broker that is away is waited for: the commit log is the buffer, not a timeout.
+            "message.timeout.ms": 0,
+            "queue.buffering.max.kbytes": KAFKA_PRODUCER_BYTES // 1024,
+            "partitioner": "murmur2_random",
+            "error_cb": self._on_error,
+        }
+        self._producer = Producer(properties)
+        self._waiting: deque[_Sent] = deque()
+        self._acknowledged: dict[str, Position] = {}
+        self._lock = threading.Lock()
+        self._failure: CasscadeError | None = None
+        self._down_since = 0.0
+
+    def put(self, chunk: Chunk, stop: threading.Event, on_done: Callable[[], None] | None = None) -> bool:
+        """Produce the chunk's mutations; waits while too much is under way. False when `stop` was set meanwhile.
+
+        A chunk that was refused may have been produced in part: it is produced again, which changes nothing.
+        `on_done` is called without arguments by `poll` once all of it is acknowledged.
+        """
+        sent = _Sent(self, chunk.source, chunk.end, len(chunk.mutations), on_done)
+        host = SNAPSHOT_HOST if chunk.progress is not None else uuid.UUID(chunk.source).bytes
+        first, second = sealer(chunk.version, host, chunk.end.segment, int(chunk.captured_at * 1_000_000))
+        produce = self._producer.produce
+        topic = self._settings.topic
+        for offset, mutation in zip(chunk.offsets, chunk.mutations, strict=True):
+            value = b"".join((first, offset.to_bytes(4, "big"), second, mutation))
+            while True:
+                try:
+                    produce(topic, value, _key(mutation), on_delivery=sent.delivered)
+                    break
+                except BufferError:
+                    self.poll(_WAIT_S)
+                    if stop.is_set():
+                        return False
+        while len(self._waiting) >= CHUNKS_WAITING_MAX:
+            self.poll(_WAIT_S)
+            if stop.is_set():
+                return False
+        self._waiting.append(sent)
+        self.poll(0.0)
+        return True
+
+    def poll(self, timeout_s: float) -> None:
+        """Serve acknowledgements, for `timeout_s` seconds at most if there are none."""
+        self._producer.poll(timeout_s)
+        if self._failure is not None:
+            raise self._failure
+        self._settle()
+
+    def acknowledged(self, source: str) -> Position:
+        """Everything of `source` up to here is held by the brokers."""
+        with self._lock:
+            return self._acknowledged.get(source, START)
+
+    @property
+    def messages_waiting(self) -> int:
+        """Messages that are not acknowledged yet."""
+        return len(self._producer)
+
+    @property
+    def down_seconds(self) -> float:
+        """For how long no broker could be reached, 0.0 when one can."""
+        return time.monotonic() - self._down_since if self._down_since else 0.0
+
+    def fail(self, error: KafkaError) -> None:
+        """A message failed for good: nothing more is acknowledged."""
+        if self._failure is None:
+            self._failure = translate(error, self._settings, "producing")
+
+    def close(self, timeout_s: float) -> None:
+        """Wait for what is under way, at most `timeout_s`; the rest is produced again by the next outlet."""
+        deadline = time.monotonic() + timeout_s
+        while self._waiting and self._failure is None and time.monotonic() < deadline:
+            self._producer.poll(_WAIT_S)
+            self._settle()
+        self._producer.purge()
+        self._producer.flush(1.0)
+
+    def _settle(self) -> None:
+        """Acknowledge the chunks at the front of which every message is acknowledged."""
+        waiting = self._waiting
+        while waiting and waiting[0].left == 0:
+            done = waiting.popleft()
+            with self._lock:
+                self._acknowledged[done.source] = max(done.end, self._acknowledged.get(done.source, START))
+            if done.on_done is not None:
+                done.on_done()
+            self._down_since = 0.0
+
+    def _on_error(self, error: KafkaError) -> None:
+        """The client's own events: all brokers down passes by itself, a fatal error does not."""
+        if error.code() == KafkaError._ALL_BROKERS_DOWN and not self._down_since:
+            self._down_since = time.monotonic()
+        if error.fatal():
+            self.fail(error)
+
+
+def _key(mutation: bytes) -> bytes:
+    """The partition key; a damaged mutation goes to one partition, where the loader sets it aside."""
+    try:
+        return partition_key_of(mutation)
+    except CorruptionError:
+        return b""
