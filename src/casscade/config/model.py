@@ -6,12 +6,14 @@ secret. `docs/configuration.md` is rendered from these models, so a description 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from casscade.config.dsn import holds_password
 from casscade.config.problems import KeyPath, key_text
+from casscade.config.section import Section
+from casscade.config.transport import TransportSection
 from casscade.config.values import (
     Dsn,
     FilePath,
@@ -24,7 +26,6 @@ from casscade.config.values import (
     SourcePattern,
     TargetPattern,
     Text,
-    TransportKind,
     WholeNumber,
     refuse,
     split_listen,
@@ -34,12 +35,6 @@ from casscade.core.limits import MIB, QUEUE_BYTES_DEFAULT
 ColumnForm = Literal["array", "jsonb", "composite", "text", "bytea", "bigint", "vector"]
 InexactPolicy = Literal["keep", "convert", "dead_letter"]
 Consistency = Literal["ONE", "TWO", "THREE", "LOCAL_ONE", "LOCAL_QUORUM", "QUORUM", "ALL"]
-
-
-class Section(BaseModel):
-    """A section of the file: immutable, every key known, no input in pydantic's own messages."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class CassandraSection(Section):
@@ -174,18 +169,6 @@ class TableEntry(Section):
     )
     where: Later = Field(default=None, description="Condition on rows")
     transforms: Later = Field(default=None, description="Changes to values")
-
-
-class TransportSection(Section):
-    """What carries mutations from capture to load."""
-
-    kind: Annotated[Literal["direct"], TransportKind] = Field(
-        default="direct", description="`direct`: capture and load in one process, with a bounded queue between them"
-    )
-    bootstrap_servers: Later = Field(default=None, description="Brokers of Kafka")
-    partitions: Later = Field(default=None, description="Partitions of the topic")
-    replication_factor: Later = Field(default=None, description="Copies of each partition")
-    security: Later = Field(default=None, description="TLS and SASL of Kafka")
 
 
 class PoolSection(Section):

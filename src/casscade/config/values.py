@@ -25,6 +25,8 @@ _PIPELINE: Final = re.compile(r"[a-z][a-z0-9_-]{0,47}")
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
 _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9.])?")
 _LISTEN: Final = re.compile(r"(?:\[([^\]]+)\]|([^:\[\]]+)):([0-9]{1,5})")
+# Topic.validate of Kafka.
+_TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _SOURCE: Final = re.compile(r"[A-Za-z0-9_*?]{1,255}\.[A-Za-z0-9_*?]{1,255}")
 _TARGET: Final = re.compile(r"[A-Za-z_*][A-Za-z0-9_$*]{0,62}\.[A-Za-z_*][A-Za-z0-9_$*]{0,62}")
 # SchemaConstants.LOCAL_SYSTEM_KEYSPACE_NAMES, REPLICATED_… and VIRTUAL_… of Cassandra 5.0.
@@ -153,10 +155,20 @@ def _later(_: object) -> None:
     refuse("is not supported by this version", "remove the key")
 
 
-def _transport_kind(value: object) -> object:
-    if value == "kafka":
-        refuse("the transport kafka is not supported by this version", "this version supports direct only")
-    return value
+def _bootstrap(value: object) -> str:
+    text = _text(value)
+    found = _LISTEN.fullmatch(text)
+    host = found and (found[1] or found[2])
+    if not found or not host or not (_is_address(host) or _HOST.fullmatch(host)) or not 0 < int(found[3]) <= 65535:
+        refuse("must be host:port", "write broker-1:9092, or [::1]:9092 for IPv6")
+    return text
+
+
+def _topic(value: object) -> str:
+    name = _text(value)
+    if not _TOPIC.fullmatch(name) or name in {".", ".."}:
+        refuse("must be 1 to 249 letters, digits, dots, _ and -")
+    return name
 
 
 def _is_address(text: str) -> bool:
@@ -179,4 +191,5 @@ ListenAddress = Annotated[str, BeforeValidator(_listen)]
 SourcePattern = Annotated[str, BeforeValidator(_source)]
 TargetPattern = Annotated[str, BeforeValidator(_target)]
 Later = Annotated[None, BeforeValidator(_later)]
-TransportKind = BeforeValidator(_transport_kind)
+BootstrapServer = Annotated[str, BeforeValidator(_bootstrap)]
+TopicName = Annotated[str, BeforeValidator(_topic)]
