@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from casscade.core.errors import BadDataError
 from casscade.core.position import Position
 
 
@@ -48,6 +49,7 @@ class Chunk:
       late and its chunks don't move the position.
     - `captured_at`: Unix time in seconds when the chunk was read.
     - `size`: bytes of the mutations plus a constant for each, as the queue counts them.
+    - `refused`: what came as a message and is none of ours: its offset, its bytes and the reason; to be set aside.
     - `progress`: set for chunks of a snapshot or recheck; their `end` is not a position in a commit log and is ignored.
     """
 
@@ -60,6 +62,7 @@ class Chunk:
     size: int = 0
     progress: Progress | None = None
     segment: int = -1
+    refused: list[tuple[int, bytes, BadDataError]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.segment < 0:
