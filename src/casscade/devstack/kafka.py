@@ -1,43 +1,36 @@
 """One real Kafka broker in KRaft mode, run from the jars of its release.
 
-Invariant: `wait_ready` returns only after the broker said that it is started and its port is open; when the broker ends
-instead, one error says why in a sentence.
+Invariant: the broker is its own controller and listens on loopback only.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from casscade.core.errors import ConfigurationError
 from casscade.devstack import places
 from casscade.devstack.artifacts import Progress, fetch, no_progress, read_lock
 from casscade.devstack.java import java_for
 from casscade.devstack.kafka_files import CLUSTER_ID, LOG4J2, RELOAD4J, jvm_arguments, server_properties
-from casscade.devstack.processes import POLL_S, ServerProcess, ServiceStatus
+from casscade.devstack.server import STOP_TIMEOUT_S, Server
 
 DEFAULT_VERSION: Final = "4.1.1"
+VERSIONS: Final = ("3.9.1", "4.1.1")
 JAVA_MAJOR: Final = 17
-# 3 s on an idle machine.
-READY_TIMEOUT_S: Final = 60.0
-STOP_TIMEOUT_S: Final = 20.0
 FORMAT_TIMEOUT_S: Final = 60.0
 
 
-class KafkaBroker:
-    """A broker whose files all live below `directory`; the object can be made again to find a running broker.
+class KafkaBroker(Server):
+    """A broker; see `Server`. `settings` are properties of the broker that go over those of the stack."""
 
-    `settings` are properties of the broker that go over those of the stack.
-    """
-
-    name: Final = "kafka"
+    name = "kafka"
+    title = "Kafka"
+    _reasons = re.compile(r"ERROR|FATAL|Exception|Error")
 
     def __init__(
         self,
@@ -51,28 +44,14 @@ class KafkaBroker:
         cache: Path | None = None,
         progress: Progress = no_progress,
     ) -> None:
-        self.directory = directory
-        self.version = version
-        self.address = address
-        self.port = port
         self.controller_port = controller_port
         self._settings = dict(settings or {})
-        self._cache = cache if cache is not None else places.cache_directory()
-        self._progress = progress
-        self._process = ServerProcess(self.name, directory)
+        super().__init__(directory, version=version, address=address, port=port, cache=cache, progress=progress)
 
     @property
     def bootstrap(self) -> str:
         """`host:port`, as clients name it."""
         return f"{self.address}:{self.port}"
-
-    @property
-    def log_file(self) -> Path:
-        return self._process.log_file
-
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid()
 
     def start(self, *, owner: int | None = None) -> None:
         """Start the broker if it does not run; with `owner` (a pid) it ends when that process ends.
@@ -125,43 +104,12 @@ class KafkaBroker:
             check=False,
         )
         if result.returncode != 0:
-            raise self._failed(result.stdout + result.stderr)
-
-    def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
-        """Return when the broker answers; ConfigurationError if it ends or does not answer in time."""
-        deadline = time.monotonic() + timeout_s
-        while not self.answers():
-            if self._process.pid() is None:
-                raise self._failed(self._process.log_text())
-            if time.monotonic() > deadline:
-                raise ConfigurationError(
-                    "kafka_slow",
-                    f"Kafka did not answer within {timeout_s:.0f} s",
-                    where=f"{self.bootstrap}, log {self.log_file}",
-                    now="the broker is left running",
-                    hint="look at the end of the log, and at the load of the machine",
-                )
-            time.sleep(POLL_S)
+            raise self._failed("Kafka's storage tool", result.stdout + result.stderr)
 
     def answers(self) -> bool:
         """Whether the broker is started, by its own log, and its port is open."""
         started = "Kafka Server started" in self._process.log_text()
         return started and not places.port_is_free(self.address, self.port)
-
-    def _failed(self, text: str) -> ConfigurationError:
-        if "No space left on device" in text or places.is_full(self.directory):
-            return places.disk_full(self.directory)
-        if "Address already in use" in text:
-            return places.port_in_use("Kafka", self.address, self.port)
-        reasons = [line for line in text.splitlines() if re.search(r"ERROR|FATAL|Exception|Error", line)]
-        reason = (reasons or text.splitlines() or ["it wrote no log"])[-1].strip()
-        return ConfigurationError(
-            "kafka_failed",
-            f"Kafka ended while it started: {reason[:300]}",
-            where=str(self.log_file),
-            now="the broker does not run",
-            hint="read the end of the log; casscade dev reset starts afresh",
-        )
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
         """Shut the broker down (SIGTERM), after `timeout_s` seconds by SIGKILL."""
@@ -170,25 +118,6 @@ class KafkaBroker:
     def kill(self) -> None:
         """SIGKILL: a crash."""
         self._process.kill()
-
-    def remove(self) -> None:
-        """Kill the broker and delete its directory."""
-        self.kill()
-        shutil.rmtree(self.directory, ignore_errors=True)
-
-    def status(self) -> ServiceStatus:
-        """Whether it runs and answers, and what it takes."""
-        pid = self._process.pid()
-        return ServiceStatus(
-            name=self.name,
-            version=self.version,
-            address=self.address,
-            port=self.port,
-            pid=pid,
-            ready=pid is not None and self.answers(),
-            rss_bytes=self._process.rss_bytes(),
-            directory=self.directory,
-        )
 
 
 def _environment() -> dict[str, str]:
