@@ -25,7 +25,7 @@ class PositionFile:
         self._saved = START
 
     def load(self) -> Position:
-        """The saved position, `START` when there is none; ConfigurationError (`position_damaged`) if it is no such file."""
+        """The saved position, `START` when there is none; raises ConfigurationError (`position_damaged`)."""
         try:
             content = json.loads(self.path.read_text(encoding="ascii"))
             if content["format"] != _FORMAT:

@@ -14,6 +14,7 @@ from casscade import __version__
 
 _COMMANDS: Final = {
     "bench": "casscade.cli.bench",
+    "capture": "casscade.cli.run",
     "check": "casscade.cli.check",
     "demo": "casscade.cli.demo",
     "dev": "casscade.cli.dev",

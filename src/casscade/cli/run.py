@@ -1,4 +1,4 @@
-"""`casscade run`: capture, snapshot and load in one process."""
+"""`casscade run`: capture, snapshot and load in one process. `casscade capture`: the agent beside a node."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import click
 
 from casscade.cli.errors import explained
 from casscade.config import PipelineConfig, load_config
+from casscade.core.errors import ConfigurationError
 from casscade.observability.http import StatusServer
 from casscade.observability.logs import configure_logging, get_logger
+from casscade.pipeline.agent import Agent
 from casscade.pipeline.monitor import Monitor
 from casscade.pipeline.pipeline import Pipeline
 from casscade.pipeline.process import settle_collector
@@ -46,15 +48,49 @@ def run(config_file: Path) -> None:
 
 def run_pipeline(config: PipelineConfig) -> None:
     """Run one pipeline in this process with its status server; raises the CasscadeError that ended it."""
+    if config.transport.kind != "direct":
+        raise ConfigurationError(
+            "transport_kafka",
+            "casscade run is capture and load in one process, and the pipeline's transport is Kafka",
+            where=config.location("transport", "kind"),
+            now="nothing was started",
+            hint="start casscade capture beside each node, and casscade load",
+        )
+    run_service(config, Pipeline)
+
+
+@click.command()
+@config_option
+@explained
+def capture(config_file: Path) -> None:
+    """Send the commit log of the node on this host to Kafka until stopped (SIGTERM or Ctrl-C).
+
+    \b
+    Example:
+      casscade capture -c casscade.yaml
+    """
+    run_service(load_config(config_file), Agent)
+
+
+class Service(Protocol):
+    """What runs until it is stopped."""
+
+    def run(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+def run_service(config: PipelineConfig, make: Callable[[PipelineConfig, Monitor], Service]) -> None:
+    """Run a service in this process with its status server; raises the CasscadeError that ended it."""
     configure_logging(config.log.level, config.log.format)
     log = get_logger("casscade.cli")
     monitor = Monitor(config.name)
-    pipeline = Pipeline(config, monitor)
+    service = make(config, monitor)
     server = StatusServer(config.http.address, config.name, monitor.health, monitor.metrics, monitor.status)
 
     def stop(number: int, _frame: FrameType | None) -> None:
         log.info("stopping", signal=signal.Signals(number).name)
-        pipeline.stop()
+        service.stop()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
@@ -62,7 +98,7 @@ def run_pipeline(config: PipelineConfig) -> None:
     server.start()
     log.info("status server", address="{}:{}".format(*server.address))
     try:
-        pipeline.run()
+        service.run()
     finally:
         server.close()
     log.info("stopped")

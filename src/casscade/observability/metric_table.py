@@ -172,6 +172,13 @@ METRICS: Final = (
         "The backlog in events; a steady growth means the load is too slow.",
     ),
     Metric(
+        "kafka_unacknowledged",
+        "gauge",
+        "messages",
+        "Messages of the agent that the brokers have not acknowledged.",
+        "Grows while the brokers are away or slow; capture waits when they fill its buffer.",
+    ),
+    Metric(
         "load_upserted",
         "counter",
         "rows",

@@ -23,6 +23,7 @@ from casscade.observability.logs import get_logger
 from casscade.observability.metrics import Metrics
 from casscade.snapshot.store import TableProgress
 from casscade.transport.direct import DirectTransport
+from casscade.transport.kafka.outlet import KafkaOutlet
 
 log = get_logger("casscade.pipeline")
 
@@ -53,6 +54,7 @@ class Monitor(Observer):
         self._follower: Follower | None = None
         self._transport: DirectTransport | None = None
         self._batcher: Batcher | None = None
+        self._outlet: KafkaOutlet | None = None
         self._space: SpaceReading | None = None
         self._snapshot: list[TableProgress] = []
         self._left_out: Counter[str] = Counter()
@@ -65,6 +67,10 @@ class Monitor(Observer):
         if self._batcher is not None:
             self._left_out.update({reason: self._batcher.counts[reason] for reason in _LEFT_OUT})
         self._follower, self._transport, self._batcher = follower, transport, batcher
+
+    def watch_agent(self, follower: Follower, outlet: KafkaOutlet) -> None:
+        """Read the parts of a capture agent from now on."""
+        self._follower, self._outlet = follower, outlet
 
     def committed(self, committed: Committed) -> None:
         counts = committed.counts
@@ -205,6 +211,8 @@ class Monitor(Observer):
         if self._transport is not None:
             metrics.set("casscade_queue_bytes", self._transport.bytes_queued)
             metrics.set("casscade_queue_limit_bytes", self._transport.queue_bytes)
+        if self._outlet is not None:
+            metrics.set("casscade_kafka_unacknowledged_messages", self._outlet.messages_waiting)
         if self._space is not None:
             metrics.set("casscade_capture_cdc_space_ratio", self._space.ratio)
         metrics.set_total("casscade_load_applied_truncations_total", self._truncations)

@@ -53,7 +53,7 @@ class _Sent:
 
 
 class KafkaOutlet:
-    """Produces chunks to the pipeline's topic. One thread calls `put` and `poll`; `acknowledged` may any.
+    """Produces chunks to the pipeline's topic: one thread calls `put`, one `poll`; `acknowledged` may any.
 
     Raises from `put` and `poll`: RetryableError when the producer failed for good (a new outlet begins at the last
     acknowledged position), ConfigurationError when Kafka refuses for want of rights.
@@ -97,16 +97,19 @@ class KafkaOutlet:
                     produce(topic, value, _key(mutation), on_delivery=sent.delivered)
                     break
                 except BufferError:
-                    self.poll(_WAIT_S)
-                    if stop.is_set():
+                    if not self._wait(stop):
                         return False
         while len(self._waiting) >= CHUNKS_WAITING_MAX:
-            self.poll(_WAIT_S)
-            if stop.is_set():
+            if not self._wait(stop):
                 return False
         self._waiting.append(sent)
-        self.poll(0.0)
         return True
+
+    def _wait(self, stop: threading.Event) -> bool:
+        """Leave `poll` time to make room; False when `stop` was set."""
+        if self._failure is not None:
+            raise self._failure
+        return not stop.wait(_WAIT_S)
 
     def poll(self, timeout_s: float) -> None:
         """Serve acknowledgements, for `timeout_s` seconds at most if there are none."""

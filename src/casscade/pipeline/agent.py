@@ -1,0 +1,229 @@
+"""The capture agent beside a Cassandra node: its commit log goes to Kafka.
+
+Invariant: a segment is deleted only when the brokers hold every mutation of it; an outage of Kafka or Cassandra means
+waiting, with the commit log as the buffer.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from casscade.capture.directory import check_directories
+from casscade.capture.follower import Follower
+from casscade.capture.position_file import PositionFile
+from casscade.capture.space import SpaceGuard
+from casscade.config import PipelineConfig, resolve_tables
+from casscade.core.backoff import Backoff
+from casscade.core.errors import ConfigurationError, RetryableError
+from casscade.core.position import START
+from casscade.observability.health import State
+from casscade.observability.logs import get_logger
+from casscade.pipeline.kafka import kafka_settings
+from casscade.pipeline.monitor import Monitor
+from casscade.pipeline.pipeline import STABLE_S, cassandra_settings
+from casscade.schema.checks import require_replicable
+from casscade.schema.connect import connect, read_node, require_cdc_enabled
+from casscade.schema.reader import read_schema
+from casscade.transport.kafka.outlet import KafkaOutlet
+from casscade.transport.kafka.topic import ensure_topic
+
+log = get_logger("casscade.agent")
+
+_POLL_S: Final = 0.1
+_SAVE_INTERVAL_S: Final = 1.0
+_SPACE_INTERVAL_S: Final = 1.0
+# New tables are forwarded from their first mutation on, whatever they are; this ends it for those not replicated.
+_SCHEMA_INTERVAL_S: Final = 10.0
+_JOIN_TIMEOUT_S: Final = 15.0
+# What is under way when the agent is stopped gets this long; the rest is sent again by its next life.
+_CLOSE_TIMEOUT_S: Final = 5.0
+_DOWN_AFTER_S: Final = 5.0
+
+
+class CapturedTables:
+    """Which tables the agent forwards: those that the configuration selects, and every table it does not know yet."""
+
+    def __init__(self, config: PipelineConfig, session: Any) -> None:
+        self._config = config
+        self._session = session
+        self.replicated: frozenset[bytes] = frozenset()
+        self.unwanted: frozenset[bytes] = frozenset()
+
+    def refresh(self) -> None:
+        """Read the schema; raises ConfigurationError for a table that can't be replicated, RetryableError."""
+        snapshot = read_schema(self._session)
+        rules = resolve_tables(self._config, [(table.keyspace, table.name) for table in snapshot.tables.values()])
+        chosen = [snapshot.find(rule.keyspace, rule.table) for rule in rules]
+        for table in chosen:
+            assert table is not None
+            require_replicable(snapshot, table)
+        self.replicated = frozenset(table.id.bytes for table in chosen if table is not None)
+        self.unwanted = frozenset(table.id.bytes for table in snapshot.tables.values()) - self.replicated
+
+
+@dataclass(slots=True)
+class _Parts:
+    follower: Follower
+    outlet: KafkaOutlet
+    position: PositionFile
+    tables: CapturedTables
+    space: SpaceGuard
+    stop: threading.Event
+    failures: list[BaseException] = field(default_factory=list)
+
+
+class Agent:
+    """Runs one agent until it is stopped or fails."""
+
+    def __init__(self, config: PipelineConfig, monitor: Monitor) -> None:
+        self._config = config
+        self._monitor = monitor
+        self._settings = kafka_settings(config)
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """Ask it to end; may be called by a signal handler."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Run until `stop`. Raises the CasscadeError that ended it otherwise."""
+        for component in ("cassandra", "kafka"):
+            self._monitor.health.set(component, State.STARTING)
+        check_directories(self._config.capture.cdc_directory, self._config.capture.state_directory)
+        cluster, session = connect(cassandra_settings(self._config))
+        backoff = Backoff(random.random)
+        try:
+            while not self._stop.is_set():
+                started = time.monotonic()
+                try:
+                    self._live(session)
+                except RetryableError as error:
+                    if time.monotonic() - started > STABLE_S:
+                        backoff.succeed()
+                    wait = backoff.fail()
+                    log.warning("the agent begins again", reason=error.what, wait_s=round(wait, 1))
+                    self._stop.wait(wait)
+        finally:
+            cluster.shutdown()
+
+    def _live(self, session: Any) -> None:
+        """One life of the parts: until `stop`, or what one of them raised."""
+        parts = self._build(session)
+        threads = [
+            threading.Thread(target=_guarded(parts, parts.follower.run), name="capture", daemon=True),
+            threading.Thread(target=_guarded(parts, lambda: self._acknowledge(parts)), name="produce", daemon=True),
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            self._supervise(parts)
+        finally:
+            parts.stop.set()
+            for thread in threads:
+                thread.join(_JOIN_TIMEOUT_S)
+            parts.outlet.close(_CLOSE_TIMEOUT_S)
+            self._save(parts)
+        for failure in parts.failures:
+            raise failure
+
+    def _build(self, session: Any) -> _Parts:
+        config, monitor = self._config, self._monitor
+        node = read_node(session, str(config.cassandra.contact_points[0]))
+        require_cdc_enabled(node)
+        source = str(node.host_id)
+        tables = CapturedTables(config, session)
+        tables.refresh()
+        monitor.health.set("cassandra", State.OK)
+        partitions = ensure_topic(self._settings)
+        monitor.health.set("kafka", State.OK)
+        stored = PositionFile(config.capture.state_directory, source)
+        position = stored.load()
+        outlet = KafkaOutlet(self._settings)
+        stop = threading.Event()
+        follower = Follower(
+            source,
+            config.capture.cdc_directory,
+            config.capture.state_directory,
+            lambda: tables.replicated,
+            outlet,
+            position,
+            stop,
+            unwanted=lambda: tables.unwanted,
+            on_anomaly=monitor.anomaly,
+            eager=config.capture.mode == "eager",
+            commitlog_directory=config.capture.commitlog_directory,
+            poll_s=config.capture.poll_ms / 1000,
+        )
+        monitor.watch_agent(follower, outlet)
+        log.info(
+            "starting",
+            source=source,
+            position=str(position),
+            topic=self._settings.topic,
+            partitions=partitions,
+            tables=len(tables.replicated),
+        )
+        space = SpaceGuard(config.capture.cdc_directory, None, monitor.space_crossed)
+        return _Parts(follower, outlet, stored, tables, space, stop)
+
+    def _acknowledge(self, parts: _Parts) -> None:
+        """Serve acknowledgements, and keep the position that they lead to."""
+        saved_at = time.monotonic()
+        while not parts.stop.is_set():
+            parts.outlet.poll(_POLL_S)
+            if time.monotonic() - saved_at >= _SAVE_INTERVAL_S:
+                saved_at = time.monotonic()
+                self._save(parts)
+
+    def _save(self, parts: _Parts) -> None:
+        acknowledged = parts.outlet.acknowledged(parts.follower.source)
+        if acknowledged != START:
+            parts.position.save(acknowledged)
+
+    def _supervise(self, parts: _Parts) -> None:
+        monitor = self._monitor
+        next_space = 0.0
+        next_schema = time.monotonic() + _SCHEMA_INTERVAL_S
+        while not self._stop.is_set() and not parts.stop.is_set():
+            now = time.monotonic()
+            down = parts.outlet.down_seconds
+            if down > _DOWN_AFTER_S:
+                monitor.health.set("kafka", State.DOWN, f"no broker could be reached for {down:.0f} s")
+            else:
+                monitor.health.set("kafka", State.OK)
+            if parts.follower.status().caught_up:
+                monitor.health.progressed()
+            if now >= next_space:
+                monitor.space(parts.space.check())
+                next_space = now + _SPACE_INTERVAL_S
+            if now >= next_schema:
+                self._refresh(parts.tables)
+                next_schema = now + _SCHEMA_INTERVAL_S
+            self._stop.wait(_POLL_S)
+
+    def _refresh(self, tables: CapturedTables) -> None:
+        """See new tables; while Cassandra is away, or one can't be replicated, what is known stays in force."""
+        try:
+            tables.refresh()
+        except RetryableError as error:
+            self._monitor.health.set("cassandra", State.DOWN, error.what)
+        except ConfigurationError as error:
+            log.error("a table can't be replicated", code=error.code, reason=error.what)
+        else:
+            self._monitor.health.set("cassandra", State.OK)
+
+
+def _guarded(parts: _Parts, work: Callable[[], None]) -> Callable[[], None]:
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            parts.failures.append(error)
+            parts.stop.set()
+
+    return run
