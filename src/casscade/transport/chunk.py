@@ -40,16 +40,18 @@ Progress = SnapshotProgress | RecheckProgress
 class Chunk:
     """Raw mutations, one after another as they lie in their source.
 
-    - `source`: who wrote them: a commit log (`<host id>`) or a snapshot task (`snapshot`).
+    - `source`: whose position `end` is: a commit log (`<host id>`), a Kafka partition (`<topic>/<number>`) or a snapshot
+      task (`snapshot`). `origin`: the host id of the commit log where the mutations lie; the same unless it is Kafka's.
     - `version`: the commit-log version whose encoding the mutations have (6, 7 or 8), or that of mutations with
       observations (`commitlog.observations`).
-    - `mutations`: the serialized mutations. `offsets`: for each the offset in `segment` that, with the source, makes
+    - `mutations`: the serialized mutations. `offsets`: for each the offset in `segment` that, with the origin, makes
       its event id. Both lists have the same length, possibly 0: then the chunk only moves the position.
     - `end`: the position behind the chunk. `segment`: where the mutations lie; that of `end`, unless the segment came
       late and its chunks don't move the position.
     - `captured_at`: Unix time in seconds when the chunk was read.
     - `size`: bytes of the mutations plus a constant for each, as the queue counts them.
-    - `refused`: what came as a message and is none of ours: its offset, its bytes and the reason; to be set aside.
+    - `refused`: what came as a message and is none of ours: its event id, its bytes and the reason; to be set aside.
+    - `scanned`: read from a table, not from a commit log: CQL does not show the liveness of such rows.
     - `progress`: set for chunks of a snapshot or recheck; their `end` is not a position in a commit log and is ignored.
     """
 
@@ -62,8 +64,12 @@ class Chunk:
     size: int = 0
     progress: Progress | None = None
     segment: int = -1
-    refused: list[tuple[int, bytes, BadDataError]] = field(default_factory=list)
+    origin: str = ""
+    scanned: bool = False
+    refused: list[tuple[str, bytes, BadDataError]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.origin = self.origin or self.source
+        self.scanned = self.scanned or self.progress is not None
         if self.segment < 0:
             self.segment = self.end.segment

@@ -86,8 +86,8 @@ class KafkaOutlet:
         `on_done` is called without arguments by `poll` once all of it is acknowledged.
         """
         sent = _Sent(self, chunk.source, chunk.end, len(chunk.mutations), on_done)
-        host = SNAPSHOT_HOST if chunk.progress is not None else uuid.UUID(chunk.source).bytes
-        first, second = sealer(chunk.version, host, chunk.end.segment, int(chunk.captured_at * 1_000_000))
+        host = SNAPSHOT_HOST if chunk.scanned else uuid.UUID(chunk.source).bytes
+        first, second = sealer(chunk.version, host, chunk.segment, int(chunk.captured_at * 1_000_000))
         produce = self._producer.produce
         topic = self._settings.topic
         for offset, mutation in zip(chunk.offsets, chunk.mutations, strict=True):

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from casscade.commitlog.observations import OBSERVING
 from casscade.core.errors import BadDataError, ConfigurationError
 from casscade.core.limits import KAFKA_CONSUMER_BYTES, KAFKA_MESSAGE_BYTES_MAX
 from casscade.core.position import START, Position
 from casscade.transport.chunk import Chunk
-from casscade.transport.envelope import Envelope, open_envelope
+from casscade.transport.envelope import SNAPSHOT_HOST, open_envelope
 from casscade.transport.kafka.client import ADMIN_TIMEOUT_S, KafkaSettings, client_properties, translate
 
 # One call brings so many messages: enough to keep its price small, few enough to stay in the processor's cache.
@@ -26,18 +28,41 @@ _POLL_S: Final = 0.05
 _STATISTICS_S: Final = 1.0
 # A loader that is stopped (SIGSTOP, a hanging disk) loses its partitions after this time.
 SESSION_TIMEOUT_MS: Final = 10_000
-# The version of a chunk that begins with a message that could not be opened.
-_NO_ENCODING: Final = 0
+
+
+class _Run(NamedTuple):
+    """What all mutations of a chunk share."""
+
+    encoding: int
+    host: bytes
+    segment: int
+
+
+# Messages that can't be opened share a chunk without mutations.
+_FOREIGN: Final = _Run(0, b"", 0)
 
 
 class Owner(Protocol):
-    """Who applies the partitions' mutations (the loader)."""
+    """Who applies the partitions' mutations (the loader). All methods are called by the thread of `KafkaSource.run`."""
 
     def acquire(self, source: str) -> Position:
         """Take a partition over, from any earlier owner; returns the position to read from."""
 
-    def release(self, sources: Sequence[str]) -> None:
-        """Finish what was handed over of these partitions, or forget it; afterwards nothing of them is applied."""
+    def drain(self, handed: Mapping[str, Position]) -> None:
+        """Wait, for a bounded time, until what was handed over of these partitions is applied."""
+
+    def release(self, sources: Sequence[str]) -> bool:
+        """Give partitions up: nothing of them is applied afterwards.
+
+        Returns whether anything that was handed over, of whichever partition, was given up with them: then all others
+        have to be read again from their applied positions.
+        """
+
+    def interrupted(self) -> Sequence[str] | None:
+        """Partitions that another owner took, after which nothing was applied any more; None if there were none."""
+
+    def applied(self, source: str) -> Position:
+        """The committed position of a partition that is owned."""
 
 
 class Queue(Protocol):
@@ -114,10 +139,11 @@ class KafkaSource:
         """Join the group and read until `stop` is set."""
         try:
             self._consumer.subscribe(
-                [self._settings.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
+                [self._settings.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
             )
             while not self._stop.is_set():
                 self.beat = time.monotonic()
+                self._resume_after_fence()
                 self._balance()
                 self._take(self._consumer.consume(MESSAGES_MAX, _POLL_S))
                 self._look()
@@ -126,20 +152,33 @@ class KafkaSource:
         finally:
             self._consumer.close()
 
-    def lag(self, applied: Callable[[str], Position]) -> list[PartitionLag]:
-        """The lag of each assigned partition; `applied` tells the committed position of a source."""
-        ends = dict(self._ends)
+    def lag(self) -> list[PartitionLag]:
+        """The lag of each assigned partition whose end is known."""
         topic = self._settings.topic
         return [
-            PartitionLag(source_name(topic, partition), end, applied(source_name(topic, partition)).offset)
-            for partition, end in sorted(ends.items())
+            PartitionLag(source_name(topic, partition), end, self._owner.applied(source_name(topic, partition)).offset)
+            for partition, end in sorted(dict(self._ends).items())
         ]
 
-    def rewind(self, partition: int, position: Position) -> None:
-        """Read a partition again from `position`: what was handed over of it since was given up."""
-        if partition in self._positions:
-            self._consumer.seek(TopicPartition(self._settings.topic, partition, position.offset))
-            self._positions[partition] = position.offset
+    def _names(self, partitions: Iterable[int]) -> list[str]:
+        return [source_name(self._settings.topic, partition) for partition in partitions]
+
+    def _resume_after_fence(self) -> None:
+        """Another loader took partitions that the group has not taken from us yet: go on with the rest."""
+        lost = self._owner.interrupted()
+        if lost is not None and self._owner.release(lost):
+            self._rewind()
+
+    def _rewind(self) -> None:
+        """Read all assigned partitions again from what is applied: what was handed over since was given up.
+
+        A partition that another owner has taken is read on from where it is, until the group says so: its mutations
+        are refused by its epoch.
+        """
+        for partition in self._positions:
+            offset = self._owner.applied(source_name(self._settings.topic, partition)).offset
+            self._consumer.seek(TopicPartition(self._settings.topic, partition, offset or OFFSET_BEGINNING))
+            self._positions[partition] = offset
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for partition in partitions:
@@ -151,11 +190,26 @@ class KafkaSource:
             consumer.pause(partitions)
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._owner.release([source_name(partition.topic, partition.partition) for partition in partitions])
-        for partition in partitions:
-            self._positions.pop(partition.partition, None)
-            self._ends.pop(partition.partition, None)
+        leaving = [partition.partition for partition in partitions if partition.partition in self._positions]
+        handed = {
+            source_name(self._settings.topic, partition): Position(0, self._positions[partition])
+            for partition in leaving
+        }
+        self._owner.drain(handed)
+        self._leave(consumer, partitions, leaving)
+
+    def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """They have another owner by now: nothing can be finished."""
+        self._leave(consumer, partitions, [partition.partition for partition in partitions])
+
+    def _leave(self, consumer: Consumer, partitions: list[TopicPartition], numbers: list[int]) -> None:
+        for number in numbers:
+            self._positions.pop(number, None)
+            self._ends.pop(number, None)
+        given_up = self._owner.release(self._names(numbers))
         consumer.incremental_unassign(partitions)
+        if given_up:
+            self._rewind()
 
     def _balance(self) -> None:
         """Stop fetching while the queue is full; go on when half of it is free."""
@@ -168,9 +222,11 @@ class KafkaSource:
             self._paused = False
 
     def _take(self, messages: list[Message]) -> None:
-        """Hand messages over as chunks: one for each run of a partition and encoding."""
-        chunks: list[Chunk] = []
-        last: dict[int, Chunk] = {}
+        """Hand messages over as chunks: one for each commit-log segment that a partition's messages come from.
+
+        Only the last chunk of a partition moves its position, past all of them.
+        """
+        runs: dict[int, dict[_Run, Chunk]] = {}
         for message in messages:
             error = message.error()
             if error is not None:
@@ -179,29 +235,43 @@ class KafkaSource:
             partition, offset, value = message.partition(), message.offset(), message.value() or b""
             assert partition is not None
             assert offset is not None
-            try:
-                envelope: Envelope | BadDataError = open_envelope(value)
-            except BadDataError as refused:
-                envelope = refused
-            chunk = last.get(partition)
-            encoding = _NO_ENCODING if isinstance(envelope, BadDataError) else envelope.encoding
-            if chunk is None or encoding not in (chunk.version, _NO_ENCODING):
-                captured_at = time.time() if isinstance(envelope, BadDataError) else envelope.captured_at / 1_000_000
-                source = source_name(self._settings.topic, partition)
-                chunk = last[partition] = Chunk(source, encoding, Position(0, offset), captured_at)
-                chunks.append(chunk)
-            if isinstance(envelope, BadDataError):
-                chunk.refused.append((offset, value, envelope))
-            else:
-                chunk.mutations.append(envelope.mutation)
-                chunk.offsets.append(offset)
-            chunk.size += len(value)
-            chunk.end = Position(0, offset + 1)
+            chunks = runs.setdefault(partition, {})
+            start = Position(
+                0, self._positions.get(partition, offset) if not chunks else next(iter(chunks.values())).end.offset
+            )
+            self._add(chunks, source_name(self._settings.topic, partition), start, offset, value)
             self._positions[partition] = offset + 1
-        for chunk in chunks:
-            while not self._queue.put(chunk, self._stop):
-                if self._stop.is_set():
-                    return
+        for partition, chunks in runs.items():
+            *_, last = chunks.values()
+            last.end = Position(0, self._positions[partition])
+            for chunk in chunks.values():
+                while not self._queue.put(chunk, self._stop):
+                    if self._stop.is_set():
+                        return
+
+    def _add(self, chunks: dict[_Run, Chunk], source: str, start: Position, offset: int, value: bytes) -> None:
+        try:
+            envelope = open_envelope(value)
+        except BadDataError as refused:
+            chunk = chunks.setdefault(_FOREIGN, Chunk(source, OBSERVING, start, time.time()))
+            chunk.refused.append((f"{source}:{offset}", value, refused))
+        else:
+            run = _Run(envelope.encoding, envelope.host, envelope.position.segment)
+            found = chunks.get(run)
+            if found is None:
+                found = chunks[run] = Chunk(
+                    source,
+                    envelope.encoding,
+                    start,
+                    envelope.captured_at / 1_000_000,
+                    segment=envelope.position.segment,
+                    origin=str(uuid.UUID(bytes=envelope.host)),
+                    scanned=envelope.host == SNAPSHOT_HOST,
+                )
+            chunk = found
+            chunk.mutations.append(envelope.mutation)
+            chunk.offsets.append(envelope.position.offset)
+        chunk.size += len(value)
 
     def _raise(self, error: KafkaError, message: Message) -> None:
         """An error in the place of a message: passing ones are only seen, the others end the source."""
