@@ -17,6 +17,7 @@ from casscade.cql.types import CqlType
 from casscade.load.batch import Batch, BatchWriter
 from casscade.load.control import ControlStore
 from casscade.load.raw import register
+from casscade.load.sources import Sources
 from casscade.merge.fold import Fold
 from casscade.schema.ddl import ExistingSchema, plan_target
 from casscade.schema.mapping import build_target
@@ -49,7 +50,7 @@ class Loaded:
         control.migrate(connection)
         for statement in plan_target(target, ExistingSchema()):
             connection.execute(statement.sql.encode())
-        self.writer = BatchWriter(control, "node", control.acquire(connection, "node")[0])
+        self.writer = BatchWriter(control, Sources.single("node", control.acquire(connection, "node")[0]))
         self.writer.add_target(connection, target, 3600)
         self.writer.prepare(connection)
 

@@ -17,6 +17,7 @@ from casscade.cql.types import CqlType
 from casscade.load.batch import Batch, BatchWriter
 from casscade.load.control import ControlStore
 from casscade.load.raw import register
+from casscade.load.sources import Sources
 from casscade.merge.fold import Fold
 from casscade.schema.ddl import ExistingSchema, plan_target
 from casscade.schema.mapping import Target, build_target
@@ -34,7 +35,7 @@ def _writer(connection: psycopg.Connection[Any], target: Target) -> BatchWriter:
     for statement in plan_target(target, ExistingSchema()):
         connection.execute(statement.sql)
     epoch, _ = control.acquire(connection, "node")
-    writer = BatchWriter(control, "node", epoch, clock=lambda: float(NOW))
+    writer = BatchWriter(control, Sources.single("node", epoch), clock=lambda: float(NOW))
     writer.add_target(connection, target, 3600)
     writer.prepare(connection)
     return writer
@@ -69,7 +70,7 @@ def test_postgres_holds_the_merge_of_everything(database: str, key: str, plain: 
             cut, order = order[:size], order[size:]
             applied += cut
             fresh = updates()
-            batch = Batch(Fold(), position=Position(1, len(applied)))
+            batch = Batch(Fold(), positions={"node": Position(1, len(applied)}))
             for index in dict.fromkeys(cut):
                 batch.fold.add([fresh[index]])
             writer.apply(connection, batch)

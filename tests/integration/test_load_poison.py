@@ -18,6 +18,7 @@ from casscade.load import isolation
 from casscade.load.batch import Batch, BatchWriter
 from casscade.load.control import ControlStore
 from casscade.load.raw import register
+from casscade.load.sources import Sources
 from casscade.merge.fold import Fold
 from casscade.schema.ddl import ExistingSchema, plan_target
 from casscade.schema.mapping import build_target
@@ -42,7 +43,7 @@ TOO_LONG = random.Random(1).randbytes(5000).hex().encode()
 
 
 def _batch(keys: list[bytes], position: int) -> Batch:
-    batch = Batch(Fold(), position=Position(1, position))
+    batch = Batch(Fold(), positions={"node": Position(1, position)})
     for number, key in enumerate(keys):
         row = Row(b"", [])
         row.liveness_ts = position
@@ -60,7 +61,7 @@ def _writer(connection: psycopg.Connection[tuple[object, ...]]) -> BatchWriter:
     target = build_target(TABLE)
     for statement in plan_target(target, ExistingSchema()):
         connection.execute(statement.sql.encode())
-    writer = BatchWriter(control, "node", control.acquire(connection, "node")[0])
+    writer = BatchWriter(control, Sources.single("node", control.acquire(connection, "node")[0]))
     writer.add_target(connection, target, 3600)
     writer.prepare(connection)
     return writer

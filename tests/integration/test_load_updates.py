@@ -18,6 +18,7 @@ from casscade.load.counters import BatchCounts
 from casscade.load.layouts import build_layout
 from casscade.load.raw import fields, register
 from casscade.load.row_reader import read_row
+from casscade.load.sources import Sources
 from casscade.merge.fold import Fold
 from casscade.merge.row import is_visible, merge_rows
 from casscade.schema.ddl import ExistingSchema, plan_target
@@ -66,7 +67,7 @@ class Loaded:
         for statement in plan_target(self.target, ExistingSchema()):
             connection.execute(statement.sql)
         epoch, _ = control.acquire(connection, "node")
-        self.writer = BatchWriter(control, "node", epoch, clock=lambda: float(NOW))
+        self.writer = BatchWriter(control, Sources.single("node", epoch), clock=lambda: float(NOW))
         self.writer.add_target(connection, self.target, 3600)
         self.writer.prepare(connection)
 

@@ -18,6 +18,7 @@ from casscade.load.control import ControlStore
 from casscade.load.loader import is_transient
 from casscade.load.raw import register
 from casscade.load.relation_writer import RelationWriter
+from casscade.load.sources import Sources
 from casscade.merge.fold import Fold
 from casscade.schema.ddl import ExistingSchema, plan_target
 from casscade.schema.mapping import Target, build_target
@@ -49,7 +50,7 @@ class Writers:
         connection = self.connections[number]
         register(connection)
         epoch, _ = control.acquire(connection, f"node{number}")
-        writer = BatchWriter(control, f"node{number}", epoch, clock=lambda: float(NOW))
+        writer = BatchWriter(control, Sources.single(f"node{number}", epoch), clock=lambda: float(NOW))
         writer.add_target(connection, self.target, 3600, self.columns)
         writer.prepare(connection)
         return writer

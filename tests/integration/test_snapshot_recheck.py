@@ -22,6 +22,7 @@ from casscade.load.batcher import Batcher
 from casscade.load.control import ControlStore
 from casscade.load.doubts import Doubt, request_rechecks
 from casscade.load.raw import register
+from casscade.load.sources import Sources
 from casscade.schema.connect import CassandraSettings, connect
 from casscade.schema.ddl import ExistingSchema, plan_target
 from casscade.schema.mapping import build_target
@@ -64,8 +65,7 @@ class Copy:
         self.later_s = 0.0
         self.writer = BatchWriter(
             control,
-            "node",
-            epoch,
+            Sources.single("node", epoch),
             commit_progress=self._commit_progress,
             clock=lambda: time.time() + self.later_s,
         )

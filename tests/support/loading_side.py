@@ -21,6 +21,7 @@ from casscade.load.batch import Batch, BatchWriter
 from casscade.load.batcher import Batcher
 from casscade.load.control import ControlStore
 from casscade.load.raw import register
+from casscade.load.sources import Sources
 from casscade.schema.ddl import ExistingSchema, plan_target
 from casscade.schema.mapping import Target, build_target
 from casscade.schema.reader import read_schema
@@ -135,7 +136,7 @@ class LoadingSide:
                 self._transaction,
                 take,
                 ScanOptions(ConsistencyLevel.ONE, page_rows=20, workers=1),
-                owner=owner_of(self._keyspace, self._writer.epoch),
+                owner=owner_of(self._keyspace, self._epoch),
                 on_page=lambda _task, _rows: None,
             )
             scanner.start()
@@ -159,8 +160,10 @@ class LoadingSide:
     def _start(self) -> None:
         self._connection = psycopg.connect(self._dsn, autocommit=True)
         register(self._connection)
-        epoch, _ = self._control.acquire(self._connection, self._keyspace)
-        self._writer = BatchWriter(self._control, self._keyspace, epoch, commit_progress=self._commit_progress)
+        self._epoch, _ = self._control.acquire(self._connection, self._keyspace)
+        self._writer = BatchWriter(
+            self._control, Sources.single(self._keyspace, self._epoch), commit_progress=self._commit_progress
+        )
         for target in self.targets:
             self._writer.add_target(self._connection, target, 3600)
         self._writer.prepare(self._connection)

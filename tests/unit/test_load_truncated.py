@@ -53,7 +53,7 @@ def test_what_is_left_out_tells_no_latency() -> None:
     filled.add(Chunk("node", 8, CUT, 0.0, [mutation(SHAPES[0])], [50]))
     batch = filled.take()
     assert batch.write_times == []
-    assert batch.position == CUT
+    assert batch.positions == {"node": CUT}
 
 
 def test_the_other_tables_of_a_batch_stay() -> None:

@@ -27,6 +27,7 @@ from casscade.load.batch import Batch, BatchWriter
 from casscade.load.batcher import Batcher
 from casscade.load.control import ControlStore
 from casscade.load.loader import Committed, Loader, Observer
+from casscade.load.sources import Sources
 from casscade.merge.fold import Fold
 from casscade.schema.ddl import ExistingSchema, plan_target
 from casscade.schema.mapping import build_target
@@ -66,8 +67,7 @@ class PipelineTable:
             connection.execute(statement.sql)
         with connection.transaction():
             epoch, position = control.acquire(connection, self.source)
-            self.writer = BatchWriter(control, self.source, epoch)
-            self.writer.position = position
+            self.writer = BatchWriter(control, Sources.single(self.source, epoch, position))
             self.writer.add_target(connection, target, _MARGIN_S)
 
 
@@ -104,7 +104,7 @@ class Stages:
             fold_up += time.perf_counter() - started
             del decoded
             started = time.perf_counter()
-            self._table.writer.apply(self._connection, Batch(fold, position=self._table.writer.position))
+            self._table.writer.apply(self._connection, Batch(fold))
             write += time.perf_counter() - started
         return {**seconds, "decode": decode, "fold": fold_up, "write": write}
 
@@ -164,7 +164,7 @@ class WholePath:
         merged = self._progress.merged
         self._progress.expect(len(mutations))
         stop = threading.Event()
-        start = max(self._table.writer.position, Position(segment_id, 0))
+        start = max(self._table.writer.sources.position(self._table.source), Position(segment_id, 0))
         shape = self._table.shape
         follower = Follower(
             self._table.source, self._cdc, self._state, lambda: {shape.id}, self._transport, start, stop

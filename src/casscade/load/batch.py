@@ -29,6 +29,7 @@ from casscade.load.isolation import Poison, isolate
 from casscade.load.layouts import build_layout
 from casscade.load.raw import Raw
 from casscade.load.relation_writer import RejectedRow, RelationWriter
+from casscade.load.sources import Sources
 from casscade.load.table_lock import TableLock
 from casscade.load.tombstones import TombstoneStore
 from casscade.merge.fold import Fold, TableFold
@@ -50,14 +51,14 @@ def no_snapshot(_connection: Connection[Any], progress: Progress) -> None:
 
 @dataclass(slots=True)
 class Batch:
-    """What is to be committed together: a fold, what could not be decoded, and how far that brings its sources.
+    """What is to be committed together: a fold, what could not be decoded, and how far that brings each source.
 
     `mutations` counts the streamed ones; `write_times` has a write time (microseconds) of each that tells one, for the
     latency.
     """
 
     fold: Fold
-    position: Position | None = None
+    positions: dict[str, Position] = field(default_factory=dict)
     progress: list[Progress] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     write_times: list[int] = field(default_factory=list)
@@ -117,21 +118,24 @@ def _moment(second: int) -> Raw:
 
 
 class BatchWriter:
-    """Applies batches for one source over one connection; `epoch` fences it against a second owner."""
+    """Applies batches over one connection for the sources that it owns, each fenced by its epoch.
+
+    `alone`: whether other writers must stay out of the tables of a batch; with Kafka each partition key has one owner,
+    so that only what goes over all keys (expiry) needs the table for itself.
+    """
 
     def __init__(
         self,
         control: ControlStore,
-        source: str,
-        epoch: int,
+        sources: Sources,
         *,
+        alone: bool = True,
         commit_progress: CommitProgress = no_snapshot,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.control = control
-        self.source = source
-        self.epoch = epoch
-        self.position = Position(0, 0)
+        self.sources = sources
+        self._alone = alone
         self._lock = TableLock(control)
         self._targets: dict[bytes, TargetWriter] = {}
         self._commit_progress = commit_progress
@@ -167,11 +171,11 @@ class BatchWriter:
                     writer.prepare(connection)
 
     @contextmanager
-    def _transaction(self, connection: Connection[Any], tables: Iterable[bytes]) -> Iterator[None]:
-        """A transaction in which nobody else writes to `tables` (ids); unknown ones are reported by `_write`."""
+    def _transaction(self, connection: Connection[Any], tables: Iterable[bytes], *, alone: bool) -> Iterator[None]:
+        """A transaction on `tables` (ids), with `alone` the only writer there; `_write` reports unknown ones."""
         with connection.transaction():
             touched = [self._targets[table_id] for table_id in tables if table_id in self._targets]
-            self._lock.take(connection, [target.writers for target in touched])
+            self._lock.take(connection, [target.writers for target in touched], alone=alone)
             for target in touched:
                 for writer in target.writers:
                     writer.begin()
@@ -181,10 +185,10 @@ class BatchWriter:
         """Commit one batch; raises FencedError, psycopg errors, or InvariantError for an unknown table."""
         counts = BatchCounts()
         letters = list(batch.dead_letters)
-        with self._transaction(connection, batch.fold.tables):
+        with self._transaction(connection, batch.fold.tables, alone=self._alone):
             self._write(connection, batch.fold, counts, letters)
-            position = self._finish(connection, batch, counts, letters)
-        self.position = max(self.position, position)
+            self._finish(connection, batch, counts, letters)
+        self.sources.advanced(batch.positions)
         return counts
 
     def apply_isolated(self, connection: Connection[Any], batch: Batch) -> BatchCounts:
@@ -203,11 +207,11 @@ class BatchWriter:
                 del letters[kept:]
                 raise
 
-        with self._transaction(connection, batch.fold.tables):
+        with self._transaction(connection, batch.fold.tables, alone=self._alone):
             for poison in isolate(connection, batch.fold, write, counts):
                 letters.append(self._poison_letter(poison))
-            position = self._finish(connection, batch, counts, letters)
-        self.position = max(self.position, position)
+            self._finish(connection, batch, counts, letters)
+        self.sources.advanced(batch.positions)
         return counts
 
     def _write(self, connection: Connection[Any], fold: Fold, counts: BatchCounts, letters: list[DeadLetter]) -> None:
@@ -221,17 +225,15 @@ class BatchWriter:
 
     def _finish(
         self, connection: Connection[Any], batch: Batch, counts: BatchCounts, letters: list[DeadLetter]
-    ) -> Position:
-        """The rest of the transaction: dead letters, snapshot progress, the position, which is returned."""
+    ) -> None:
+        """The rest of the transaction: dead letters, snapshot progress, the positions."""
         if letters:
             self.control.set_aside(connection, letters)
             counts.dead_letters.update(letter.code for letter in letters)
         self._request_rechecks(connection)
         for progress in batch.progress:
             self._commit_progress(connection, progress)
-        position = batch.position if batch.position is not None else self.position
-        self.control.advance(connection, self.source, self.epoch, position)
-        return position
+        self.sources.commit(connection, self.control, batch.positions)
 
     def reap(self, connection: Connection[Any]) -> BatchCounts:
         """Apply what expired by now in all tables, each in a transaction of its own."""
@@ -239,11 +241,11 @@ class BatchWriter:
         for table_id, target in self._targets.items():
             looked_at = REAP_ROWS_MAX if target.has_expired(connection, int(self._clock())) else 0
             while looked_at >= REAP_ROWS_MAX:
-                with self._transaction(connection, (table_id,)):
+                with self._transaction(connection, (table_id,), alone=True):
                     looked_at = target.reap(connection, int(self._clock()), counts)
                     if looked_at:
                         self._request_rechecks(connection)
-                        self.control.advance(connection, self.source, self.epoch, self.position)
+                        self.sources.commit(connection, self.control, {})
         return counts
 
     def _request_rechecks(self, connection: Connection[Any]) -> None:
@@ -293,5 +295,5 @@ class BatchWriter:
     def _letter(self, target: TargetWriter, update: PartitionUpdate, code: str, message: str) -> DeadLetter:
         encoding = OBSERVING if has_observations(update) else _LETTER_ENCODING
         encoded = encode_observing(update) if encoding == OBSERVING else encode_mutation([update], encoding)
-        event = f"{self.source}:row:{uuid.uuid5(uuid.NAMESPACE_OID, encoded.hex())}"
+        event = f"row:{uuid.uuid5(uuid.NAMESPACE_OID, encoded.hex())}"
         return DeadLetter(event, target.target.table.full_name, code, message, encoding, encoded)

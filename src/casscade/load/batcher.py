@@ -91,7 +91,7 @@ class Batcher:
         tables = self._tables()
         fold = batch.fold
         write_times = batch.write_times
-        streamed = chunk.progress is None
+        streamed = not chunk.scanned
         cut = streamed and chunk.segment <= self._cut_segment
         for position, mutation in enumerate(chunk.mutations):
             try:
@@ -116,10 +116,12 @@ class Batcher:
         self._bytes += chunk.size
         if streamed:
             batch.mutations += len(chunk.mutations)
+        for event, value, refused in chunk.refused:
+            self._set_aside(event, refused, chunk.version, value)
         if chunk.progress is not None:
             batch.progress.append(chunk.progress)
-        elif batch.position is None or batch.position < chunk.end:
-            batch.position = chunk.end
+        elif batch.positions.get(chunk.source, START) < chunk.end:
+            batch.positions[chunk.source] = chunk.end
 
     def _cut(self, updates: list[PartitionUpdate], end: Position) -> list[PartitionUpdate]:
         """Those of a mutation's updates whose table was not truncated after it."""
@@ -155,19 +157,14 @@ class Batcher:
                 self.counts["table_gone"] += 1
                 self.counts["decoded"] -= 1
                 return []
-        self.counts[error.code] += 1
         self.counts["decoded"] -= 1
-        self._batch.dead_letters.append(
-            DeadLetter(
-                event_id(chunk.source, Position(chunk.segment, chunk.offsets[position])),
-                "",
-                error.code,
-                error.what,
-                chunk.version,
-                mutation,
-            )
-        )
+        event = event_id(chunk.origin, Position(chunk.segment, chunk.offsets[position]))
+        self._set_aside(event, error, chunk.version, mutation)
         return []
+
+    def _set_aside(self, event: str, error: BadDataError, encoding: int, content: bytes) -> None:
+        self.counts[error.code] += 1
+        self._batch.dead_letters.append(DeadLetter(event, "", error.code, error.what, encoding, content))
 
 
 def _mark_unknown(update: PartitionUpdate) -> None:

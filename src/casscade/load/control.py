@@ -153,6 +153,7 @@ class ControlStore:
             raise FencedError(
                 "epoch_superseded",
                 f"Another instance of pipeline {self.pipeline} took over source {source}",
+                where=source,
                 now="this instance stops; its open transaction is rolled back",
                 hint="stop one of the two instances; casscade status shows who owns the source",
             )

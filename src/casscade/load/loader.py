@@ -10,7 +10,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,7 +19,7 @@ import psycopg
 from psycopg import Connection
 
 from casscade.core.backoff import Backoff
-from casscade.core.errors import CasscadeError, InvariantError
+from casscade.core.errors import CasscadeError, FencedError, InvariantError
 from casscade.core.position import Position
 from casscade.load.batch import Batch, BatchWriter
 from casscade.load.batcher import Batcher
@@ -51,7 +51,7 @@ class Committed:
     seconds: float
     mutations: int
     write_times: list[int]
-    position: Position
+    positions: Mapping[str, Position]
 
 
 class Observer:
@@ -79,7 +79,11 @@ def is_transient(error: psycopg.Error) -> bool:
 
 
 class Loader:
-    """Takes chunks from the transport until `stop` is set; `failure` says why it ended by itself."""
+    """Takes chunks from the transport until `stop` is set; `failure` says why it ended by itself.
+
+    A source that has another owner ends the loader, or with `on_fenced` only halts it: nothing is applied until
+    `discard` was called, after which sources are read again from their positions.
+    """
 
     def __init__(
         self,
@@ -89,6 +93,7 @@ class Loader:
         connect: Callable[[], Connection[Any]],
         stop: threading.Event,
         observer: Observer,
+        on_fenced: Callable[[FencedError], None] | None = None,
     ) -> None:
         self._transport = transport
         self._batcher = batcher
@@ -96,7 +101,11 @@ class Loader:
         self._connect = connect
         self._stop = stop
         self._observer = observer
-        self._batches: queue.Queue[Batch] = queue.Queue(BATCHES_QUEUED_MAX)
+        self._on_fenced = on_fenced
+        # What was taken in before `discard` belongs to a life that is over, wherever it is now.
+        self._life = 0
+        self._halted = False
+        self._batches: queue.Queue[tuple[int, Batch]] = queue.Queue(BATCHES_QUEUED_MAX)
         self._connection: Connection[Any] | None = None
         self._backoff = Backoff(random.random)
         self.failure: BaseException | None = None
@@ -117,6 +126,15 @@ class Loader:
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
+    def discard(self) -> None:
+        """Forget everything that was taken in and is not applied, and go on.
+
+        The caller is the one who puts chunks into the transport: nothing new may come before this returns.
+        """
+        self._transport.clear()
+        self._life += 1
+        self._halted = False
+
     def _guard(self, run: Callable[[], None]) -> None:
         try:
             run()
@@ -127,19 +145,23 @@ class Loader:
 
     def _decode(self) -> None:
         batcher = self._batcher
+        life = self._life
         while not self._stop.is_set():
             self.beats["decode"] = time.monotonic()
+            if life != self._life:
+                life = self._life
+                batcher.take()
             chunk = self._transport.get(min(_LINGER_S, batcher.remaining_s()) if batcher.waiting else _IDLE_WAIT_S)
             if chunk is not None:
                 batcher.add(chunk)
             if batcher.full() or (chunk is None and batcher.waiting):
-                self._hand_over(batcher.take())
+                self._hand_over(life, batcher.take())
 
-    def _hand_over(self, batch: Batch) -> None:
+    def _hand_over(self, life: int, batch: Batch) -> None:
         while not self._stop.is_set():
             self.beats["decode"] = time.monotonic()
             try:
-                self._batches.put(batch, timeout=_IDLE_WAIT_S)
+                self._batches.put((life, batch), timeout=_IDLE_WAIT_S)
             except queue.Full:
                 continue
             return
@@ -155,11 +177,21 @@ class Loader:
                 self._persist(self._purge)
                 next_purge = time.monotonic() + PURGE_INTERVAL_S
             try:
-                batch = self._batches.get(timeout=_IDLE_WAIT_S)
+                life, batch = self._batches.get(timeout=_IDLE_WAIT_S)
             except queue.Empty:
                 continue
-            self._persist(partial(self._apply, batch=batch))
-            self._transport.acknowledge(self._writer.source, self._writer.position)
+            if life != self._life or self._halted:
+                continue
+            try:
+                self._persist(partial(self._apply, batch=batch))
+            except FencedError as error:
+                if self._on_fenced is None:
+                    raise
+                self._halted = True
+                self._on_fenced(error)
+                continue
+            for source in batch.positions:
+                self._transport.acknowledge(source, self._writer.sources.position(source))
         self._close()
 
     def _apply(self, connection: Connection[Any], batch: Batch) -> None:
@@ -177,7 +209,7 @@ class Loader:
                 time.monotonic() - started,
                 batch.mutations,
                 batch.write_times,
-                self._writer.position,
+                batch.positions,
             )
         )
 

@@ -43,8 +43,12 @@ class TableLock:
             targets=control.name("targets"),
         )
 
-    def take(self, connection: Connection[Any], tables: Collection[Sequence[RelationWriter]]) -> None:
+    def take(
+        self, connection: Connection[Any], tables: Collection[Sequence[RelationWriter]], *, alone: bool = True
+    ) -> None:
         """Lock tables, each given as the writers of its relations, until the caller's transaction ends.
+
+        Without `alone` other writers that want no more than that go on beside this one: their keys must be others.
 
         Afterwards the writers know whether there are tombstones. The transaction must be READ COMMITTED: each statement
         then sees what was committed before the lock was free. Raises RetryableError (`schema_behind`) when another
@@ -56,7 +60,7 @@ class TableLock:
         by_number = {writer.tombstones.target_no: writer for writers in tables for writer in writers}
         # Plain numbers of our own, so that one way to the server and back is enough for all statements.
         look = f"{self._look.as_string(connection)} ({', '.join(str(number) for number in by_number)})"
-        statements = [self._statement(number) for number in locks]
+        statements = [self._statement(number, alone=alone) for number in locks]
         cursor = connection.execute("; ".join([*statements, look]).encode(), prepare=False)
         while cursor.nextset():
             pass
@@ -72,8 +76,8 @@ class TableLock:
         for number in sorted(target_numbers):
             connection.execute(self._statement(number).encode())
 
-    def _statement(self, number: int) -> str:
-        return f"SELECT pg_advisory_xact_lock({self._space}, {number})"
+    def _statement(self, number: int, *, alone: bool = True) -> str:
+        return f"SELECT pg_advisory_xact_lock{'' if alone else '_shared'}({self._space}, {number})"
 
 
 def _behind(writer: RelationWriter) -> RetryableError:

@@ -27,6 +27,7 @@ from casscade.load.batcher import Batcher
 from casscade.load.concealment import excluded_columns
 from casscade.load.control import ControlStore
 from casscade.load.loader import Loader
+from casscade.load.sources import Sources
 from casscade.observability.health import State
 from casscade.observability.logs import get_logger
 from casscade.pipeline.catalog import SCHEMA_CHANGED, Catalog
@@ -220,8 +221,8 @@ class Pipeline:
         return Parts(follower, loader, reader, watch, space, stop, thread, tables, failures)
 
     def _writer(self, source: str, epoch: int, position: Position, catalog: Catalog) -> BatchWriter:
-        writer = BatchWriter(self._control, source, epoch, commit_progress=self._snapshots.commit_progress)
-        writer.position = position
+        sources = Sources.single(source, epoch, position)
+        writer = BatchWriter(self._control, sources, commit_progress=self._snapshots.commit_progress)
         with self._database.transaction() as connection:
             margin_s = self._config.load.tombstone_margin_seconds
             for target in catalog.targets:

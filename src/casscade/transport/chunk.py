@@ -40,8 +40,9 @@ Progress = SnapshotProgress | RecheckProgress
 class Chunk:
     """Raw mutations, one after another as they lie in their source.
 
-    - `source`: whose position `end` is: a commit log (`<host id>`), a Kafka partition (`<topic>/<number>`) or a snapshot
-      task (`snapshot`). `origin`: the host id of the commit log where the mutations lie; the same unless it is Kafka's.
+    - `source`: whose position `end` is: a commit log (`<host id>`), a Kafka partition (`<topic>/<number>`) or a
+      snapshot task (`snapshot`). `origin`: the host id of the commit log where the mutations lie; the same unless it is
+      a Kafka partition.
     - `version`: the commit-log version whose encoding the mutations have (6, 7 or 8), or that of mutations with
       observations (`commitlog.observations`).
     - `mutations`: the serialized mutations. `offsets`: for each the offset in `segment` that, with the origin, makes

@@ -102,6 +102,13 @@ class DirectTransport:
             self._changed.notify_all()
             return chunk
 
+    def clear(self) -> None:
+        """Forget every queued chunk: their source is read again."""
+        with self._changed:
+            self._chunks.clear()
+            self._bytes = 0
+            self._changed.notify_all()
+
     def close(self) -> None:
         """Refuse further chunks and wake everyone who waits; may be called again."""
         with self._changed:

@@ -227,6 +227,7 @@ class KafkaSource:
         Only the last chunk of a partition moves its position, past all of them.
         """
         runs: dict[int, dict[_Run, Chunk]] = {}
+        starts: dict[int, Position] = {}
         for message in messages:
             error = message.error()
             if error is not None:
@@ -236,9 +237,7 @@ class KafkaSource:
             assert partition is not None
             assert offset is not None
             chunks = runs.setdefault(partition, {})
-            start = Position(
-                0, self._positions.get(partition, offset) if not chunks else next(iter(chunks.values())).end.offset
-            )
+            start = starts.setdefault(partition, Position(0, self._positions.get(partition, offset)))
             self._add(chunks, source_name(self._settings.topic, partition), start, offset, value)
             self._positions[partition] = offset + 1
         for partition, chunks in runs.items():
