@@ -70,7 +70,7 @@ def test_postgres_holds_the_merge_of_everything(database: str, key: str, plain: 
             cut, order = order[:size], order[size:]
             applied += cut
             fresh = updates()
-            batch = Batch(Fold(), positions={"node": Position(1, len(applied)}))
+            batch = Batch(Fold(), positions={"node": Position(1, len(applied))})
             for index in dict.fromkeys(cut):
                 batch.fold.add([fresh[index]])
             writer.apply(connection, batch)

@@ -24,6 +24,7 @@ from casscade.load.layout import RowLayout
 from casscade.load.layouts import build_layout
 from casscade.load.raw import fields, register
 from casscade.load.row_reader import StoredRow, read_row
+from casscade.load.sources import Sources
 from casscade.merge.fold import Fold
 from casscade.schema.ddl import ExistingSchema, plan_target
 from casscade.schema.mapping import ColumnChoices, Target, build_target
@@ -86,7 +87,7 @@ class FormsTable:
         for statement in plan_target(self.target, ExistingSchema()):
             connection.execute(statement.sql.encode())
         epoch, _ = control.acquire(connection, "node")
-        self.writer = BatchWriter(control, "node", epoch, clock=lambda: float(NOW))
+        self.writer = BatchWriter(control, Sources.single("node", epoch), clock=lambda: float(NOW))
         self.writer.add_target(connection, self.target, 3600)
         self.writer.prepare(connection)
 
