@@ -16,6 +16,7 @@ from casscade.core.errors import ConfigurationError
 from casscade.observability.http import StatusServer
 from casscade.observability.logs import configure_logging, get_logger
 from casscade.pipeline.agent import Agent
+from casscade.pipeline.load_service import LoadService
 from casscade.pipeline.monitor import Monitor
 from casscade.pipeline.pipeline import Pipeline
 from casscade.pipeline.process import settle_collector
@@ -70,6 +71,19 @@ def capture(config_file: Path) -> None:
       casscade capture -c casscade.yaml
     """
     run_service(load_config(config_file), Agent)
+
+
+@click.command()
+@config_option
+@explained
+def load(config_file: Path) -> None:
+    """Load from Kafka into PostgreSQL until stopped (SIGTERM or Ctrl-C); start as many as you need.
+
+    \b
+    Example:
+      casscade load -c casscade.yaml
+    """
+    run_service(load_config(config_file), LoadService)
 
 
 class Service(Protocol):

@@ -126,6 +126,11 @@ class Loader:
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
+    @property
+    def halted(self) -> bool:
+        """Whether it waits for `discard`."""
+        return self._halted
+
     def discard(self) -> None:
         """Forget everything that was taken in and is not applied, and go on.
 

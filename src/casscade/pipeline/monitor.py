@@ -24,6 +24,7 @@ from casscade.observability.metrics import Metrics
 from casscade.snapshot.store import TableProgress
 from casscade.transport.direct import DirectTransport
 from casscade.transport.kafka.outlet import KafkaOutlet
+from casscade.transport.kafka.source import KafkaSource
 
 log = get_logger("casscade.pipeline")
 
@@ -55,6 +56,7 @@ class Monitor(Observer):
         self._transport: DirectTransport | None = None
         self._batcher: Batcher | None = None
         self._outlet: KafkaOutlet | None = None
+        self._kafka: KafkaSource | None = None
         self._space: SpaceReading | None = None
         self._snapshot: list[TableProgress] = []
         self._left_out: Counter[str] = Counter()
@@ -71,6 +73,10 @@ class Monitor(Observer):
     def watch_agent(self, follower: Follower, outlet: KafkaOutlet) -> None:
         """Read the parts of a capture agent from now on."""
         self._follower, self._outlet = follower, outlet
+
+    def watch_load(self, source: KafkaSource, transport: DirectTransport, batcher: Batcher) -> None:
+        """Read the parts of a loader from now on."""
+        self._kafka, self._transport, self._batcher = source, transport, batcher
 
     def committed(self, committed: Committed) -> None:
         counts = committed.counts

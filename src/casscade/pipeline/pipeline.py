@@ -51,7 +51,7 @@ _ASK_AGAIN_S: Final = 1.0
 # Parts that ran this long were sound: their next failure is a first one again.
 STABLE_S: Final = 60.0
 # What changed in Cassandra is no failure: the parts go on at once.
-_CHANGES: Final = (SCHEMA_CHANGED, TABLE_TRUNCATED)
+CHANGES: Final = (SCHEMA_CHANGED, TABLE_TRUNCATED)
 
 
 @dataclass(slots=True)
@@ -126,7 +126,7 @@ class Pipeline:
                 finally:
                     self._shut_down(parts)
             except RetryableError as error:
-                reason, wait = error.what, 0.0 if error.code in _CHANGES else backoff.fail()
+                reason, wait = error.what, 0.0 if error.code in CHANGES else backoff.fail()
             except FencedError:
                 if not self._sent_back():
                     raise

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 from cassandra import ConsistencyLevel
@@ -24,10 +24,15 @@ from casscade.snapshot.rows import TableScan, shows_element_times
 from casscade.snapshot.scanner import Scanner, ScanOptions
 from casscade.snapshot.store import SnapshotStore
 from casscade.snapshot.wire import RawSession
-from casscade.transport.chunk import Progress, RecheckProgress
-from casscade.transport.direct import DirectTransport
+from casscade.transport.chunk import Chunk, Progress, RecheckProgress
 
 log = get_logger("casscade.pipeline")
+
+
+class SnapshotDoor(Protocol):
+    """Where the rows go: the queue of the direct transport, or Kafka."""
+
+    def put(self, chunk: Chunk, stop: threading.Event) -> bool: ...
 
 
 class Snapshots:
@@ -76,7 +81,7 @@ class Snapshots:
         release_version: str,
         targets: list[Target],
         unfinished: list[Target],
-        transport: DirectTransport,
+        transport: SnapshotDoor,
         owner: str,
     ) -> SnapshotReader:
         """The threads that read, not yet started; `owner` (`owner_of`) is in the claims of the tasks.

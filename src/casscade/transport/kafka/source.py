@@ -28,6 +28,8 @@ _POLL_S: Final = 0.05
 _STATISTICS_S: Final = 1.0
 # A loader that is stopped (SIGSTOP, a hanging disk) loses its partitions after this time.
 SESSION_TIMEOUT_MS: Final = 10_000
+# A member that was stopped hears from the group within a heartbeat or two (3 s each) that it is one no more.
+SUSPENDED_S: Final = 8.0
 
 
 class _Run(NamedTuple):
@@ -109,6 +111,8 @@ class KafkaSource:
         self._stop = stop
         self._positions: dict[int, int] = {}
         self._ends: dict[int, int] = {}
+        self._suspended: dict[int, float] = {}
+        self._leaving = threading.Event()
         self._paused = False
         self._looked_at = 0.0
         self.beat = time.monotonic()
@@ -136,12 +140,12 @@ class KafkaSource:
         return self._paused
 
     def run(self) -> None:
-        """Join the group and read until `stop` is set."""
+        """Join the group and read until `stop` is set or `leave` was called."""
         try:
             self._consumer.subscribe(
                 [self._settings.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
             )
-            while not self._stop.is_set():
+            while not self._stop.is_set() and not self._leaving.is_set():
                 self.beat = time.monotonic()
                 self._resume_after_fence()
                 self._balance()
@@ -152,51 +156,74 @@ class KafkaSource:
         finally:
             self._consumer.close()
 
+    def leave(self) -> None:
+        """End `run`: partitions are drained and given up, then the group is left. May be called by any thread."""
+        self._leaving.set()
+
     def lag(self) -> list[PartitionLag]:
         """The lag of each assigned partition whose end is known."""
-        topic = self._settings.topic
+        ends = sorted(dict(self._ends).items())
         return [
-            PartitionLag(source_name(topic, partition), end, self._owner.applied(source_name(topic, partition)).offset)
-            for partition, end in sorted(dict(self._ends).items())
+            PartitionLag(self._name(number), end, self._owner.applied(self._name(number)).offset)
+            for number, end in ends
         ]
 
-    def _names(self, partitions: Iterable[int]) -> list[str]:
-        return [source_name(self._settings.topic, partition) for partition in partitions]
-
     def _resume_after_fence(self) -> None:
-        """Another loader took partitions that the group has not taken from us yet: go on with the rest."""
+        """Another loader took partitions that the group has not taken from us yet: go on with the rest.
+
+        Most often the group follows within moments, because this process was stopped for too long. If it does not,
+        they are ours again.
+        """
         lost = self._owner.interrupted()
-        if lost is not None and self._owner.release(lost):
+        if lost is not None:
+            numbers = [number for number in self._positions if self._name(number) in lost]
+            self._consumer.pause(self._places(numbers))
+            for number in numbers:
+                del self._positions[number]
+                self._suspended[number] = time.monotonic() + SUSPENDED_S
+            self._owner.release(lost)
             self._rewind()
+        for number in [number for number, until in self._suspended.items() if time.monotonic() >= until]:
+            del self._suspended[number]
+            position = self._owner.acquire(self._name(number))
+            self._consumer.seek(self._place(number, position))
+            self._positions[number] = position.offset
+            if not self._paused:
+                self._consumer.resume(self._places([number]))
 
     def _rewind(self) -> None:
-        """Read all assigned partitions again from what is applied: what was handed over since was given up.
+        """Read all partitions again from what is applied: what was handed over since was given up."""
+        for number in self._positions:
+            position = self._owner.applied(self._name(number))
+            self._consumer.seek(self._place(number, position))
+            self._positions[number] = position.offset
 
-        A partition that another owner has taken is read on from where it is, until the group says so: its mutations
-        are refused by its epoch.
-        """
-        for partition in self._positions:
-            offset = self._owner.applied(source_name(self._settings.topic, partition)).offset
-            self._consumer.seek(TopicPartition(self._settings.topic, partition, offset or OFFSET_BEGINNING))
-            self._positions[partition] = offset
+    def _name(self, number: int) -> str:
+        return source_name(self._settings.topic, number)
+
+    def _place(self, number: int, position: Position) -> TopicPartition:
+        offset = OFFSET_BEGINNING if position == START else position.offset
+        return TopicPartition(self._settings.topic, number, offset)
+
+    def _places(self, numbers: Iterable[int]) -> list[TopicPartition]:
+        return [TopicPartition(self._settings.topic, number) for number in numbers]
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        places: list[TopicPartition] = []
         for partition in partitions:
-            position = self._owner.acquire(source_name(partition.topic, partition.partition))
-            partition.offset = OFFSET_BEGINNING if position == START else position.offset
-            self._positions[partition.partition] = position.offset
-        consumer.incremental_assign(partitions)
+            number = partition.partition
+            position = self._owner.acquire(self._name(number))
+            places.append(self._place(number, position))
+            self._positions[number] = position.offset
+        consumer.incremental_assign(places)
         if self._paused:
-            consumer.pause(partitions)
+            consumer.pause(places)
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        leaving = [partition.partition for partition in partitions if partition.partition in self._positions]
-        handed = {
-            source_name(self._settings.topic, partition): Position(0, self._positions[partition])
-            for partition in leaving
-        }
-        self._owner.drain(handed)
-        self._leave(consumer, partitions, leaving)
+        numbers = [partition.partition for partition in partitions]
+        held = [number for number in numbers if number in self._positions]
+        self._owner.drain({self._name(number): Position(0, self._positions[number]) for number in held})
+        self._leave(consumer, partitions, numbers)
 
     def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """They have another owner by now: nothing can be finished."""
@@ -205,8 +232,9 @@ class KafkaSource:
     def _leave(self, consumer: Consumer, partitions: list[TopicPartition], numbers: list[int]) -> None:
         for number in numbers:
             self._positions.pop(number, None)
+            self._suspended.pop(number, None)
             self._ends.pop(number, None)
-        given_up = self._owner.release(self._names(numbers))
+        given_up = self._owner.release([self._name(number) for number in numbers])
         consumer.incremental_unassign(partitions)
         if given_up:
             self._rewind()
@@ -236,9 +264,11 @@ class KafkaSource:
             partition, offset, value = message.partition(), message.offset(), message.value() or b""
             assert partition is not None
             assert offset is not None
+            if partition not in self._positions:
+                continue  # given up since it was fetched; its next owner reads it
             chunks = runs.setdefault(partition, {})
-            start = starts.setdefault(partition, Position(0, self._positions.get(partition, offset)))
-            self._add(chunks, source_name(self._settings.topic, partition), start, offset, value)
+            start = starts.setdefault(partition, Position(0, self._positions[partition]))
+            self._add(chunks, self._name(partition), start, offset, value)
             self._positions[partition] = offset + 1
         for partition, chunks in runs.items():
             *_, last = chunks.values()

@@ -1,0 +1,203 @@
+"""One loader of a pipeline whose transport is Kafka: a member of its group, as many as there are.
+
+Invariant: what is read from a partition goes on from the position that PostgreSQL holds, under the newest epoch; a
+loader that lost a partition can't commit anything of it.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import psycopg
+
+from casscade.config import PipelineConfig
+from casscade.core.backoff import Backoff
+from casscade.core.errors import RetryableError
+from casscade.load.batch import BatchWriter
+from casscade.load.batcher import Batcher
+from casscade.load.concealment import excluded_columns
+from casscade.load.control import ControlStore
+from casscade.load.loader import Loader
+from casscade.load.sources import Sources
+from casscade.observability.health import State
+from casscade.observability.logs import get_logger
+from casscade.pipeline.catalog import Catalog
+from casscade.pipeline.database import Database
+from casscade.pipeline.kafka import kafka_settings
+from casscade.pipeline.monitor import Monitor
+from casscade.pipeline.partitions import Partitions
+from casscade.pipeline.pipeline import CHANGES, STABLE_S, cassandra_settings
+from casscade.pipeline.snapshot_outlet import SnapshotOutlet
+from casscade.pipeline.snapshots import SnapshotReader, Snapshots
+from casscade.schema.connect import connect, read_node
+from casscade.transport.direct import DirectTransport
+from casscade.transport.kafka.source import KafkaSource
+from casscade.transport.kafka.topic import ensure_topic
+
+log = get_logger("casscade.load")
+
+_TICK_S: Final = 0.2
+_PROGRESS_INTERVAL_S: Final = 1.0
+_JOIN_TIMEOUT_S: Final = 20.0
+
+
+@dataclass(slots=True)
+class _Parts:
+    source: KafkaSource
+    loader: Loader
+    outlet: SnapshotOutlet
+    reader: SnapshotReader | None
+    stop: threading.Event
+    snapshot_tables: list[uuid.UUID]
+    failures: list[BaseException] = field(default_factory=list)
+
+
+class LoadService:
+    """Runs one loader until it is stopped or fails."""
+
+    def __init__(self, config: PipelineConfig, monitor: Monitor) -> None:
+        self._config = config
+        self._monitor = monitor
+        self._settings = kafka_settings(config)
+        self._stop = threading.Event()
+        self._database = Database(config)
+        self._control = ControlStore(config.name, config.postgres.control_schema)
+        self._snapshots = Snapshots(config, self._database, monitor)
+        # Claims of snapshot tasks: those of another life of this process end with their lease.
+        self._name = f"loader-{uuid.uuid4()}"
+
+    def stop(self) -> None:
+        """Ask it to end; may be called by a signal handler."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Run until `stop`. Raises the CasscadeError that ended it otherwise."""
+        for component in ("postgres", "cassandra", "kafka"):
+            self._monitor.health.set(component, State.STARTING)
+        self._database.open()
+        cluster, session = connect(cassandra_settings(self._config))
+        try:
+            self._keep_running(cluster, session)
+        finally:
+            cluster.shutdown()
+            self._database.close()
+
+    def _keep_running(self, cluster: Any, session: Any) -> None:
+        """Build and watch the parts; after a transient failure or a change of schema build them anew."""
+        backoff = Backoff(random.random)
+        while not self._stop.is_set():
+            started = time.monotonic()
+            try:
+                parts = self._build(cluster, session)
+                try:
+                    self._supervise(parts)
+                finally:
+                    self._shut_down(parts)
+            except RetryableError as error:
+                reason, wait = error.what, 0.0 if error.code in CHANGES else backoff.fail()
+            except psycopg.OperationalError as error:
+                reason, wait = f"PostgreSQL failed ({type(error).__name__})", backoff.fail()
+                self._monitor.health.set("postgres", State.DOWN, reason)
+            else:
+                return
+            if time.monotonic() - started > STABLE_S:
+                backoff.succeed()
+            log.warning("the parts are built anew", reason=reason, wait_s=round(wait, 1))
+            self._stop.wait(wait)
+
+    def _build(self, cluster: Any, session: Any) -> _Parts:
+        config, monitor = self._config, self._monitor
+        node = read_node(session)
+        catalog = Catalog(config, session, self._control)
+        with self._database.transaction() as connection:
+            self._control.migrate(connection)
+            targets = catalog.resolve(connection)
+            for statement in catalog.apply(connection):
+                log.info("changed PostgreSQL", purpose=statement.purpose)
+        ensure_topic(self._settings)
+        for component in ("postgres", "cassandra", "kafka"):
+            monitor.health.set(component, State.OK)
+        stop = threading.Event()
+        transport = DirectTransport(config.load.queue_bytes)
+        batcher = Batcher(
+            catalog.tables,
+            catalog.refresh,
+            batch_rows=config.load.batch_rows,
+            batch_s=config.load.batch_ms / 1000,
+            excluded=excluded_columns(targets),
+        )
+        sources = Sources()
+        writer = self._writer(sources, catalog)
+        loader: Loader
+        partitions = Partitions(self._database, self._control, sources, lambda: loader, stop)
+        loader = Loader(transport, batcher, writer, self._database.connect, stop, monitor, on_fenced=partitions.fenced)
+        source = KafkaSource(self._settings, partitions, transport, stop)
+        outlet = SnapshotOutlet(self._settings, self._database, self._snapshots.commit_progress, stop)
+        monitor.watch_load(source, transport, batcher)
+        unfinished = self._snapshots.plan(targets)
+        reader = None
+        if unfinished is not None:
+            reader = self._snapshots.reader(
+                cluster, node.release_version, targets, unfinished, outlet, f"{self._name}#{uuid.uuid4()}"
+            )
+        log.info("starting", topic=self._settings.topic, tables=[target.table.full_name for target in targets])
+        return _Parts(source, loader, outlet, reader, stop, [target.table.id for target in targets])
+
+    def _writer(self, sources: Sources, catalog: Catalog) -> BatchWriter:
+        writer = BatchWriter(self._control, sources, alone=False)
+        with self._database.transaction() as connection:
+            margin_s = self._config.load.tombstone_margin_seconds
+            for target in catalog.targets:
+                writer.add_target(connection, target, margin_s, catalog.columns_numbered(target))
+        return writer
+
+    def _supervise(self, parts: _Parts) -> None:
+        """Start the parts and watch them; raises what stopped one of them."""
+        parts.loader.start()
+        parts.outlet.start()
+        consuming = threading.Thread(target=self._consume, args=(parts,), name="consume", daemon=True)
+        consuming.start()
+        if parts.reader is not None:
+            parts.reader.start()
+        next_progress = 0.0
+        snapshot_open = parts.reader is not None and parts.reader.scanning
+        while not self._stop.is_set() and not parts.stop.is_set():
+            now = time.monotonic()
+            for thread, beat in (*parts.loader.beats.items(), ("consume", parts.source.beat)):
+                if now - beat < 1.0:
+                    self._monitor.health.beat(thread)
+            if not any(lag.events for lag in parts.source.lag()):
+                self._monitor.health.progressed()
+            if parts.reader is not None:
+                parts.reader.check()
+            if snapshot_open and now >= next_progress:
+                snapshot_open = not self._snapshots.finished(parts.snapshot_tables)
+                next_progress = now + _PROGRESS_INTERVAL_S
+            self._stop.wait(_TICK_S)
+        if parts.reader is not None:
+            parts.reader.shut_down(_JOIN_TIMEOUT_S)
+        # Leave the group before the loader ends, so that what was handed over is still applied.
+        parts.source.leave()
+        consuming.join(_JOIN_TIMEOUT_S)
+        for failure in (parts.loader.failure, parts.outlet.failure, *parts.failures):
+            if failure is not None:
+                raise failure
+
+    def _consume(self, parts: _Parts) -> None:
+        try:
+            parts.source.run()
+        except BaseException as error:
+            parts.failures.append(error)
+            parts.stop.set()
+
+    def _shut_down(self, parts: _Parts) -> None:
+        parts.stop.set()
+        parts.loader.join(_JOIN_TIMEOUT_S)
+        parts.outlet.close(_JOIN_TIMEOUT_S)
+        for thread in ("decode", "write", "consume"):
+            self._monitor.health.retire(thread)

@@ -1,0 +1,93 @@
+"""Rows that a loader reads for a snapshot or again go to Kafka too, so that each key keeps its one writer.
+
+Invariant: progress is committed in PostgreSQL only after the brokers hold the rows that it stands for.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+import psycopg
+from psycopg import Connection
+
+from casscade.observability.logs import get_logger
+from casscade.pipeline.database import Database
+from casscade.transport.chunk import Chunk, Progress
+from casscade.transport.kafka.client import KafkaSettings
+from casscade.transport.kafka.outlet import KafkaOutlet
+
+log = get_logger("casscade.load")
+
+_POLL_S: Final = 0.05
+# Progress that one transaction commits: as much as came meanwhile; each entry is some bytes.
+_PROGRESS_MAX: Final = 1000
+_CLOSE_TIMEOUT_S: Final = 5.0
+
+
+class SnapshotOutlet:
+    """Produces chunks of snapshots and rechecks; `put` may be called by any thread, one at a time is served.
+
+    `failure` says why it ended by itself; it then set `stop`.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        database: Database,
+        commit_progress: Callable[[Connection[Any], Progress], None],
+        stop: threading.Event,
+    ) -> None:
+        self._outlet = KafkaOutlet(settings)
+        self._database = database
+        self._commit_progress = commit_progress
+        self._stop = stop
+        self._producing = threading.Lock()
+        self._done: queue.SimpleQueue[Progress] = queue.SimpleQueue()
+        self.failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="snapshot-produce", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread that serves acknowledgements."""
+        self._thread.start()
+
+    def put(self, chunk: Chunk, stop: threading.Event) -> bool:
+        """Produce a chunk; False when `stop` was set before there was room."""
+        assert chunk.progress is not None
+        with self._producing:
+            return self._outlet.put(chunk, stop, partial(self._done.put, chunk.progress))
+
+    def close(self, timeout_s: float) -> None:
+        """End the thread and the producer; what is not acknowledged yet is read again by the next life."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+        self._outlet.close(_CLOSE_TIMEOUT_S)
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                self._outlet.poll(_POLL_S)
+                self._commit()
+        except BaseException as error:
+            self.failure = error
+            self._stop.set()
+
+    def _commit(self) -> None:
+        """Commit the progress of what is acknowledged; an outage of PostgreSQL only delays it."""
+        done: list[Progress] = []
+        while len(done) < _PROGRESS_MAX and not self._done.empty():
+            done.append(self._done.get())
+        if not done:
+            return
+        try:
+            with self._database.transaction() as connection:
+                for progress in done:
+                    self._commit_progress(connection, progress)
+        except psycopg.OperationalError as error:
+            log.warning("PostgreSQL failed, progress is kept for later", code=error.sqlstate or "connection")
+            for progress in done:
+                self._done.put(progress)
+            self._stop.wait(1.0)
