@@ -69,10 +69,11 @@ class Ended:
 
 @dataclass(slots=True)
 class PipelineProcess:
-    """`casscade run` with `document` as its configuration; its files lie in `directory`."""
+    """`casscade run` (or another `command`) with `document` as its configuration; its files lie in `directory`."""
 
     directory: Path
     document: dict[str, Any]
+    command: str = "run"
     executed: bool = False
     _process: subprocess.Popen[bytes] | Child | None = field(default=None, init=False)
 
@@ -98,7 +99,7 @@ class PipelineProcess:
     def start(self) -> None:
         """Start a new life; returns at once."""
         assert not self.running, "it runs already"
-        arguments = ["run", "-c", str(self.write_configuration())]
+        arguments = [self.command, "-c", str(self.write_configuration())]
         if not self.executed:
             self._process = nursery().start(arguments, self.directory, self.log_file)
             return

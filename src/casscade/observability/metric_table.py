@@ -179,6 +179,28 @@ METRICS: Final = (
         "Grows while the brokers are away or slow; capture waits when they fill its buffer.",
     ),
     Metric(
+        "kafka_assigned",
+        "gauge",
+        "partitions",
+        "Partitions of the topic that this loader owns.",
+        "The sum over all loaders is the number of partitions; less for longer than a rebalance needs a look.",
+    ),
+    Metric(
+        "kafka_lag",
+        "gauge",
+        "events",
+        "Mutations of a partition that are not applied yet.",
+        "The backlog, by topic partition; growth in all of them means that more loaders are needed.",
+        ("partition",),
+    ),
+    Metric(
+        "kafka_paused",
+        "gauge",
+        "flag",
+        "Whether fetching pauses because the queue is full.",
+        "1 for long: PostgreSQL is the bottleneck.",
+    ),
+    Metric(
         "load_upserted",
         "counter",
         "rows",

@@ -174,6 +174,15 @@ class Monitor(Observer):
             }
             document["truncations"] = {"applied": self._truncations, "truncated_at": self._truncated_at}
         document["capture"] = self._capture_status()
+        if self._outlet is not None:
+            document["kafka"] = {"unacknowledged_messages": self._outlet.messages_waiting}
+        if self._kafka is not None:
+            lags = self._kafka.lag()
+            document["kafka"] = {
+                "partitions": self._kafka.assigned,
+                "paused": self._kafka.paused,
+                "lag_events": {lag.source: lag.events for lag in lags},
+            }
         document["snapshot"] = [_progress(progress) for progress in self._snapshot]
         return document
 
@@ -217,6 +226,11 @@ class Monitor(Observer):
         if self._transport is not None:
             metrics.set("casscade_queue_bytes", self._transport.bytes_queued)
             metrics.set("casscade_queue_limit_bytes", self._transport.queue_bytes)
+        if self._kafka is not None:
+            metrics.set("casscade_kafka_assigned_partitions", self._kafka.assigned)
+            metrics.set("casscade_kafka_paused_flag", int(self._kafka.paused))
+            for lag in self._kafka.lag():
+                metrics.set("casscade_kafka_lag_events", lag.events, partition=lag.source)
         if self._outlet is not None:
             metrics.set("casscade_kafka_unacknowledged_messages", self._outlet.messages_waiting)
         if self._space is not None:

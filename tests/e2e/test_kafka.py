@@ -1,0 +1,119 @@
+"""The pipeline over a real broker: an agent, loaders that come and go, and both sides equal in the end."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from casscade.devstack.cassandra import CassandraNode
+from casscade.devstack.kafka import KafkaBroker
+from casscade.devstack.places import free_port
+from casscade.testing.runner import Runner
+from casscade.testing.samples import COLLECTIONS, PLAIN, STATICS
+from casscade.testing.tables import create_all
+from casscade.testing.workload import Options, Workload
+from tests.support.both_sides import compare_keyspace, describe
+from tests.support.pipeline_process import PipelineProcess, configuration
+
+pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("cdc")]
+
+TABLES = (PLAIN, STATICS, COLLECTIONS)
+PARTITIONS = 4
+EQUAL_S_MAX = 40.0
+
+
+class Members:
+    """The agent and the loaders of one pipeline."""
+
+    def __init__(self, directory: Path, document: dict[str, Any], stack: ExitStack) -> None:
+        self._directory = directory
+        self._document = document
+        self._stack = stack
+        self._number = 0
+
+    def start(self, command: str) -> PipelineProcess:
+        """A new process, which is killed at the end of the test."""
+        self._number += 1
+        document = deepcopy(self._document)
+        document["http"] = {"listen": f"127.0.0.1:{free_port()}"}
+        process = PipelineProcess(self._directory / f"{command}{self._number}", document, command)
+        self._stack.callback(process.kill)
+        process.start()
+        return process
+
+
+@pytest.fixture
+def members(
+    cassandra_node: CassandraNode, kafka_broker: KafkaBroker, keyspace: str, database: str, tmp_path: Path
+) -> Iterator[Members]:
+    """Nothing runs yet."""
+    document = configuration(cassandra_node, database, tmp_path / "state", [{"source": f"{keyspace}.*"}])
+    document["name"] = f"k{uuid.uuid4().hex[:10]}"
+    document["transport"] = {
+        "kind": "kafka",
+        "bootstrap_servers": [kafka_broker.bootstrap],
+        "partitions": PARTITIONS,
+        "replication_factor": 1,
+    }
+    with ExitStack() as stack:
+        yield Members(tmp_path, document, stack)
+
+
+def write(session: Any, keyspace: str, seed: int, operations: int) -> None:
+    """Random statements by the client's clock."""
+    workload = Workload(seed, keyspace, TABLES, Options(timestamps=None, partitions=20))
+    with closing(Runner(session)) as runner:
+        for _ in range(operations):
+            runner.execute(next(workload))
+        runner.flush()
+
+
+def wait_equal(session: Any, dsn: str, keyspace: str, processes: list[PipelineProcess]) -> None:
+    """Return when both sides are equal; fail with what differs, and the ends of the logs."""
+    deadline = time.monotonic() + EQUAL_S_MAX
+    while True:
+        comparisons = compare_keyspace(session, dsn, keyspace)
+        if not any(comparison.differences for comparison in comparisons):
+            assert sum(comparison.rows_cassandra for comparison in comparisons) > 0
+            return
+        logs = "\n".join(process.tail() for process in processes)
+        assert time.monotonic() < deadline, describe(comparisons) + logs
+        time.sleep(0.2)
+
+
+@pytest.mark.requirement("FR-003")
+@pytest.mark.requirement("FR-043")
+@pytest.mark.requirement("SC-007")
+def test_both_sides_are_equal_whoever_is_killed(
+    cassandra_session: Any, keyspace: str, database: str, members: Members
+) -> None:
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    for statement in create_all(keyspace, TABLES):
+        cassandra_session.execute(statement)
+    write(cassandra_session, keyspace, seed, 200)
+    agent, first, second = members.start("capture"), members.start("load"), members.start("load")
+    for process in (agent, first, second):
+        process.wait_ready(40.0)
+    wait_equal(cassandra_session, database, keyspace, [agent, first, second])
+    write(cassandra_session, keyspace, seed + 1, 150)
+    first.kill()
+    write(cassandra_session, keyspace, seed + 2, 150)
+    third = members.start("load")
+    agent.kill()
+    write(cassandra_session, keyspace, seed + 3, 150)
+    agent.start()
+    third.wait_ready(40.0)
+    assert second.stop().code == 0
+    write(cassandra_session, keyspace, seed + 4, 150)
+    wait_equal(cassandra_session, database, keyspace, [agent, third])
+    assert third.status()["kafka"]["partitions"] == PARTITIONS
+    assert third.status()["dead_letters"] == {}
