@@ -77,7 +77,7 @@ def samples(folder: str = ".") -> list[Sample]:
 
 def unwrapped(value: Any) -> Any:
     """The content of a value without the converter's schema."""
-    return value["payload"] if "payload" in value else value
+    return value.get("payload", value)
 
 
 def message(topic: str, key: Any, value: Any) -> bytes:
@@ -157,7 +157,7 @@ def _cell(column: Column, cell: Cell, write_time: int) -> str:
     if cell[3] is None:
         assert cell[1:3] == (0, 0)
         return f"{column.name}=null"
-    return f"{column.name}={decode(column.type, cell[3])}{_end(cell[1], cell[2], write_time)}"
+    return f"{column.name}={decode(column.type, cell[3])!s}{_end(cell[1], cell[2], write_time)}"
 
 
 def _end(expires_at: int, ttl: int, write_time: int) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.debezium import KINDS, ORDERS, Sample, decoder, samples, say
 
-# What each statement did, as far as its events tell; by the sample's name. `!n`: it ends n seconds after it was written.
+# What each statement did, as far as its events tell. `!n`: it ends n seconds after it was written.
 EXPECTED: dict[str, list[str]] = {
     "00-insert_orders": ["1111/1 insert at=1767323045678 price=12.50 qty=10 sku=sku-1", "read again: tags"],
     "00-static_only_update": [],

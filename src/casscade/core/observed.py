@@ -17,6 +17,9 @@ instead of cells. It is the tuple `(turn, read_at, bound, expires_at, value)`:
 - `value`: the value as CQL shows it (the frozen form of a collection, 8 bytes for a counter); `NOTHING` for a counter
   that CQL shows as null.
 
+A value of no bytes, `NOTHING`, says that the read showed null. It is observed only where the stream does not bring the
+cells of the column, so that only the next read can tell more.
+
 `SETTLED` says that nothing hidden is left: all that is alive in the column was written after capture began and is in
 the stream. It holds for good, so it wins over any observation. Counters are never settled: what an increment behind a
 deletion gives is known from reads alone (`merge.doubt`), so their bound is `UNBOUNDED`.
@@ -34,6 +37,8 @@ from casscade.core.cell import NO_EXPIRY, NO_TIMESTAMP
 Observed = tuple[int, int, int, int, bytes | None]
 
 UNBOUNDED: Final = (1 << 63) - 1
+
+NOTHING: Final = b""
 
 SETTLED: Final[Observed] = (UNBOUNDED, 0, NO_TIMESTAMP, NO_EXPIRY, None)
 

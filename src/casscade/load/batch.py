@@ -20,11 +20,12 @@ from casscade.core.errors import InvariantError
 from casscade.core.mutation import PartitionUpdate
 from casscade.core.position import Position
 from casscade.cql.bounds import ClusteringOrder
+from casscade.debezium.decoder import Reread
 from casscade.load.catalog import read_composite_oids
 from casscade.load.control import ControlStore, DeadLetter
 from casscade.load.counters import BatchCounts
 from casscade.load.deletions import DeletionApplier
-from casscade.load.doubts import request_rechecks
+from casscade.load.doubts import doubts_of, request_rechecks
 from casscade.load.isolation import Poison, isolate
 from casscade.load.layouts import build_layout
 from casscade.load.raw import Raw
@@ -54,13 +55,14 @@ class Batch:
     """What is to be committed together: a fold, what could not be decoded, and how far that brings each source.
 
     `mutations` counts the streamed ones; `write_times` has a write time (microseconds) of each that tells one, for the
-    latency.
+    latency. `rereads` are rows that events of Debezium's did not determine.
     """
 
     fold: Fold
     positions: dict[str, Position] = field(default_factory=dict)
     progress: list[Progress] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
+    rereads: list[Reread] = field(default_factory=list)
     write_times: list[int] = field(default_factory=list)
     mutations: int = 0
 
@@ -231,6 +233,9 @@ class BatchWriter:
             self.control.set_aside(connection, letters)
             counts.dead_letters.update(letter.code for letter in letters)
         self._request_rechecks(connection)
+        for table_id, doubts in doubts_of(batch.rereads).items():
+            request_rechecks(self.control, connection, uuid.UUID(bytes=table_id), doubts, static=False)
+            counts.rereads += len(doubts)
         for progress in batch.progress:
             self._commit_progress(connection, progress)
         self.sources.commit(connection, self.control, batch.positions)

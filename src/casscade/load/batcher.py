@@ -13,11 +13,13 @@ from collections.abc import Callable, Mapping
 from casscade.commitlog.observations import decode_any
 from casscade.commitlog.peek import mentions_any
 from casscade.core.cell import NO_TIMESTAMP
-from casscade.core.errors import BadDataError, UnknownSchemaError
+from casscade.core.errors import BadDataError, InvariantError, UnknownSchemaError
 from casscade.core.limits import BATCH_BYTES_MAX
 from casscade.core.mutation import PartitionUpdate
 from casscade.core.position import START, Position, event_id
 from casscade.core.table import TableShape
+from casscade.debezium.decoder import LOG_MARKER, NOT_REPLICATED, SNAPSHOT, EventDecoder
+from casscade.debezium.message import DEBEZIUM
 from casscade.load.batch import Batch
 from casscade.load.concealment import Excluded, conceal
 from casscade.load.control import DeadLetter
@@ -28,6 +30,8 @@ from casscade.transport.chunk import Chunk
 Tables = Mapping[bytes, TableShape]
 
 TRUNCATED = "truncated"
+# Why mutations are left out that are no dead letters.
+LEFT_OUT = ("table_gone", TRUNCATED, LOG_MARKER, NOT_REPLICATED, SNAPSHOT)
 
 
 class Batcher:
@@ -36,8 +40,8 @@ class Batcher:
     `tables` gives the shapes by table id as they are now. `refresh` is asked once for each table id that is unknown
     (or whose mutation names an unknown column); it returns whether the schema changed. The content of `excluded`
     columns is taken out. `cuts` has, by table id, the position in the commit log up to which the table was truncated:
-    its updates up to there are left out. `counts` has the mutations by what became of them: `decoded`, `truncated`, or
-    the code of what was wrong.
+    its updates up to there are left out. `events` decodes chunks of Debezium's messages. `counts` has the mutations by
+    what became of them: `decoded`, a reason of `LEFT_OUT`, or the code of what was wrong.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class Batcher:
         batch_s: float,
         excluded: Excluded | None = None,
         cuts: Mapping[bytes, Position] | None = None,
+        events: EventDecoder | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._tables = tables
@@ -57,6 +62,7 @@ class Batcher:
         self._batch_s = batch_s
         self._excluded = excluded or {}
         self._cuts = cuts or {}
+        self._events = events
         # Segments behind it hold nothing that is void, so that the stream's front pays one comparison a chunk.
         self._cut_segment = max((cut.segment for cut in self._cuts.values()), default=-1)
         self._clock = clock
@@ -93,9 +99,10 @@ class Batcher:
         write_times = batch.write_times
         streamed = not chunk.scanned
         cut = streamed and chunk.segment <= self._cut_segment
+        decode = decode_any if chunk.version != DEBEZIUM else self._decode_event
         for position, mutation in enumerate(chunk.mutations):
             try:
-                updates = decode_any(mutation, chunk.version, tables)
+                updates = decode(mutation, chunk.version, tables)
             except BadDataError as error:
                 updates = self._decode_again(chunk, position, error)
                 tables = self._tables()
@@ -131,6 +138,18 @@ class Batcher:
             self.counts["decoded"] -= not left
         return left
 
+    def _decode_event(self, message: bytes, _version: int, _tables: Tables) -> list[PartitionUpdate]:
+        """Decode a message of Debezium's; rows that it does not determine are asked for in the batch's transaction."""
+        if self._events is None:
+            raise InvariantError("debezium_unexpected", "a message of Debezium's came to a pipeline of another format")
+        updates, rereads, skipped = self._events.decode(message)
+        self._batch.rereads += rereads
+        self._rows += len(rereads)
+        if skipped:
+            self.counts[skipped] += 1
+            self.counts["decoded"] -= 1
+        return updates
+
     def _replicated(self) -> set[bytes]:
         return {table_id for table_id, shape in self._tables().items() if shape.replicated}
 
@@ -149,10 +168,12 @@ class Batcher:
         if isinstance(error, UnknownSchemaError):
             if self._refresh(error.table_id):
                 try:
-                    return decode_any(mutation, chunk.version, self._tables())
+                    decode = decode_any if chunk.version != DEBEZIUM else self._decode_event
+                    return decode(mutation, chunk.version, self._tables())
                 except BadDataError as second:
                     error = second
-            if isinstance(error, UnknownSchemaError) and not mentions_any(mutation, self._replicated()):
+            known = chunk.version == DEBEZIUM or mentions_any(mutation, self._replicated())
+            if isinstance(error, UnknownSchemaError) and not known:
                 # The table was dropped before anything of it was replicated: there is nowhere to put its rows.
                 self.counts["table_gone"] += 1
                 self.counts["decoded"] -= 1

@@ -22,6 +22,8 @@ Excluded = Mapping[bytes, frozenset[int]]
 
 # 128 bits: two elements of one collection with the same digest would count as one.
 _DIGEST_BYTES = 16
+# Stands for any value that a read showed: that there was one keeps the row visible.
+_CONCEALED = b"\x00"
 
 
 def excluded_columns(targets: Iterable[Target]) -> Excluded:
@@ -48,7 +50,7 @@ def _conceal_row(row: Row, excluded: frozenset[int], key: bytes) -> None:
     if row.observed is not None:
         for index in excluded & row.observed.keys():
             turn, read_at, bound, expires_at, value = row.observed[index]
-            row.observed[index] = (turn, read_at, bound, expires_at, None if value is None else b"")
+            row.observed[index] = (turn, read_at, bound, expires_at, _CONCEALED if value else value)
     if row.complex is None:
         return
     for index in excluded & row.complex.keys():

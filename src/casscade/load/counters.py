@@ -15,7 +15,8 @@ class BatchCounts:
 
     `fast` were decided by SQL alone, `merged` needed their stored state, `upserted` and `removed` count what is
     visible afterwards and what is not, `inexact` counts values that PostgreSQL can't show exactly, by table
-    (schema.table) and by what became of them (`load.layout.INEXACT_POLICIES`).
+    (schema.table) and by what became of them (`load.layout.INEXACT_POLICIES`); `rereads` are rows that events of Debezium's did not
+    determine.
     """
 
     rows: int = 0
@@ -25,6 +26,7 @@ class BatchCounts:
     inexact: Counter[tuple[str, str]] = field(default_factory=Counter)
     expired: int = 0
     deletions: int = 0
+    rereads: int = 0
     dead_letters: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: BatchCounts) -> None:
@@ -36,4 +38,5 @@ class BatchCounts:
         self.inexact.update(other.inexact)
         self.expired += other.expired
         self.deletions += other.deletions
+        self.rereads += other.rereads
         self.dead_letters.update(other.dead_letters)

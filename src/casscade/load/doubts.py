@@ -15,6 +15,7 @@ from psycopg import Connection, sql
 from casscade.core.keys import pack_values
 from casscade.core.mutation import Row
 from casscade.core.observed import Observed
+from casscade.debezium.decoder import Reread
 from casscade.load.control import ControlStore
 from casscade.load.tombstones import row_key
 from casscade.merge.doubt import contested_columns, doubtful_columns, ended_columns, still_observed
@@ -91,6 +92,18 @@ class Doubts:
     def _find(self, partition_key: bytes, row: Row) -> Doubt:
         key = row_key(partition_key, row.key)
         return self._rows.setdefault(key, Doubt(key, partition_key, row.clustering))
+
+
+def doubts_of(rereads: Sequence[Reread]) -> dict[bytes, list[Doubt]]:
+    """The rows that events could not determine, by table id and in the order of their keys, so that no two batches lock
+    them crosswise.
+    """
+    found: dict[bytes, dict[bytes, Doubt]] = {}
+    for table_id, partition_key, clustering_key, clustering, columns in rereads:
+        key = row_key(partition_key, clustering_key)
+        doubts = found.setdefault(table_id, {})
+        doubts.setdefault(key, Doubt(key, partition_key, clustering)).columns.update(columns)
+    return {table_id: [doubts[key] for key in sorted(doubts)] for table_id, doubts in found.items()}
 
 
 def request_rechecks(

@@ -55,6 +55,8 @@ class ValueColumn:
 
     def show_observed(self, value: bytes) -> bytes | None:
         """The field for a value that a read showed: a whole collection or UDT, or the sum of a counter."""
+        if not value:
+            return None
         if self.renderer is not None:
             return self.renderer.show(value)
         return value if len(value) == _COUNTER_BYTES else None

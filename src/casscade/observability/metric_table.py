@@ -240,6 +240,13 @@ METRICS: Final = (
         ("table", "policy"),
     ),
     Metric(
+        "load_undetermined",
+        "counter",
+        "rows",
+        "Rows that events of Debezium's did not determine, and that are read again from Cassandra.",
+        "Each costs a point read; many of them are better captured by Casscade itself.",
+    ),
+    Metric(
         "load_committed",
         "counter",
         "batches",

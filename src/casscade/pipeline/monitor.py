@@ -14,7 +14,7 @@ from typing import Any, Final
 from casscade.capture.counters import Anomaly
 from casscade.capture.follower import Follower
 from casscade.capture.space import SpaceReading
-from casscade.load.batcher import TRUNCATED, Batcher
+from casscade.load.batcher import LEFT_OUT, Batcher
 from casscade.load.counters import BatchCounts
 from casscade.load.loader import Committed, Observer
 from casscade.observability.health import Health, State
@@ -33,8 +33,6 @@ _RECENT_S: Final = 5.0
 _RECENT_MAX: Final = 5000
 # Write times far from now were set by clients for reasons of their own and say nothing about latency.
 _LATENCY_S_MAX: Final = 3600.0
-# Why decoding leaves mutations out, beside what becomes a dead letter.
-_LEFT_OUT: Final = ("table_gone", TRUNCATED)
 
 
 class Monitor(Observer):
@@ -67,7 +65,7 @@ class Monitor(Observer):
     def watch(self, follower: Follower, transport: DirectTransport, batcher: Batcher) -> None:
         """Read these parts from now on."""
         if self._batcher is not None:
-            self._left_out.update({reason: self._batcher.counts[reason] for reason in _LEFT_OUT})
+            self._left_out.update({reason: self._batcher.counts[reason] for reason in LEFT_OUT})
         self._follower, self._transport, self._batcher = follower, transport, batcher
 
     def watch_agent(self, follower: Follower, outlet: KafkaOutlet) -> None:
@@ -219,6 +217,7 @@ class Monitor(Observer):
         metrics.set_total("casscade_load_expired_rows_total", totals.expired)
         for (table, policy), values in list(totals.inexact.items()):
             metrics.set_total("casscade_load_inexact_values_total", values, table=table, policy=policy)
+        metrics.set_total("casscade_load_undetermined_rows_total", totals.rereads)
         metrics.set_total("casscade_load_decided_rows_total", totals.fast, path="fast")
         metrics.set_total("casscade_load_decided_rows_total", totals.merged, path="merged")
         metrics.set_total("casscade_load_committed_batches_total", self._batches)
@@ -236,7 +235,7 @@ class Monitor(Observer):
         if self._space is not None:
             metrics.set("casscade_capture_cdc_space_ratio", self._space.ratio)
         metrics.set_total("casscade_load_applied_truncations_total", self._truncations)
-        for reason in _LEFT_OUT:
+        for reason in LEFT_OUT:
             left_out = self._left_out[reason] + (0 if self._batcher is None else self._batcher.counts[reason])
             if left_out:
                 metrics.set_total("casscade_capture_skipped_mutations_total", left_out, reason=reason)

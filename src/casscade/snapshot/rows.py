@@ -30,7 +30,7 @@ from casscade.core.cell import NO_EXPIRY, NO_TIMESTAMP
 from casscade.core.keys import join_partition_key, split_partition_key, unpack_values
 from casscade.core.limits import CHUNK_BYTES_MAX
 from casscade.core.mutation import ComplexColumn, PartitionUpdate, Row
-from casscade.core.observed import NOTHING, SETTLED, UNBOUNDED
+from casscade.core.observed import NOTHING, SETTLED, UNBOUNDED, Observed
 from casscade.core.table import TableShape
 from casscade.schema.model import Column, Table
 from casscade.snapshot.elements import observe, read_cell, read_complex_cells
@@ -63,14 +63,15 @@ class _ScanColumn:
 
     __slots__ = ("counter", "hidden", "index", "kind", "multi_cell", "offset", "selected", "timed")
 
-    def __init__(self, column: Column, *, element_times: bool) -> None:
+    def __init__(self, column: Column, *, element_times: bool, cellless: bool) -> None:
         name = cql_identifier(column.name)
         self.index: int = column.index
         self.kind: str = column.type.name
         self.multi_cell: bool = column.type.multi_cell
         self.counter: bool = self.kind == "counter"
         self.timed: bool = not self.counter and (element_times or not self.multi_cell)
-        self.hidden: bool = self.counter or (self.multi_cell and (self.kind == "list" or not element_times))
+        countable = not cellless and self.kind != "list" and element_times
+        self.hidden: bool = self.counter or (self.multi_cell and not countable)
         self.selected: list[str] = [name]
         if self.timed:
             self.selected += [f"WRITETIME({name})", f"TTL({name})"]
@@ -85,14 +86,23 @@ def shows_element_times(release_version: str) -> bool:
 class TableScan:
     """How one table is read: the SELECT and the reading of its raw rows."""
 
-    def __init__(self, table: Table, *, element_times: bool = True) -> None:
-        """`element_times` tells whether the cluster shows those of collections (`shows_element_times`)."""
+    def __init__(self, table: Table, *, element_times: bool = True, cellless: bool = False) -> None:
+        """`element_times` tells whether the cluster shows those of collections (`shows_element_times`).
+
+        `cellless`: the stream does not bring the cells of multi-cell columns. All of them are observed then and stay
+        so: no deletion settles them, and an answer tells each of them, nulls included.
+        """
+        self._cellless = cellless
         self.table: Table = table
         self.shape: TableShape = table.shape(replicated=True)
         self._keys = len(table.partition_key)
         self._clusterings = len(table.clustering)
-        self._statics = [_ScanColumn(column, element_times=element_times) for column in table.statics]
-        self._regulars = [_ScanColumn(column, element_times=element_times) for column in table.regulars]
+        self._statics = [
+            _ScanColumn(column, element_times=element_times, cellless=cellless) for column in table.statics
+        ]
+        self._regulars = [
+            _ScanColumn(column, element_times=element_times, cellless=cellless) for column in table.regulars
+        ]
         selected = [
             _token(table),
             *(cql_identifier(column.name) for column in (*table.partition_key, *table.clustering)),
@@ -131,20 +141,22 @@ class TableScan:
         `turn` is the number of the request, `key` the partition key and the packed clustering. Of `columns`, whose
         cells CQL hides, it says what the read shows, or that they are settled: nothing is left of what an earlier read
         showed (of a counter, that it shows nothing now). Other columns of that kind are left out, because what is
-        stored of them is exact.
+        stored of them is exact. (If the stream does not bring their cells, all of them are told, and none is settled.)
         """
         update = PartitionUpdate(self.shape, key[0])
         found: Row | None = None
         for part in self.read_page(rows, now, read_at, turn=turn):
             found = part.update.static_row if static else next(iter(part.update.rows), None)
+        if self._cellless:
+            columns = [column.index for column in (self._statics if static else self._regulars) if column.hidden]
         if found is None:
             if not columns:
                 return None
             found = Row(b"", [] if static else unpack_values(key[1]))
         seen = found.observed or {}
         nothing = (turn, read_at, UNBOUNDED, NO_EXPIRY, NOTHING)
-        counters = self.shape.counters
-        found.observed = {i: seen.get(i, nothing if i in counters else SETTLED) for i in columns} or None
+        unsettled = self.shape.counters if not self._cellless else columns
+        found.observed = {i: seen.get(i, nothing if i in unsettled else SETTLED) for i in columns} or None
         if static:
             update.static_row = found
         else:
@@ -222,17 +234,18 @@ class TableScan:
                 assert write_time is not None
                 row.cells[column.index] = read_cell(value, write_time, raw[offset + 2], now)
         if hidden:
-            row.observed = {}
-            for column in hidden:
-                offset = column.offset
-                value = raw[offset]
-                assert value is not None
-                if not column.timed:
-                    row.observed[column.index] = observe(value, None, None, now, turn, read_at, self._guess(row, now))
-                else:
-                    times, ttls = raw[offset + 1], raw[offset + 2]
-                    row.observed[column.index] = observe(value, times, ttls, now, turn, read_at, NO_EXPIRY)
+            row.observed = {column.index: self._observe(column, raw, row, now, read_at, turn) for column in hidden}
         return bool(row.cells or row.complex or row.observed)
+
+    def _observe(self, column: _ScanColumn, raw: RawRow, row: Row, now: int, read_at: int, turn: int) -> Observed:
+        """What the read shows of a hidden column that is not null; `row` has its other cells already."""
+        offset = column.offset
+        value = raw[offset]
+        assert value is not None
+        if not column.timed:
+            return observe(value, None, None, now, turn, read_at, self._guess(row, now))
+        seen = observe(value, raw[offset + 1], raw[offset + 2], now, turn, read_at, NO_EXPIRY)
+        return (turn, read_at, UNBOUNDED, seen[3], value) if self._cellless else seen
 
     def _guess(self, row: Row, now: int) -> int:
         """When elements whose TTLs are not shown may end: with the cells beside them, or by the table's default."""
