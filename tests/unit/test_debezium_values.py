@@ -84,7 +84,8 @@ HOSTILE: list[Any] = [
 ]  # fmt: skip
 TYPES = (
     "bigint blob boolean date decimal double duration float inet int smallint text time timestamp tinyint "
-    "ascii timeuuid varint frozen<list<int>> frozen<set<text>> frozen<map<int,text>> frozen<addr> tuple<int,text> vector<float,3>"
+    "ascii timeuuid varint frozen<list<int>> frozen<set<text>> frozen<map<int,text>> frozen<addr> tuple<int,text> "
+    "vector<float,3>"
 )
 
 
