@@ -31,6 +31,16 @@ def test_kafka_with_its_defaults() -> None:
     assert (transport.topic, transport.compression, transport.security.protocol) == (None, "lz4", "plaintext")
 
 
+def test_topics_of_debezium_have_the_prefix_of_the_connector() -> None:
+    transport = load("{kind: kafka, bootstrap_servers: ['b:9092'], format: debezium, topic_prefix: cdc}").transport
+    assert (transport.format, transport.topic_prefix) == ("debezium", "cdc")
+    for keys in ("format: debezium", "topic_prefix: cdc", "format: casscade, topic_prefix: cdc"):
+        with pytest.raises(ConfigurationError, match="belong together"):
+            load(f"{{kind: kafka, bootstrap_servers: ['b:9092'], {keys}}}")
+    with pytest.raises(ConfigurationError, match="kind is direct"):
+        load("{format: debezium, topic_prefix: cdc}")
+
+
 def test_the_password_stays_hidden() -> None:
     config = load(
         "{kind: kafka, bootstrap_servers: ['b:9092'], security: {protocol: sasl_ssl, mechanism: SCRAM-SHA-512, "

@@ -50,6 +50,8 @@ class KafkaSecuritySection(Section):
 
 _KAFKA_ONLY: Final = (
     "bootstrap_servers",
+    "format",
+    "topic_prefix",
     "topic",
     "partitions",
     "replication_factor",
@@ -69,6 +71,14 @@ class TransportSection(Section):
     )
     bootstrap_servers: tuple[BootstrapServer, ...] | None = Field(
         default=None, min_length=1, max_length=64, description="Brokers that are asked first, each host:port"
+    )
+    format: Literal["casscade", "debezium"] = Field(
+        default="casscade",
+        description="Who captures: `casscade capture` beside every node, or the connector of Debezium (docs/debezium.md)",
+    )
+    topic_prefix: TopicName | None = Field(
+        default=None,
+        description="The connector's topic.prefix, for the format debezium: its topics are `<prefix>.<keyspace>.<table>`",
     )
     topic: TopicName | None = Field(
         default=None, description="Topic of the pipeline's mutations; by default the pipeline's name with `.mutations`"
@@ -92,6 +102,8 @@ class TransportSection(Section):
     def _fitting(self) -> TransportSection:
         if self.kind == "kafka" and self.bootstrap_servers is None:
             refuse("the transport kafka needs bootstrap_servers", "add bootstrap_servers: [host:9092]")
+        if (self.format == "debezium") != (self.topic_prefix is not None):
+            refuse("the format debezium and topic_prefix belong together", "give both keys, or none of them")
         if self.kind == "direct":
             given = [key for key in _KAFKA_ONLY if key in self.model_fields_set]
             if given:

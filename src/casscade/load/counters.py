@@ -15,8 +15,8 @@ class BatchCounts:
 
     `fast` were decided by SQL alone, `merged` needed their stored state, `upserted` and `removed` count what is
     visible afterwards and what is not, `inexact` counts values that PostgreSQL can't show exactly, by table
-    (schema.table) and by what became of them (`load.layout.INEXACT_POLICIES`); `rereads` are rows that events of Debezium's did not
-    determine.
+    (schema.table) and by what became of them (`load.layout.INEXACT_POLICIES`); `rereads` are rows that events of
+    Debezium's did not determine.
     """
 
     rows: int = 0

@@ -23,7 +23,7 @@ from casscade.core.errors import ConfigurationError, RetryableError
 from casscade.core.position import START
 from casscade.observability.health import State
 from casscade.observability.logs import get_logger
-from casscade.pipeline.kafka import kafka_settings
+from casscade.pipeline.kafka import kafka_settings, require_own_capture
 from casscade.pipeline.monitor import Monitor
 from casscade.pipeline.pipeline import STABLE_S, cassandra_settings
 from casscade.schema.checks import require_replicable
@@ -83,6 +83,7 @@ class Agent:
     def __init__(self, config: PipelineConfig, monitor: Monitor) -> None:
         self._config = config
         self._monitor = monitor
+        require_own_capture(config)
         self._settings = kafka_settings(config)
         self._stop = threading.Event()
 

@@ -5,8 +5,11 @@ Invariant: agents and loaders of one configuration use one topic and one group.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from casscade.config import PipelineConfig
 from casscade.core.errors import ConfigurationError
+from casscade.schema.model import Table
 from casscade.transport.kafka.client import KafkaSecurity, KafkaSettings
 
 
@@ -41,6 +44,24 @@ def kafka_settings(config: PipelineConfig) -> KafkaSettings:
             password=security.password,
         ),
     )
+
+
+def debezium_topics(config: PipelineConfig, tables: Iterable[Table]) -> list[str]:
+    """The topics that Debezium's connector writes for the tables; none if Casscade captures itself."""
+    prefix = config.transport.topic_prefix
+    return [] if prefix is None else [f"{prefix}.{table.full_name}" for table in tables]
+
+
+def require_own_capture(config: PipelineConfig) -> None:
+    """Raise ConfigurationError (`capture_by_debezium`) where Debezium's connector captures."""
+    if config.transport.format == "debezium":
+        raise ConfigurationError(
+            "capture_by_debezium",
+            "the pipeline takes its input from topics of Debezium's, so that no agent of Casscade's has a part in it",
+            where=config.location("transport", "format"),
+            now="nothing was started",
+            hint="run casscade load alone, or remove transport.format and topic_prefix",
+        )
 
 
 def _path(path: object) -> str:

@@ -18,6 +18,7 @@ import psycopg
 from casscade.config import PipelineConfig
 from casscade.core.backoff import Backoff
 from casscade.core.errors import RetryableError
+from casscade.debezium.decoder import EventDecoder
 from casscade.load.batch import BatchWriter
 from casscade.load.batcher import Batcher
 from casscade.load.concealment import excluded_columns
@@ -28,7 +29,7 @@ from casscade.observability.health import State
 from casscade.observability.logs import get_logger
 from casscade.pipeline.catalog import Catalog
 from casscade.pipeline.database import Database
-from casscade.pipeline.kafka import kafka_settings
+from casscade.pipeline.kafka import debezium_topics, kafka_settings
 from casscade.pipeline.monitor import Monitor
 from casscade.pipeline.partitions import Partitions
 from casscade.pipeline.pipeline import CHANGES, STABLE_S, cassandra_settings
@@ -64,6 +65,8 @@ class LoadService:
         self._config = config
         self._monitor = monitor
         self._settings = kafka_settings(config)
+        # Debezium keys its messages by row, so that the rows of a partition are not those of one loader.
+        self._foreign = config.transport.format == "debezium"
         self._stop = threading.Event()
         self._database = Database(config)
         self._control = ControlStore(config.name, config.postgres.control_schema)
@@ -119,6 +122,7 @@ class LoadService:
             targets = catalog.resolve(connection)
             for statement in catalog.apply(connection):
                 log.info("changed PostgreSQL", purpose=statement.purpose)
+        tables = [target.table for target in targets]
         ensure_topic(self._settings)
         for component in ("postgres", "cassandra", "kafka"):
             monitor.health.set(component, State.OK)
@@ -130,13 +134,15 @@ class LoadService:
             batch_rows=config.load.batch_rows,
             batch_s=config.load.batch_ms / 1000,
             excluded=excluded_columns(targets),
+            events=EventDecoder(tables) if self._foreign else None,
         )
         sources = Sources()
         writer = self._writer(sources, catalog)
         loader: Loader
         partitions = Partitions(self._database, self._control, sources, lambda: loader, stop)
         loader = Loader(transport, batcher, writer, self._database.connect, stop, monitor, on_fenced=partitions.fenced)
-        source = KafkaSource(self._settings, partitions, transport, stop)
+        foreign = debezium_topics(config, tables)
+        source = KafkaSource(self._settings, partitions, transport, stop, foreign)
         outlet = SnapshotOutlet(self._settings, self._database, self._snapshots.commit_progress, stop)
         monitor.watch_load(source, transport, batcher)
         unfinished = self._snapshots.plan(targets)
@@ -149,7 +155,7 @@ class LoadService:
         return _Parts(source, loader, outlet, reader, stop, [target.table.id for target in targets])
 
     def _writer(self, sources: Sources, catalog: Catalog) -> BatchWriter:
-        writer = BatchWriter(self._control, sources, alone=False)
+        writer = BatchWriter(self._control, sources, alone=self._foreign)
         with self._database.transaction() as connection:
             margin_s = self._config.load.tombstone_margin_seconds
             for target in catalog.targets:

@@ -46,6 +46,8 @@ class Snapshots:
         self.rechecks = RecheckStore(config.name, config.postgres.control_schema)
         # Who claims tasks in this life of the parts; nobody before the first.
         self._owner = ""
+        # Debezium's events do not tell the cells of multi-cell columns.
+        self._cellless = config.transport.format == "debezium"
 
     @property
     def wanted(self) -> bool:
@@ -63,11 +65,11 @@ class Snapshots:
         """Make the tasks of tables that have none; returns the tables that are not done.
 
         None tells that nothing is ever to be read: no existing rows are wanted, and none were copied by an earlier run,
-        which would have to be read again when they change.
+        which would have to be read again when they change. (Rows of events that do not determine them have to, too.)
         """
         with self._database.transaction() as connection:
             if not self.wanted:
-                return [] if self.tasks.progress(connection) else None
+                return [] if self.tasks.progress(connection) or self._cellless else None
             for target in targets:
                 ranges = split_ring(self._config.snapshot.ranges_per_table)
                 self.tasks.create_tasks(connection, target.table.id, target.table.full_name, ranges)
@@ -93,9 +95,16 @@ class Snapshots:
         consistency = ConsistencyLevel.name_to_value[self._config.cassandra.consistency]
         section = self._config.snapshot
         element_times = shows_element_times(release_version)
+
+        def scans(chosen: list[Target]) -> dict[uuid.UUID, TableScan]:
+            return {
+                target.table.id: TableScan(target.table, element_times=element_times, cellless=self._cellless)
+                for target in chosen
+            }
+
         scanner = Scanner(
             session,
-            {target.table.id: TableScan(target.table, element_times=element_times) for target in unfinished},
+            scans(unfinished),
             self.tasks,
             self._database.transaction,
             transport.put,
@@ -106,7 +115,7 @@ class Snapshots:
         stop = threading.Event()
         rechecker = Rechecker(
             session,
-            {target.table.id: TableScan(target.table, element_times=element_times) for target in targets},
+            scans(targets),
             self.rechecks,
             self._database.transaction,
             transport.put,

@@ -6,20 +6,19 @@ was assigned; offsets in Kafka are never committed, so that there is one truth.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from casscade.commitlog.observations import OBSERVING
-from casscade.core.errors import BadDataError, ConfigurationError
+from casscade.core.errors import ConfigurationError
 from casscade.core.limits import KAFKA_CONSUMER_BYTES, KAFKA_MESSAGE_BYTES_MAX
 from casscade.core.position import START, Position
 from casscade.transport.chunk import Chunk
-from casscade.transport.envelope import SNAPSHOT_HOST, open_envelope
+from casscade.transport.kafka.chunks import Run, add_message
 from casscade.transport.kafka.client import ADMIN_TIMEOUT_S, KafkaSettings, client_properties, translate
 
 # One call brings so many messages: enough to keep its price small, few enough to stay in the processor's cache.
@@ -32,16 +31,12 @@ SESSION_TIMEOUT_MS: Final = 10_000
 SUSPENDED_S: Final = 8.0
 
 
-class _Run(NamedTuple):
-    """What all mutations of a chunk share."""
-
-    encoding: int
-    host: bytes
-    segment: int
+# Topics that did not exist are looked for so often.
+_DISCOVERY_MS: Final = 10_000
 
 
-# Messages that can't be opened share a chunk without mutations.
-_FOREIGN: Final = _Run(0, b"", 0)
+Place = tuple[str, int]
+"""A topic and the number of one of its partitions."""
 
 
 class Owner(Protocol):
@@ -104,14 +99,23 @@ class KafkaSource:
     ConfigurationError when it refuses for want of rights, or when messages were deleted before they were applied.
     """
 
-    def __init__(self, settings: KafkaSettings, owner: Owner, queue: Queue, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        owner: Owner,
+        queue: Queue,
+        stop: threading.Event,
+        foreign: Sequence[str] = (),
+    ) -> None:
+        """`foreign` are topics of Debezium's, which may not exist yet; their messages are decoded by the loader."""
         self._settings = settings
+        self._foreign = tuple(foreign)
         self._owner = owner
         self._queue = queue
         self._stop = stop
-        self._positions: dict[int, int] = {}
-        self._ends: dict[int, int] = {}
-        self._suspended: dict[int, float] = {}
+        self._positions: dict[Place, int] = {}
+        self._ends: dict[Place, int] = {}
+        self._suspended: dict[Place, float] = {}
         self._leaving = threading.Event()
         self._paused = False
         self._looked_at = 0.0
@@ -127,6 +131,8 @@ class KafkaSource:
             "queued.max.messages.kbytes": KAFKA_CONSUMER_BYTES // 1024,
             "fetch.wait.max.ms": 100,
         }
+        if self._foreign:
+            properties["topic.metadata.refresh.interval.ms"] = _DISCOVERY_MS
         self._consumer = Consumer(properties)
 
     @property
@@ -142,8 +148,10 @@ class KafkaSource:
     def run(self) -> None:
         """Join the group and read until `stop` is set or `leave` was called."""
         try:
+            # A pattern finds topics that are created later; a name would be an error until then.
+            patterns = [f"^{re.escape(topic)}$" for topic in self._foreign]
             self._consumer.subscribe(
-                [self._settings.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
+                [self._settings.topic, *patterns], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
             )
             while not self._stop.is_set() and not self._leaving.is_set():
                 self.beat = time.monotonic()
@@ -198,20 +206,19 @@ class KafkaSource:
             self._consumer.seek(self._place(number, position))
             self._positions[number] = position.offset
 
-    def _name(self, number: int) -> str:
-        return source_name(self._settings.topic, number)
+    def _name(self, place: Place) -> str:
+        return source_name(*place)
 
-    def _place(self, number: int, position: Position) -> TopicPartition:
-        offset = OFFSET_BEGINNING if position == START else position.offset
-        return TopicPartition(self._settings.topic, number, offset)
+    def _place(self, place: Place, position: Position) -> TopicPartition:
+        return TopicPartition(*place, OFFSET_BEGINNING if position == START else position.offset)
 
-    def _places(self, numbers: Iterable[int]) -> list[TopicPartition]:
-        return [TopicPartition(self._settings.topic, number) for number in numbers]
+    def _places(self, places: Iterable[Place]) -> list[TopicPartition]:
+        return [TopicPartition(*place) for place in places]
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         places: list[TopicPartition] = []
         for partition in partitions:
-            number = partition.partition
+            number = (partition.topic, partition.partition)
             position = self._owner.acquire(self._name(number))
             places.append(self._place(number, position))
             self._positions[number] = position.offset
@@ -220,16 +227,16 @@ class KafkaSource:
             consumer.pause(places)
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        numbers = [partition.partition for partition in partitions]
+        numbers = [(partition.topic, partition.partition) for partition in partitions]
         held = [number for number in numbers if number in self._positions]
         self._owner.drain({self._name(number): Position(0, self._positions[number]) for number in held})
         self._leave(consumer, partitions, numbers)
 
     def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """They have another owner by now: nothing can be finished."""
-        self._leave(consumer, partitions, [partition.partition for partition in partitions])
+        self._leave(consumer, partitions, [(partition.topic, partition.partition) for partition in partitions])
 
-    def _leave(self, consumer: Consumer, partitions: list[TopicPartition], numbers: list[int]) -> None:
+    def _leave(self, consumer: Consumer, partitions: list[TopicPartition], numbers: list[Place]) -> None:
         for number in numbers:
             self._positions.pop(number, None)
             self._suspended.pop(number, None)
@@ -254,21 +261,23 @@ class KafkaSource:
 
         Only the last chunk of a partition moves its position, past all of them.
         """
-        runs: dict[int, dict[_Run, Chunk]] = {}
-        starts: dict[int, Position] = {}
+        runs: dict[Place, dict[Run, Chunk]] = {}
+        starts: dict[Place, Position] = {}
         for message in messages:
             error = message.error()
             if error is not None:
                 self._raise(error, message)
                 continue
-            partition, offset, value = message.partition(), message.offset(), message.value() or b""
-            assert partition is not None
+            topic, number, offset = message.topic(), message.partition(), message.offset()
+            assert topic is not None
+            assert number is not None
             assert offset is not None
+            partition = (topic, number)
             if partition not in self._positions:
                 continue  # given up since it was fetched; its next owner reads it
             chunks = runs.setdefault(partition, {})
             start = starts.setdefault(partition, Position(0, self._positions[partition]))
-            self._add(chunks, self._name(partition), start, offset, value)
+            add_message(chunks, message, self._name(partition), start, own=topic == self._settings.topic)
             self._positions[partition] = offset + 1
         for partition, chunks in runs.items():
             *_, last = chunks.values()
@@ -278,36 +287,12 @@ class KafkaSource:
                     if self._stop.is_set():
                         return
 
-    def _add(self, chunks: dict[_Run, Chunk], source: str, start: Position, offset: int, value: bytes) -> None:
-        try:
-            envelope = open_envelope(value)
-        except BadDataError as refused:
-            chunk = chunks.setdefault(_FOREIGN, Chunk(source, OBSERVING, start, time.time()))
-            chunk.refused.append((f"{source}:{offset}", value, refused))
-        else:
-            run = _Run(envelope.encoding, envelope.host, envelope.position.segment)
-            found = chunks.get(run)
-            if found is None:
-                found = chunks[run] = Chunk(
-                    source,
-                    envelope.encoding,
-                    start,
-                    envelope.captured_at / 1_000_000,
-                    segment=envelope.position.segment,
-                    origin=str(uuid.UUID(bytes=envelope.host)),
-                    scanned=envelope.host == SNAPSHOT_HOST,
-                )
-            chunk = found
-            chunk.mutations.append(envelope.mutation)
-            chunk.offsets.append(envelope.position.offset)
-        chunk.size += len(value)
-
     def _raise(self, error: KafkaError, message: Message) -> None:
         """An error in the place of a message: passing ones are only seen, the others end the source."""
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
             raise ConfigurationError(
                 "kafka_retention",
-                f"partition {message.partition()} of topic {self._settings.topic} no longer holds the messages at the "
+                f"partition {message.partition()} of topic {message.topic()} no longer holds the messages at the "
                 "committed position: they were deleted before they were applied",
                 where=self._settings.where,
                 now="this loader stops, so that the gap is not passed in silence",
@@ -323,7 +308,7 @@ class KafkaSource:
             return
         self._looked_at = now
         for partition in list(self._positions):
-            place = TopicPartition(self._settings.topic, partition)
+            place = TopicPartition(*partition)
             _, high = self._consumer.get_watermark_offsets(place, cached=True)
             if high >= 0:
                 self._ends[partition] = high
