@@ -74,11 +74,11 @@ class TransportSection(Section):
     )
     format: Literal["casscade", "debezium"] = Field(
         default="casscade",
-        description="Who captures: `casscade capture` beside every node, or the connector of Debezium (docs/debezium.md)",
+        description="Who captures: `casscade capture` beside every node, or a Debezium connector (docs/debezium.md)",
     )
     topic_prefix: TopicName | None = Field(
         default=None,
-        description="The connector's topic.prefix, for the format debezium: its topics are `<prefix>.<keyspace>.<table>`",
+        description="The topic.prefix of the Debezium connector; its topics are `<prefix>.<keyspace>.<table>`",
     )
     topic: TopicName | None = Field(
         default=None, description="Topic of the pipeline's mutations; by default the pipeline's name with `.mutations`"
