@@ -17,6 +17,7 @@ from casscade.cli.errors import explained
 from casscade.cli.run import config_option
 from casscade.config import PipelineConfig, load_config
 from casscade.core.errors import ConfigurationError
+from casscade.debezium.limits import limits
 from casscade.load.control import ControlStore
 from casscade.pipeline.catalog import Catalog
 from casscade.pipeline.database import Database
@@ -58,7 +59,8 @@ def check(config_file: Path) -> None:
     """Look whether a pipeline could start: configuration, both databases, CDC, directories, tables.
 
     Stops at the first thing that stands in the way, with what to do about it and exit status 2. Also tells how soon a
-    write can be captured, by the node's commitlog_sync settings, and warns about what delays or endangers it.
+    write can be captured, by the node's commitlog_sync settings, and warns about what delays or endangers it. Where
+    Debezium captures, it says instead what the events of each table do not carry.
 
     \b
     Example:
@@ -66,9 +68,8 @@ def check(config_file: Path) -> None:
     """
     config = load_config(config_file)
     _passed("configuration", f"{config_file} is sound")
-    check_directories(config.capture.cdc_directory, config.capture.state_directory, config.capture.commitlog_directory)
-    _check_space(config.capture.state_directory)
-    _passed("directories", f"{config.capture.cdc_directory} can be read and cleaned up")
+    if config.transport.format == "casscade":
+        _check_directories(config)
     with opened(config) as (database, session):
         with database.transaction() as connection:
             version = connection.info.server_version
@@ -81,18 +82,34 @@ def check(config_file: Path) -> None:
                 hint="upgrade the server",
             )
         _passed("postgres", f"version {version // 10000}.{version % 10000} answers")
-        address = str(config.cassandra.contact_points[0])
-        node = read_node(session, address)
-        require_cdc_enabled(node)
-        require_local(node, config.capture.cdc_directory)
-        _passed("cassandra", f"version {node.release_version} answers, CDC is on; source {node.host_id}")
-        _tell_latency(config, node.release_version, read_settings(session, node, address))
+        _check_node(config, session)
         catalog, targets = resolve_targets(config, database, session)
         with database.transaction() as connection:
             statements = catalog.plan(connection)
         for target in targets:
             _passed("table", f"{target.table.full_name} -> {target.rows.full_name}")
+            if config.transport.format == "debezium":
+                for limit in limits(target.table):
+                    click.echo(f"warn  {'debezium':<14} {target.table.full_name}: {limit}")
         _passed("plan", f"{len(statements)} statements to run (casscade plan shows them)")
+
+
+def _check_directories(config: PipelineConfig) -> None:
+    check_directories(config.capture.cdc_directory, config.capture.state_directory, config.capture.commitlog_directory)
+    _check_space(config.capture.state_directory)
+    _passed("directories", f"{config.capture.cdc_directory} can be read and cleaned up")
+
+
+def _check_node(config: PipelineConfig, session: Any) -> None:
+    address = str(config.cassandra.contact_points[0])
+    node = read_node(session, address)
+    if config.transport.format == "debezium":
+        _passed("cassandra", f"version {node.release_version} answers; Debezium captures")
+        return
+    require_cdc_enabled(node)
+    require_local(node, config.capture.cdc_directory)
+    _passed("cassandra", f"version {node.release_version} answers, CDC is on; source {node.host_id}")
+    _tell_latency(config, node.release_version, read_settings(session, node, address))
 
 
 def _passed(name: str, text: str) -> None:

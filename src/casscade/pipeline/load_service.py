@@ -19,6 +19,7 @@ from casscade.config import PipelineConfig
 from casscade.core.backoff import Backoff
 from casscade.core.errors import RetryableError
 from casscade.debezium.decoder import EventDecoder
+from casscade.debezium.limits import limits
 from casscade.load.batch import BatchWriter
 from casscade.load.batcher import Batcher
 from casscade.load.concealment import excluded_columns
@@ -142,6 +143,10 @@ class LoadService:
         partitions = Partitions(self._database, self._control, sources, lambda: loader, stop)
         loader = Loader(transport, batcher, writer, self._database.connect, stop, monitor, on_fenced=partitions.fenced)
         foreign = debezium_topics(config, tables)
+        if foreign:
+            for table in tables:
+                for limit in limits(table):
+                    log.warning("events do not carry all of a table", table=table.full_name, limit=limit)
         source = KafkaSource(self._settings, partitions, transport, stop, foreign)
         outlet = SnapshotOutlet(self._settings, self._database, self._snapshots.commit_progress, stop)
         monitor.watch_load(source, transport, batcher)
