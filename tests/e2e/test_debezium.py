@@ -1,4 +1,4 @@
-"""A loader on topics of Debezium's, with a real broker and a real Cassandra: both sides equal whatever the order.
+"""Two loaders on topics of Debezium's, with a real broker and a real Cassandra: both sides equal whatever the order.
 
 The events are made here, in the shape of the connector's (see the samples), beside the statement that each describes.
 """
@@ -9,6 +9,8 @@ import json
 import random
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +20,7 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 
 from casscade.devstack.cassandra import CassandraNode
 from casscade.devstack.kafka import KafkaBroker
+from casscade.devstack.places import free_port
 from tests.e2e.test_kafka import wait_equal
 from tests.support.pipeline_process import PipelineProcess, configuration
 
@@ -143,17 +146,20 @@ def test_both_sides_are_equal_with_the_events_of_debezium(
         "partitions": PARTITIONS,
         "replication_factor": 1,
     }
-    loader = PipelineProcess(tmp_path / "load", document, "load")
-    try:
-        loader.start()
-        loader.wait_ready(40.0)
+    with ExitStack() as stack:
+        loaders = []
+        for name in ("one", "two"):
+            document["http"] = {"listen": f"127.0.0.1:{free_port()}"}
+            loaders.append(PipelineProcess(tmp_path / name, deepcopy(document), "load"))
+            stack.callback(loaders[-1].kill)
+            loaders[-1].start()
+        for loader in loaders:
+            loader.wait_ready(40.0)
         write([next(source) for _ in range(80)])
-        wait_equal(cassandra_session, database, keyspace, [loader])
-        status = loader.status()
-        assert status["dead_letters"] == {"debezium_json": 1}
-        assert status["kafka"]["partitions"] == 2 * PARTITIONS
+        wait_equal(cassandra_session, database, keyspace, loaders)
+        found = [loader.status() for loader in loaders]
+        assert [status["dead_letters"] for status in found if status["dead_letters"]] == [{"debezium_json": 1}]
+        assert sum(status["kafka"]["partitions"] for status in found) == 2 * PARTITIONS
         # Once more: what was read again in between shows the same.
         write([next(source) for _ in range(40)])
-        wait_equal(cassandra_session, database, keyspace, [loader])
-    finally:
-        loader.kill()
+        wait_equal(cassandra_session, database, keyspace, loaders)
