@@ -103,7 +103,7 @@ def _frame(value: Any, moment: int | None) -> dict[str, Any]:
     return {"value": value, "deletion_ts": moment, "set": True}
 
 
-@pytest.mark.requirement("FR-007")
+@pytest.mark.requirement("FR-003")
 @pytest.mark.requirement("FR-043")
 def test_both_sides_are_equal_with_the_events_of_debezium(
     cassandra_node: CassandraNode,

@@ -44,6 +44,7 @@ def test_without_values_the_liveness_ends_by_the_default_of_the_table() -> None:
     assert (update.rows[0].liveness_ttl, update.rows[0].liveness_expires_at) == (60, T // 1_000_000 + 60)
 
 
+@pytest.mark.requirement("FR-007")
 def test_a_row_deletion_has_its_own_time() -> None:
     message = event("d", ORDERS, T + 5, id=ID, line=1, qty=(None, T), tags=(None, T))
     assert say(decoder().decode(message), T, ORDERS) == ["1111/1 delete"]

@@ -37,7 +37,7 @@ def chunk(*messages: bytes) -> Chunk:
     )
 
 
-@pytest.mark.requirement("FR-007")
+@pytest.mark.requirement("FR-002")
 def test_events_become_rows_and_requests() -> None:
     filled = batcher()
     filled.add(
