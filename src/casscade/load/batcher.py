@@ -23,6 +23,7 @@ from casscade.debezium.message import DEBEZIUM
 from casscade.load.batch import Batch
 from casscade.load.concealment import Excluded, conceal
 from casscade.load.control import DeadLetter
+from casscade.load.cuts import Cuts
 from casscade.merge.fold import Fold
 from casscade.merge.row import is_observed, newest_timestamp
 from casscade.transport.chunk import Chunk
@@ -39,9 +40,9 @@ class Batcher:
 
     `tables` gives the shapes by table id as they are now. `refresh` is asked once for each table id that is unknown
     (or whose mutation names an unknown column); it returns whether the schema changed. The content of `excluded`
-    columns is taken out. `cuts` has, by table id, the position in the commit log up to which the table was truncated:
-    its updates up to there are left out. `events` decodes chunks of Debezium's messages. `counts` has the mutations by
-    what became of them: `decoded`, a reason of `LEFT_OUT`, or the code of what was wrong.
+    columns is taken out. `cuts` tells what TRUNCATE made void, which is left out. `events` decodes chunks of Debezium's
+    messages. `counts` has the mutations by what became of them: `decoded`, a reason of `LEFT_OUT`, or the code of what
+    was wrong.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Batcher:
         batch_rows: int,
         batch_s: float,
         excluded: Excluded | None = None,
-        cuts: Mapping[bytes, Position] | None = None,
+        cuts: Cuts | None = None,
         events: EventDecoder | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -61,10 +62,8 @@ class Batcher:
         self._batch_rows = batch_rows
         self._batch_s = batch_s
         self._excluded = excluded or {}
-        self._cuts = cuts or {}
+        self._cuts = cuts or Cuts()
         self._events = events
-        # Segments behind it hold nothing that is void, so that the stream's front pays one comparison a chunk.
-        self._cut_segment = max((cut.segment for cut in self._cuts.values()), default=-1)
         self._clock = clock
         self._batch = Batch(Fold())
         self._rows = 0
@@ -98,7 +97,7 @@ class Batcher:
         fold = batch.fold
         write_times = batch.write_times
         streamed = not chunk.scanned
-        cut = streamed and chunk.segment <= self._cut_segment
+        cut = self._cuts.concern(chunk)
         decode = decode_any if chunk.version != DEBEZIUM else self._decode_event
         for position, mutation in enumerate(chunk.mutations):
             try:
@@ -107,7 +106,7 @@ class Batcher:
                 updates = self._decode_again(chunk, position, error)
                 tables = self._tables()
             if cut and updates:
-                updates = self._cut(updates, Position(chunk.segment, chunk.offsets[position]))
+                updates = self._cut(chunk, updates, chunk.offsets[position])
             if streamed and updates:
                 write_time = _write_time(updates[0])
                 if write_time != NO_TIMESTAMP:
@@ -130,9 +129,9 @@ class Batcher:
         elif batch.positions.get(chunk.source, START) < chunk.end:
             batch.positions[chunk.source] = chunk.end
 
-    def _cut(self, updates: list[PartitionUpdate], end: Position) -> list[PartitionUpdate]:
+    def _cut(self, chunk: Chunk, updates: list[PartitionUpdate], offset: int) -> list[PartitionUpdate]:
         """Those of a mutation's updates whose table was not truncated after it."""
-        left = [update for update in updates if end > self._cuts.get(update.table.id, START)]
+        left = [update for update in updates if not self._cuts.void(chunk, offset, update.table.id)]
         if len(left) < len(updates):
             self.counts[TRUNCATED] += 1
             self.counts["decoded"] -= not left

@@ -106,6 +106,18 @@ class TruncationStore:
             (self._control.pipeline, list(sources)),
         )
 
+    def go_back(self, connection: Connection[Any], source: str, position: Position) -> None:
+        """Send a source back to `position`, if it is past it, under a new epoch."""
+        connection.execute(
+            sql.SQL(
+                "UPDATE {} SET epoch = epoch + 1, updated_at = now(), "
+                "segment = CASE WHEN (segment, segment_offset) > (%s, %s) THEN %s ELSE segment END, "
+                "segment_offset = CASE WHEN (segment, segment_offset) > (%s, %s) THEN %s ELSE segment_offset END "
+                "WHERE pipeline = %s AND source = %s"
+            ).format(self._control.name("positions")),
+            (*position, position.segment, *position, position.offset, self._control.pipeline, source),
+        )
+
     def lock(self, connection: Connection[Any], table_ids: Sequence[uuid.UUID]) -> None:
         """Keep the writers of all sources out of tables, so that none commits rows of before behind `empty`.
 

@@ -26,6 +26,7 @@ from casscade.load.batch import BatchWriter
 from casscade.load.batcher import Batcher
 from casscade.load.concealment import excluded_columns
 from casscade.load.control import ControlStore
+from casscade.load.cuts import Cuts
 from casscade.load.loader import Loader
 from casscade.load.sources import Sources
 from casscade.observability.health import State
@@ -186,7 +187,7 @@ class Pipeline:
             batch_rows=config.load.batch_rows,
             batch_s=config.load.batch_ms / 1000,
             excluded=excluded_columns(targets),
-            cuts=resume.cuts,
+            cuts=Cuts({source: resume.cuts}),
         )
         writer = self._writer(source, epoch, position, catalog)
         loader = Loader(transport, batcher, writer, self._database.connect, stop, monitor)

@@ -1,0 +1,176 @@
+"""TRUNCATE where mutations come through Kafka: one loader finds it, empties the table once, and all go back.
+
+Invariant: a table is emptied in the transaction that sends every partition back to before the truncation, under new
+epochs; a loader that does not know of it yet can't take a partition over again before it was built anew.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from psycopg import Connection
+
+from casscade.core.errors import RetryableError
+from casscade.core.position import NEVER_TRUNCATED, START, Position, Truncation
+from casscade.load.control import ControlStore
+from casscade.load.cuts import Cuts
+from casscade.load.truncations import KnownTruncation, TruncationStore
+from casscade.observability.logs import get_logger
+from casscade.pipeline.monitor import Monitor
+from casscade.pipeline.truncations import PEERS_S, TABLE_TRUNCATED
+from casscade.schema.mapping import Target
+from casscade.snapshot.store import SnapshotStore
+
+log = get_logger("casscade.load")
+
+# Messages carry the time at which an agent sent them, by the clock of its node, which may have been set back since.
+CLOCK_MARGIN_S: Final = 300.0
+# The name under which the time up to which rows that were read are void is kept.
+READS: Final = "reads"
+_PAUSE_S: Final = 0.1
+
+Key = tuple[str, uuid.UUID]
+Known = Mapping[Key, KnownTruncation]
+Read = Callable[[], dict[Key, Truncation]]
+"""The newest truncations by host id and table id, of the nodes that answer."""
+
+
+@dataclass(slots=True)
+class TopicResume:
+    """What is void, and the newest truncations that were taken into account."""
+
+    cuts: Cuts
+    newest: dict[Key, Truncation]
+    emptied: list[str] = field(default_factory=list)
+
+
+class TopicTruncations:
+    """Truncations of one pipeline; `offsets_at` gives, for a Unix time, the position of each partition (by its source
+    name) from which on all messages are newer.
+    """
+
+    def __init__(
+        self,
+        control: ControlStore,
+        tasks: SnapshotStore,
+        monitor: Monitor,
+        offsets_at: Callable[[float], dict[str, Position]],
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._store = TruncationStore(control)
+        self._tasks = tasks
+        self._monitor = monitor
+        self._offsets_at = offsets_at
+        self._clock = clock
+        self._sleep = sleep
+
+    def apply(self, connection: Connection[Any], read: Read, targets: Sequence[Target]) -> TopicResume:
+        """Bring PostgreSQL behind the newest truncations, in one transaction of a loader that owns no partition yet."""
+        tables = {target.table.id: target for target in targets}
+        known = self._store.known(connection)
+        found = read()
+        for (host, table_id), truncation in found.items():
+            if table_id in tables and (host, table_id) not in known:
+                # What was truncated before this node was seen first has nothing to undo.
+                self._store.save(connection, host, table_id, truncation, rewind_due=False)
+        hosts = {host for host, _ in found} | {host for host, _ in known if host != READS}
+        new = {key[1] for key in _newer(found, known) if key[1] in tables}
+        if new:
+            self._empty(
+                connection, [tables[table_id] for table_id in new], self._settled(read, found, known, new), known
+            )
+            known = self._store.known(connection)
+        for host in hosts:
+            for table_id in tables:
+                if (host, table_id) not in known and (host, table_id) not in found:
+                    self._store.save(connection, host, table_id, NEVER_TRUNCATED, rewind_due=False)
+        return self._resume(connection, tables, [tables[table_id].table.full_name for table_id in new])
+
+    def require_unchanged(self, connection: Connection[Any], newest: Mapping[Key, Truncation]) -> None:
+        """Raise RetryableError (`table_truncated`) when another loader emptied a table since `newest` was read."""
+        for key, known in self._store.known(connection).items():
+            if known.truncation > newest.get(key, NEVER_TRUNCATED):
+                raise truncated()
+
+    def report(self, resume: TopicResume) -> None:
+        """Tell of what was applied, once it is durable."""
+        for table in resume.emptied:
+            self._monitor.truncated(self._clock())
+            log.info("truncated", table=table)
+
+    def _settled(
+        self, read: Read, found: dict[Key, Truncation], known: Known, new: set[uuid.UUID]
+    ) -> dict[Key, Truncation]:
+        """The records of all nodes, after a short wait for those that have not truncated yet."""
+        waited = 0.0
+        while waited < PEERS_S:
+            behind = [
+                key
+                for key, before in known.items()
+                if key[1] in new and key in found and found[key] <= before.truncation and key[0] != READS
+            ]
+            if not behind:
+                break
+            self._sleep(_PAUSE_S)
+            waited += _PAUSE_S
+            found = {**found, **read()}
+        return found
+
+    def _empty(
+        self, connection: Connection[Any], new: list[Target], found: Mapping[Key, Truncation], known: Known
+    ) -> None:
+        oldest_ms = min(
+            truncation.at_ms
+            for key, truncation in _newer(found, known).items()
+            if key[1] in {target.table.id for target in new}
+        )
+        offsets = self._offsets_at(oldest_ms / 1000 - CLOCK_MARGIN_S)
+        self._store.lock(connection, [target.table.id for target in new])
+        now_ms = int(self._clock() * 1000)
+        for target in new:
+            relations = [(relation.schema, relation.name) for relation in target.relations]
+            self._store.empty(connection, target.table.id, target.table.full_name, relations)
+            self._tasks.cancel(connection, target.table.id)
+            for (host, table_id), truncation in found.items():
+                if table_id == target.table.id:
+                    self._store.save(connection, host, table_id, truncation, rewind_due=False)
+            reads = Truncation(START, now_ms)
+            self._store.save(connection, READS, target.table.id, reads, rewind_due=False)
+        # In one order in all processes, and after the locks of the tables, as writers do it.
+        for source in sorted(offsets):
+            self._store.go_back(connection, source, offsets[source])
+
+    def _resume(
+        self, connection: Connection[Any], tables: Mapping[uuid.UUID, Target], emptied: list[str]
+    ) -> TopicResume:
+        logs: dict[str, dict[bytes, Position]] = {}
+        reads: dict[bytes, float] = {}
+        newest: dict[Key, Truncation] = {}
+        for (host, table_id), known in self._store.known(connection).items():
+            newest[host, table_id] = known.truncation
+            if table_id not in tables:
+                continue
+            if host == READS:
+                reads[table_id.bytes] = known.truncation.at_ms / 1000
+            elif known.truncation.position > START:
+                logs.setdefault(host, {})[table_id.bytes] = known.truncation.position
+        return TopicResume(Cuts(logs, reads), newest, emptied)
+
+
+def truncated() -> RetryableError:
+    """What makes a loader build its parts anew."""
+    return RetryableError(
+        TABLE_TRUNCATED,
+        "A replicated table was truncated",
+        now="its copy is emptied, and what was written behind the truncation is applied again",
+    )
+
+
+def _newer(found: Mapping[Key, Truncation], known: Known) -> dict[Key, Truncation]:
+    return {key: truncation for key, truncation in found.items() if key in known and truncation > known[key].truncation}
