@@ -18,6 +18,7 @@ from casscade.cql.types import CqlType
 from casscade.load.batch import Batch, BatchWriter
 from casscade.load.control import ControlStore
 from casscade.load.raw import register
+from casscade.load.sources import Sources
 from casscade.merge.fold import Fold
 from casscade.schema.ddl import ExistingSchema, plan_target
 from casscade.schema.mapping import build_target
@@ -49,14 +50,14 @@ class Side:
         for statement in plan_target(target, ExistingSchema()):
             connection.execute(statement.sql)
         epoch, _ = control.acquire(connection, "node")
-        self.writer = BatchWriter(control, "node", epoch)
+        self.writer = BatchWriter(control, Sources.single("node", epoch))
         self.writer.add_target(connection, target, 3600)
         self.writer.prepare(connection)
         self.applied = 0
 
     def apply(self, *updates: PartitionUpdate) -> None:
         self.applied += 1
-        batch = Batch(Fold(), position=Position(1, self.applied))
+        batch = Batch(Fold(), positions={"node": Position(1, self.applied)})
         batch.fold.add(updates)
         self.writer.apply(self.connection, batch)
 

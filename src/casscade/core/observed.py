@@ -14,11 +14,9 @@ instead of cells. It is the tuple `(turn, read_at, bound, expires_at, value)`:
   `UNBOUNDED` where write times are not shown. Two observations have the lower one: whatever the one with the higher
   bound saw beyond the other is in the stream.
 - `expires_at`: the second at which the first thing in the value ends, `NO_EXPIRY` if nothing does or nothing is known.
-- `value`: the value as CQL shows it (the frozen form of a collection, 8 bytes for a counter); `NOTHING` for a counter
-  that CQL shows as null.
-
-A value of no bytes, `NOTHING`, says that the read showed null. It is observed only where the stream does not bring the
-cells of the column, so that only the next read can tell more.
+- `value`: the value as CQL shows it (the frozen form of a collection, 8 bytes for a counter); `NOTHING`, no bytes, for
+  null. That is observed of counters, and where the stream does not bring the cells of a column, so that only the next
+  read can tell more.
 
 `SETTLED` says that nothing hidden is left: all that is alive in the column was written after capture began and is in
 the stream. It holds for good, so it wins over any observation. Counters are never settled: what an increment behind a
@@ -43,8 +41,6 @@ NOTHING: Final = b""
 SETTLED: Final[Observed] = (UNBOUNDED, 0, NO_TIMESTAMP, NO_EXPIRY, None)
 
 UNREAD: Final[Observed] = (0, 0, UNBOUNDED, NO_EXPIRY, None)
-
-NOTHING: Final = b""
 
 
 def is_unread(observed: Observed) -> bool:
