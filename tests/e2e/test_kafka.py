@@ -11,6 +11,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from casscade.devstack.cassandra import CassandraNode
@@ -117,3 +118,29 @@ def test_both_sides_are_equal_whoever_is_killed(
     wait_equal(cassandra_session, database, keyspace, [agent, third])
     assert third.status()["kafka"]["partitions"] == PARTITIONS
     assert third.status()["dead_letters"] == {}
+
+
+@pytest.mark.requirement("FR-001")
+def test_a_truncation_empties_the_table_and_what_follows_stays(
+    cassandra_session: Any, keyspace: str, database: str, members: Members
+) -> None:
+    create = f"CREATE TABLE {keyspace}.{{}} (p int PRIMARY KEY, v int) WITH cdc = true"
+    for table in ("gone", "other"):
+        cassandra_session.execute(create.format(table))
+    agent, first, second = members.start("capture"), members.start("load"), members.start("load")
+    for process in (agent, first, second):
+        process.wait_ready(40.0)
+    insert = f"INSERT INTO {keyspace}.{{}} (p, v) VALUES (%s, %s) USING TIMESTAMP %s"
+    for number in range(50):
+        cassandra_session.execute(insert.format("gone"), (number, 1, 4_000_000_000_000_000))
+        cassandra_session.execute(insert.format("other"), (number, 1, 5))
+    wait_equal(cassandra_session, database, keyspace, [agent, first, second])
+    cassandra_session.execute(f"TRUNCATE {keyspace}.gone")
+    for number in range(40, 60):
+        cassandra_session.execute(insert.format("gone"), (number, 2, 3))
+        cassandra_session.execute(insert.format("other"), (number, 2, 6))
+    wait_equal(cassandra_session, database, keyspace, [agent, first, second])
+    first.kill()
+    wait_equal(cassandra_session, database, keyspace, [agent, second])
+    with psycopg.connect(database) as connection:
+        assert connection.execute(f"SELECT count(*), min(v) FROM {keyspace}.gone").fetchone() == (20, 2)

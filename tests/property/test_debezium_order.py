@@ -68,7 +68,7 @@ def state(messages: list[bytes]) -> tuple[Any, ...]:
 
 @pytest.mark.requirement("FR-003")
 @given(seed=st.integers(0, 1 << 32), two_nodes=st.booleans())
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 def test_order_and_duplicates_change_nothing(seed: int, two_nodes: bool) -> None:
     stream = RF2 if two_nodes else SAMPLES
     shuffled = random.Random(seed)
@@ -177,7 +177,7 @@ class World:
 
 @pytest.mark.requirement("FR-003")
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 3)), min_size=1, max_size=12), st.integers(0, 1 << 32))
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_what_events_do_not_determine_is_read_until_it_is_right(writes: list[tuple[int, int]], seed: int) -> None:
     world, chance = World(), random.Random(seed)
     left = list(writes)

@@ -69,15 +69,11 @@ def contested_columns(row: Row, *, covered: bool = False) -> list[int]:
 
 
 def still_observed(row: Row, columns: Collection[int]) -> dict[int, Observed]:
-    """Those of `columns` of which the row shows a value that a read showed, with the observation.
-
-    Where a read showed nothing, no deletion takes anything away, and the first read after a new value is asked for by
-    whoever knows of the value.
-    """
+    """Those of `columns` of which the row shows what a read showed, with the observation."""
     observed = row.observed
     if observed is None:
         return {}
-    return {index: seen for index in columns if (seen := observed.get(index)) is not None and seen[4]}
+    return {index: seen for index in columns if (seen := observed.get(index)) is not None and seen[4] is not None}
 
 
 def ended_columns(row: Row, now: int) -> list[int]:

@@ -10,6 +10,7 @@ import random
 import threading
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ import psycopg
 from casscade.config import PipelineConfig
 from casscade.core.backoff import Backoff
 from casscade.core.errors import RetryableError
+from casscade.core.position import Truncation
 from casscade.debezium.decoder import EventDecoder
 from casscade.debezium.limits import limits
 from casscade.load.batch import BatchWriter
@@ -36,9 +38,11 @@ from casscade.pipeline.partitions import Partitions
 from casscade.pipeline.pipeline import CHANGES, STABLE_S, cassandra_settings
 from casscade.pipeline.snapshot_outlet import SnapshotOutlet
 from casscade.pipeline.snapshots import SnapshotReader, Snapshots
+from casscade.pipeline.topic_truncations import TopicTruncations, TopicWatch
 from casscade.schema.connect import connect, read_node
+from casscade.schema.truncations import read_truncations
 from casscade.transport.direct import DirectTransport
-from casscade.transport.kafka.source import KafkaSource
+from casscade.transport.kafka.source import KafkaSource, offsets_at, source_name
 from casscade.transport.kafka.topic import ensure_topic
 
 log = get_logger("casscade.load")
@@ -54,6 +58,7 @@ class _Parts:
     loader: Loader
     outlet: SnapshotOutlet
     reader: SnapshotReader | None
+    watch: TopicWatch
     stop: threading.Event
     snapshot_tables: list[uuid.UUID]
     failures: list[BaseException] = field(default_factory=list)
@@ -72,6 +77,9 @@ class LoadService:
         self._database = Database(config)
         self._control = ControlStore(config.name, config.postgres.control_schema)
         self._snapshots = Snapshots(config, self._database, monitor)
+        self._truncations = TopicTruncations(
+            self._control, self._snapshots.tasks, monitor, lambda seconds: offsets_at(self._settings, seconds)
+        )
         # Claims of snapshot tasks: those of another life of this process end with their lease.
         self._name = f"loader-{uuid.uuid4()}"
 
@@ -123,6 +131,8 @@ class LoadService:
             targets = catalog.resolve(connection)
             for statement in catalog.apply(connection):
                 log.info("changed PostgreSQL", purpose=statement.purpose)
+            resume = self._truncations.apply(connection, lambda: self._read_truncations(session), targets)
+        self._truncations.report(resume)
         tables = [target.table for target in targets]
         ensure_topic(self._settings)
         for component in ("postgres", "cassandra", "kafka"):
@@ -135,12 +145,20 @@ class LoadService:
             batch_rows=config.load.batch_rows,
             batch_s=config.load.batch_ms / 1000,
             excluded=excluded_columns(targets),
+            cuts=resume.cuts,
             events=EventDecoder(tables) if self._foreign else None,
         )
         sources = Sources()
         writer = self._writer(sources, catalog)
         loader: Loader
-        partitions = Partitions(self._database, self._control, sources, lambda: loader, stop)
+        partitions = Partitions(
+            self._database,
+            self._control,
+            sources,
+            lambda: loader,
+            stop,
+            lambda connection: self._truncations.require_unchanged(connection, resume.newest),
+        )
         loader = Loader(transport, batcher, writer, self._database.connect, stop, monitor, on_fenced=partitions.fenced)
         foreign = debezium_topics(config, tables)
         if foreign:
@@ -157,7 +175,20 @@ class LoadService:
                 cluster, node.release_version, targets, unfinished, outlet, f"{self._name}#{uuid.uuid4()}"
             )
         log.info("starting", topic=self._settings.topic, tables=[target.table.full_name for target in targets])
-        return _Parts(source, loader, outlet, reader, stop, [target.table.id for target in targets])
+        first = source_name(self._settings.topic, 0)
+        watch = TopicWatch(
+            lambda: self._read_truncations(session), resume.newest, lambda: first in sources.names(), stop
+        )
+        return _Parts(source, loader, outlet, reader, watch, stop, [target.table.id for target in targets])
+
+    def _read_truncations(self, session: Any) -> dict[str, dict[uuid.UUID, Truncation]]:
+        """What the nodes that answer recorded; nothing where the mutations don't tell where in the log they lie."""
+        found: dict[str, dict[uuid.UUID, Truncation]] = {}
+        for host in [] if self._foreign else session.cluster.metadata.all_hosts():
+            if host.is_up:
+                with suppress(RetryableError):
+                    found[str(host.host_id)] = read_truncations(session, host.host_id)
+        return found
 
     def _writer(self, sources: Sources, catalog: Catalog) -> BatchWriter:
         writer = BatchWriter(self._control, sources, alone=self._foreign)
@@ -173,6 +204,7 @@ class LoadService:
         parts.outlet.start()
         consuming = threading.Thread(target=self._consume, args=(parts,), name="consume", daemon=True)
         consuming.start()
+        parts.watch.start()
         if parts.reader is not None:
             parts.reader.start()
         next_progress = 0.0
@@ -195,7 +227,7 @@ class LoadService:
         # Leave the group before the loader ends, so that what was handed over is still applied.
         parts.source.leave()
         consuming.join(_JOIN_TIMEOUT_S)
-        for failure in (parts.loader.failure, parts.outlet.failure, *parts.failures):
+        for failure in (parts.loader.failure, parts.outlet.failure, parts.watch.failure, *parts.failures):
             if failure is not None:
                 raise failure
 
@@ -209,6 +241,7 @@ class LoadService:
     def _shut_down(self, parts: _Parts) -> None:
         parts.stop.set()
         parts.loader.join(_JOIN_TIMEOUT_S)
+        parts.watch.join(_JOIN_TIMEOUT_S)
         parts.outlet.close(_JOIN_TIMEOUT_S)
         for thread in ("decode", "write", "consume"):
             self._monitor.health.retire(thread)

@@ -10,9 +10,11 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from contextlib import suppress
+from typing import Any, Final
 
 import psycopg
+from psycopg import Connection
 
 from casscade.core.backoff import Backoff
 from casscade.core.errors import FencedError, RetryableError
@@ -41,12 +43,15 @@ class Partitions:
         sources: Sources,
         loader: Callable[[], Loader],
         stop: threading.Event,
+        require_unchanged: Callable[[Connection[Any]], None],
     ) -> None:
+        """`require_unchanged` raises RetryableError when the parts must be built anew before a partition is read."""
         self._database = database
         self._control = control
         self._sources = sources
         self._loader = loader
         self._stop = stop
+        self._require_unchanged = require_unchanged
         self._lock = threading.Lock()
         self._fenced: list[str] = []
         self._drained: set[str] = set()
@@ -60,6 +65,7 @@ class Partitions:
         while not self._stop.is_set():
             try:
                 with self._database.transaction() as connection:
+                    self._require_unchanged(connection)
                     epoch, position = self._control.acquire(connection, source)
             except psycopg.OperationalError as error:
                 wait = backoff.fail()
@@ -104,7 +110,9 @@ class Partitions:
             if not self._fenced:
                 return None
             fenced, self._fenced = self._fenced, []
-            return fenced
+        with suppress(psycopg.OperationalError), self._database.transaction() as connection:
+            self._require_unchanged(connection)
+        return fenced
 
     def fenced(self, error: FencedError) -> None:
         """The loader met a newer epoch and halted."""

@@ -6,9 +6,10 @@ epochs; a loader that does not know of it yet can't take a partition over again 
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ from casscade.load.cuts import Cuts
 from casscade.load.truncations import KnownTruncation, TruncationStore
 from casscade.observability.logs import get_logger
 from casscade.pipeline.monitor import Monitor
-from casscade.pipeline.truncations import PEERS_S, TABLE_TRUNCATED
+from casscade.pipeline.truncations import PEERS_S, POLL_S, TABLE_TRUNCATED
 from casscade.schema.mapping import Target
 from casscade.snapshot.store import SnapshotStore
 
@@ -35,8 +36,8 @@ _PAUSE_S: Final = 0.1
 
 Key = tuple[str, uuid.UUID]
 Known = Mapping[Key, KnownTruncation]
-Read = Callable[[], dict[Key, Truncation]]
-"""The newest truncations by host id and table id, of the nodes that answer."""
+Read = Callable[[], dict[str, dict[uuid.UUID, Truncation]]]
+"""The newest truncations by table id, of each node that answers, by its host id."""
 
 
 @dataclass(slots=True)
@@ -74,23 +75,24 @@ class TopicTruncations:
         """Bring PostgreSQL behind the newest truncations, in one transaction of a loader that owns no partition yet."""
         tables = {target.table.id: target for target in targets}
         known = self._store.known(connection)
-        found = read()
-        for (host, table_id), truncation in found.items():
-            if table_id in tables and (host, table_id) not in known:
+        found = self._found(read, tables)
+        for key, truncation in found.items():
+            if key not in known:
                 # What was truncated before this node was seen first has nothing to undo.
-                self._store.save(connection, host, table_id, truncation, rewind_due=False)
-        hosts = {host for host, _ in found} | {host for host, _ in known if host != READS}
-        new = {key[1] for key in _newer(found, known) if key[1] in tables}
+                self._store.save(connection, *key, truncation, rewind_due=False)
+        new = {table_id for _, table_id in _newer(found, known)}
         if new:
-            self._empty(
-                connection, [tables[table_id] for table_id in new], self._settled(read, found, known, new), known
-            )
-            known = self._store.known(connection)
-        for host in hosts:
-            for table_id in tables:
-                if (host, table_id) not in known and (host, table_id) not in found:
-                    self._store.save(connection, host, table_id, NEVER_TRUNCATED, rewind_due=False)
+            truncated_tables = [tables[table_id] for table_id in new]
+            self._empty(connection, truncated_tables, self._settled(read, tables, found, known, new), known)
         return self._resume(connection, tables, [tables[table_id].table.full_name for table_id in new])
+
+    def _found(self, read: Read, tables: Collection[uuid.UUID]) -> dict[Key, Truncation]:
+        """For each node and table the newest truncation, or that there was none."""
+        return {
+            (host, table_id): records.get(table_id, NEVER_TRUNCATED)
+            for host, records in read().items()
+            for table_id in tables
+        }
 
     def require_unchanged(self, connection: Connection[Any], newest: Mapping[Key, Truncation]) -> None:
         """Raise RetryableError (`table_truncated`) when another loader emptied a table since `newest` was read."""
@@ -105,21 +107,17 @@ class TopicTruncations:
             log.info("truncated", table=table)
 
     def _settled(
-        self, read: Read, found: dict[Key, Truncation], known: Known, new: set[uuid.UUID]
+        self, read: Read, tables: Collection[uuid.UUID], found: dict[Key, Truncation], known: Known, new: set[uuid.UUID]
     ) -> dict[Key, Truncation]:
         """The records of all nodes, after a short wait for those that have not truncated yet."""
         waited = 0.0
         while waited < PEERS_S:
-            behind = [
-                key
-                for key, before in known.items()
-                if key[1] in new and key in found and found[key] <= before.truncation and key[0] != READS
-            ]
-            if not behind:
+            newer = _newer(found, known)
+            if all(key in newer for key in found if key[1] in new and key in known):
                 break
             self._sleep(_PAUSE_S)
             waited += _PAUSE_S
-            found = {**found, **read()}
+            found = {**found, **self._found(read, tables)}
         return found
 
     def _empty(
@@ -174,3 +172,47 @@ def truncated() -> RetryableError:
 
 def _newer(found: Mapping[Key, Truncation], known: Known) -> dict[Key, Truncation]:
     return {key: truncation for key, truncation in found.items() if key in known and truncation > known[key].truncation}
+
+
+class TopicWatch:
+    """A thread that looks every second whether a table was truncated; it then sets `stop` and says so in `failure`.
+
+    Only the loader that `leads` asks the nodes, so that they are not asked by all of them.
+    """
+
+    def __init__(
+        self, read: Read, newest: Mapping[Key, Truncation], leads: Callable[[], bool], stop: threading.Event
+    ) -> None:
+        self._read = read
+        self._newest = newest
+        self._leads = leads
+        self._stop = stop
+        self.failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="truncations", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread, if it was started."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+
+    def look(self) -> None:
+        """Ask the nodes once. Raises RetryableError with code `table_truncated` when the parts must be built anew."""
+        if not self._leads():
+            return
+        for host, records in self._read().items():
+            for table_id, truncation in records.items():
+                if truncation > self._newest.get((host, table_id), truncation):
+                    raise truncated()
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                self.look()
+                self._stop.wait(POLL_S)
+        except BaseException as error:
+            self.failure = error
+            self._stop.set()

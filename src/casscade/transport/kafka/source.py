@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -314,12 +314,20 @@ class KafkaSource:
                 self._ends[partition] = high
 
 
-def beginning_of(settings: KafkaSettings, partition: int) -> int:
-    """The oldest offset that a partition still holds."""
+def offsets_at(settings: KafkaSettings, seconds: float) -> dict[str, Position]:
+    """For each partition of the topic, by its source name, the position of the first message from `seconds` on.
+
+    Partitions without one are left out. Raises RetryableError when Kafka does not answer.
+    """
     consumer = Consumer(client_properties(settings, "look") | {"group.id": settings.group})
     try:
-        low: Any
-        low, _ = consumer.get_watermark_offsets(TopicPartition(settings.topic, partition), timeout=ADMIN_TIMEOUT_S)
-        return int(low)
+        topic = consumer.list_topics(settings.topic, timeout=ADMIN_TIMEOUT_S).topics[settings.topic]
+        wanted = [TopicPartition(settings.topic, number, int(seconds * 1000)) for number in topic.partitions]
+        found = consumer.offsets_for_times(wanted, timeout=ADMIN_TIMEOUT_S)
+    except KafkaException as error:
+        raise translate(error, settings, "looking for messages by their time") from error
     finally:
         consumer.close()
+    return {
+        source_name(settings.topic, place.partition): Position(0, place.offset) for place in found if place.offset >= 0
+    }
