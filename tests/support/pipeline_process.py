@@ -195,7 +195,7 @@ class PipelineProcess:
 @contextmanager
 def running(directory: Path, document: dict[str, Any], *, executed: bool = False) -> Iterator[PipelineProcess]:
     """A pipeline that was started and is ready; it is killed at the end if it still runs."""
-    process = PipelineProcess(directory, document, executed)
+    process = PipelineProcess(directory, document, executed=executed)
     process.start()
     try:
         process.wait_ready()
@@ -207,7 +207,7 @@ def running(directory: Path, document: dict[str, Any], *, executed: bool = False
 @contextmanager
 def started(directory: Path, document: dict[str, Any], *, executed: bool = False) -> Iterator[PipelineProcess]:
     """A pipeline that was started, ready or not; it is killed at the end if it still runs."""
-    process = PipelineProcess(directory, document, executed)
+    process = PipelineProcess(directory, document, executed=executed)
     process.start()
     try:
         yield process

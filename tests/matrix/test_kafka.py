@@ -24,7 +24,7 @@ from casscade.testing.workload import Options, Workload
 from tests.support.both_sides import compare_keyspace, describe
 from tests.support.pipeline_process import PipelineProcess, configuration
 
-pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("cdc")]
+pytestmark = [pytest.mark.servers]
 
 TABLES = (PLAIN, STATICS, COLLECTIONS)
 PARTITIONS = 4

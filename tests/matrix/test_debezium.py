@@ -24,7 +24,7 @@ from casscade.devstack.places import free_port
 from tests.e2e.test_kafka import wait_equal
 from tests.support.pipeline_process import PipelineProcess, configuration
 
-pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("cdc")]
+pytestmark = [pytest.mark.servers]
 
 PARTITIONS: Final = 3
 BEGINNING: Final = 1_750_000_000_000_000
