@@ -21,7 +21,7 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from casscade.devstack.cassandra import CassandraNode
 from casscade.devstack.kafka import KafkaBroker
 from casscade.devstack.places import free_port
-from tests.e2e.test_kafka import wait_equal
+from tests.matrix.test_kafka import wait_equal
 from tests.support.pipeline_process import PipelineProcess, configuration
 
 pytestmark = [pytest.mark.servers]
