@@ -54,7 +54,7 @@ def test_a_row_that_is_gone_shows_nothing_and_may_come_back() -> None:
     assert not is_visible(row, NOW)
     merge_rows(row, answer(3, elements=ONE))
     assert is_visible(row, NOW)
-    assert still_observed(row, list(INDEX.values())).keys() == {INDEX["s"]}
+    assert still_observed(row, list(INDEX.values())).keys() == {INDEX["s"], INDEX["l"]}
 
 
 def test_a_deletion_leaves_what_only_a_read_can_tell() -> None:
