@@ -73,10 +73,13 @@ def test_a_schema_that_changes_meanwhile_is_read_until_it_rests() -> None:
 
 def test_a_schema_that_never_rests_is_tried_again_later() -> None:
     session = FakeSession(changes=100)
+    pauses: list[float] = []
     with pytest.raises(RetryableError) as caught:
-        read_schema(session)
+        read_schema(session, pauses.append)
     assert caught.value.code == "schema_changing"
     assert session.readings == READINGS_MAX
+    assert pauses == sorted(pauses)
+    assert 5 < sum(pauses) < 10
 
 
 @pytest.mark.requirement("FR-019")

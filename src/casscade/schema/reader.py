@@ -9,9 +9,10 @@ The driver's own metadata is not used: it has no dropped columns, and it fails o
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from casscade.core.cell import NO_TIMESTAMP
@@ -28,8 +29,12 @@ from casscade.schema.model import (
     ordered_columns,
 )
 
-READINGS_MAX: Final = 5
+READINGS_MAX: Final = 20
 """How often a schema that changes while it is read is read again; the schema of a cluster at rest needs two."""
+
+# Migrations make table after table: the pauses outlast some seconds of that (8 in all).
+_PAUSE_FIRST_S: Final = 0.05
+_PAUSE_MAX_S: Final = 0.5
 
 _RELEASE: Final = "SELECT release_version FROM system.local"
 _KEYSPACES: Final = "SELECT keyspace_name, durable_writes, replication FROM system_schema.keyspaces"
@@ -50,16 +55,18 @@ _Rows = Iterable[Any]
 _Columns = dict[tuple[str, str], list[Column]]
 
 
-def read_schema(session: Any) -> SchemaSnapshot:
+def read_schema(session: Any, sleep: Callable[[float], None] = time.sleep) -> SchemaSnapshot:
     """All tables and views of the cluster, their columns numbered as for the first time (see `assign_indexes`).
 
     Raises `RetryableError` when Cassandra does not answer or the schema keeps changing, `BadDataError` for a type
     that can't be parsed.
     """
-    previous: _Reading | None = None
-    for _ in range(READINGS_MAX):
+    previous = _Reading(session)
+    for changes in range(READINGS_MAX - 1):
+        if changes:
+            sleep(min(_PAUSE_FIRST_S * 2 ** (changes - 1), _PAUSE_MAX_S))
         reading = _Reading(session)
-        if previous is not None and reading.raw == previous.raw:
+        if reading.raw == previous.raw:
             return reading.snapshot()
         previous = reading
     raise RetryableError(
