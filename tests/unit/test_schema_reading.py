@@ -71,6 +71,14 @@ def test_a_schema_that_changes_meanwhile_is_read_until_it_rests() -> None:
     assert [column.name for column in table.regulars] == ["v0", "v1", "v2"]
 
 
+def test_a_keyspace_that_does_not_matter_is_not_waited_for() -> None:
+    session = FakeSession(changes=100)
+    snapshot = read_schema(session, wanted=lambda keyspace: keyspace != "k")
+    assert session.readings == 2
+    assert snapshot.tables == {}
+    assert snapshot.keyspaces == {}
+
+
 def test_a_schema_that_never_rests_is_tried_again_later() -> None:
     session = FakeSession(changes=100)
     pauses: list[float] = []

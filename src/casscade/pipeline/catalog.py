@@ -15,6 +15,7 @@ from typing import Any, Final
 from psycopg import Connection
 
 from casscade.config import PipelineConfig, TableRule, resolve_tables, select_columns
+from casscade.config.tables import matches
 from casscade.core.errors import RetryableError
 from casscade.core.limits import UNKNOWN_TABLES_MAX
 from casscade.core.table import TableShape
@@ -52,7 +53,7 @@ class Catalog:
 
         Raises ConfigurationError for whatever stands in the way.
         """
-        snapshot = read_schema(self._session)
+        snapshot = read_schema(self._session, wanted=self._wanted)
         rules = resolve_tables(self._config, [(table.keyspace, table.name) for table in snapshot.tables.values()])
         targets: list[Target] = []
         for rule in rules:
@@ -77,6 +78,10 @@ class Catalog:
         self.targets = targets
         self._publish(snapshot)
         return targets
+
+    def _wanted(self, keyspace: str) -> bool:
+        """Whether a source of the configuration may be in the keyspace."""
+        return any(matches(entry.source.partition(".")[0], keyspace) for entry in self._config.tables)
 
     def plan(self, connection: Connection[Any]) -> list[DdlStatement]:
         """The DDL that PostgreSQL still needs; raises ConfigurationError where something else stands in its place."""
@@ -126,7 +131,7 @@ class Catalog:
             pause = self._read_at + REFRESH_PAUSE_S - time.monotonic()
             if table_id in self._shapes and pause > 0:
                 time.sleep(pause)
-            snapshot = _with_patience(self._session)
+            snapshot = _with_patience(lambda: read_schema(self._session, wanted=self._wanted))
             self._require_same_tables(snapshot)
             self._publish(snapshot)
             if table_id not in self._shapes:
@@ -169,11 +174,13 @@ def _excluded(rule: TableRule, table: Table) -> set[str]:
     return set(names) - set(select_columns(rule, keys, names)) - set(keys)
 
 
-def _with_patience(session: Any, attempts: int = 5, sleep: Callable[[float], None] = time.sleep) -> SchemaSnapshot:
+def _with_patience(
+    read: Callable[[], SchemaSnapshot], attempts: int = 5, sleep: Callable[[float], None] = time.sleep
+) -> SchemaSnapshot:
     """Read the schema although a node may be away for a moment."""
     for attempt in range(attempts - 1):
         try:
-            return read_schema(session)
+            return read()
         except RetryableError:
             sleep(0.5 * 2**attempt)
-    return read_schema(session)
+    return read()

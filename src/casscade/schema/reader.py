@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
 from casscade.core.cell import NO_TIMESTAMP
@@ -55,8 +55,16 @@ _Rows = Iterable[Any]
 _Columns = dict[tuple[str, str], list[Column]]
 
 
-def read_schema(session: Any, sleep: Callable[[float], None] = time.sleep) -> SchemaSnapshot:
+def read_schema(
+    session: Any,
+    sleep: Callable[[float], None] = time.sleep,
+    *,
+    wanted: Callable[[str], bool] = lambda _: True,
+) -> SchemaSnapshot:
     """All tables and views of the cluster, their columns numbered as for the first time (see `assign_indexes`).
+
+    `wanted` tells by its name whether a keyspace matters: others that change meanwhile are left out, not waited for. (A
+    mutation writes to one keyspace.)
 
     Raises `RetryableError` when Cassandra does not answer or the schema keeps changing, `BadDataError` for a type
     that can't be parsed.
@@ -66,8 +74,9 @@ def read_schema(session: Any, sleep: Callable[[float], None] = time.sleep) -> Sc
         if changes:
             sleep(min(_PAUSE_FIRST_S * 2 ** (changes - 1), _PAUSE_MAX_S))
         reading = _Reading(session)
-        if reading.raw == previous.raw:
-            return reading.snapshot()
+        unsettled = reading.unlike(previous)
+        if not any(map(wanted, unsettled)):
+            return reading.without(unsettled).snapshot()
         previous = reading
     raise RetryableError(
         "schema_changing",
@@ -86,6 +95,21 @@ class _Reading:
         with translated("reading the schema"):
             for query in (_RELEASE, _KEYSPACES, _TYPES, _TABLES, _VIEWS, _DROPPED, _COLUMNS):
                 self.raw[query] = [_plain(row) for row in session.execute(query)]
+
+    def unlike(self, other: _Reading) -> set[str]:
+        """The keyspaces of which the two readings say different things."""
+        changed: set[str] = set()
+        for query, rows in self.raw.items():
+            if rows != other.raw[query] and query != _RELEASE:
+                changed |= {row[0] for row in _difference(rows, other.raw[query])}
+        return changed
+
+    def without(self, keyspaces: Collection[str]) -> _Reading:
+        """This reading, with nothing of some keyspaces."""
+        for query, rows in self.raw.items():
+            if keyspaces and query != _RELEASE:
+                self.raw[query] = [row for row in rows if row[0] not in keyspaces]
+        return self
 
     def snapshot(self) -> SchemaSnapshot:
         udts = _udts(self.raw[_TYPES])
@@ -115,6 +139,12 @@ class _Reading:
             for name, durable, replication in self.raw[_KEYSPACES]
         }
         return SchemaSnapshot(keyspaces, tables, udts)
+
+
+def _difference(rows: list[tuple[Any, ...]], others: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """The rows that are not the same in both lists; their first fields tell them apart."""
+    mine, theirs = {repr(row[:3]): row for row in rows}, {repr(row[:3]): row for row in others}
+    return [row for key, row in (mine | theirs).items() if mine.get(key) != theirs.get(key)]
 
 
 def _plain(row: Any) -> tuple[Any, ...]:
