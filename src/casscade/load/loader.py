@@ -102,9 +102,8 @@ class Loader:
         self._stop = stop
         self._observer = observer
         self._on_fenced = on_fenced
-        # What was taken in before `discard` belongs to a life that is over, wherever it is now.
-        self._life = 0
         self._halted = False
+        # With the life of the queue that they come from: what was taken in before `discard` is of one that is over.
         self._batches: queue.Queue[tuple[int, Batch]] = queue.Queue(BATCHES_QUEUED_MAX)
         self._connection: Connection[Any] | None = None
         self._backoff = Backoff(random.random)
@@ -137,7 +136,6 @@ class Loader:
         The caller is the one who puts chunks into the transport: nothing new may come before this returns.
         """
         self._transport.clear()
-        self._life += 1
         self._halted = False
 
     def _guard(self, run: Callable[[], None]) -> None:
@@ -150,13 +148,14 @@ class Loader:
 
     def _decode(self) -> None:
         batcher = self._batcher
-        life = self._life
+        life = self._transport.life
         while not self._stop.is_set():
             self.beats["decode"] = time.monotonic()
-            if life != self._life:
-                life = self._life
+            patience = min(_LINGER_S, batcher.remaining_s()) if batcher.waiting else _IDLE_WAIT_S
+            now, chunk = self._transport.take(patience)
+            if now != life:
+                life = now
                 batcher.take()
-            chunk = self._transport.get(min(_LINGER_S, batcher.remaining_s()) if batcher.waiting else _IDLE_WAIT_S)
             if chunk is not None:
                 batcher.add(chunk)
             if batcher.full() or (chunk is None and batcher.waiting):
@@ -175,8 +174,8 @@ class Loader:
         next_reap = next_purge = time.monotonic()
         while not self._stop.is_set():
             self.beats["write"] = time.monotonic()
-            if self.beats["write"] >= next_reap:
-                self._persist(self._reap)
+            if self.beats["write"] >= next_reap and not self._halted:
+                self._persist_owned(self._reap)
                 next_reap = time.monotonic() + REAP_INTERVAL_S
             if self.beats["write"] >= next_purge:
                 self._persist(self._purge)
@@ -185,19 +184,24 @@ class Loader:
                 life, batch = self._batches.get(timeout=_IDLE_WAIT_S)
             except queue.Empty:
                 continue
-            if life != self._life or self._halted:
+            if life != self._transport.life or self._halted:
                 continue
-            try:
-                self._persist(partial(self._apply, batch=batch))
-            except FencedError as error:
-                if self._on_fenced is None:
-                    raise
-                self._halted = True
-                self._on_fenced(error)
-                continue
-            for source in batch.positions:
-                self._transport.acknowledge(source, self._writer.sources.position(source))
+            if self._persist_owned(partial(self._apply, batch=batch)):
+                for source in batch.positions:
+                    self._transport.acknowledge(source, self._writer.sources.position(source))
         self._close()
+
+    def _persist_owned(self, work: Callable[[Connection[Any]], None]) -> bool:
+        """As `_persist`, for work that proves who owns sources; False when one has another owner (see the class)."""
+        try:
+            self._persist(work)
+        except FencedError as error:
+            if self._on_fenced is None:
+                raise
+            self._halted = True
+            self._on_fenced(error)
+            return False
+        return True
 
     def _apply(self, connection: Connection[Any], batch: Batch) -> None:
         started = time.monotonic()

@@ -40,6 +40,7 @@ class DirectTransport:
         self._waiting: deque[object] = deque()
         self._bytes = 0
         self._closed = False
+        self._life = 0
         self._acknowledged: dict[str, Position] = {}
 
     @property
@@ -90,21 +91,32 @@ class DirectTransport:
 
     def get(self, timeout_s: float) -> Chunk | None:
         """The oldest chunk; None when none came within `timeout_s` seconds, or at once when closed and empty."""
+        return self.take(timeout_s)[1]
+
+    def take(self, timeout_s: float) -> tuple[int, Chunk | None]:
+        """As `get`, with the life of the queue that the answer belongs to: how often `clear` was called before."""
         deadline = time.monotonic() + timeout_s
         with self._changed:
             while not self._chunks:
                 remaining = deadline - time.monotonic()
                 if self._closed or remaining <= 0:
-                    return None
+                    return self._life, None
                 self._changed.wait(remaining)
             chunk = self._chunks.popleft()
             self._bytes -= chunk_cost(chunk)
             self._changed.notify_all()
-            return chunk
+            return self._life, chunk
+
+    @property
+    def life(self) -> int:
+        """How often `clear` was called."""
+        with self._changed:
+            return self._life
 
     def clear(self) -> None:
-        """Forget every queued chunk: their source is read again."""
+        """Forget every queued chunk, since their source is read again: another life of the queue begins."""
         with self._changed:
+            self._life += 1
             self._chunks.clear()
             self._bytes = 0
             self._changed.notify_all()
