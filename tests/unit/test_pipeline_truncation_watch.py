@@ -13,7 +13,8 @@ import pytest
 
 from casscade.core.errors import InvariantError, RetryableError
 from casscade.core.position import NEVER_TRUNCATED, START, Position, Truncation
-from casscade.pipeline.truncations import POLL_S, SILENT_S, TABLE_TRUNCATED, TruncationWatch
+from casscade.pipeline.truncations import SILENT_S, TruncationWatch
+from casscade.pipeline.watch import POLL_S, TABLE_TRUNCATED
 from casscade.schema.truncations import parse_record, read_truncations
 
 TABLE = uuid.UUID(int=1)

@@ -32,7 +32,7 @@ def no_event(rule: str) -> BadDataError:
         FOREIGN,
         f"A message is not an event of Debezium's Cassandra connector: {rule}",
         now=_SET_ASIDE,
-        hint="let transport.topics select topics of that connector only, written without transforms",
+        hint="let transport.topic_prefix name topics of that connector only, written without transforms",
     )
 
 

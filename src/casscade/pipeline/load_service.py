@@ -6,7 +6,6 @@ loader that lost a partition can't commit anything of it.
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 import uuid
@@ -14,10 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import psycopg
-
 from casscade.config import PipelineConfig
-from casscade.core.backoff import Backoff
 from casscade.core.errors import RetryableError
 from casscade.core.position import Truncation
 from casscade.debezium.decoder import EventDecoder
@@ -33,9 +29,10 @@ from casscade.observability.logs import get_logger
 from casscade.pipeline.catalog import Catalog
 from casscade.pipeline.database import Database
 from casscade.pipeline.kafka import debezium_topics, kafka_settings
+from casscade.pipeline.lives import keep_running
 from casscade.pipeline.monitor import Monitor
 from casscade.pipeline.partitions import Partitions
-from casscade.pipeline.pipeline import CHANGES, STABLE_S, cassandra_settings
+from casscade.pipeline.pipeline import cassandra_settings
 from casscade.pipeline.snapshot_outlet import SnapshotOutlet
 from casscade.pipeline.snapshots import SnapshotReader, Snapshots
 from casscade.pipeline.topic_truncations import TopicTruncations, TopicWatch
@@ -94,33 +91,18 @@ class LoadService:
         self._database.open()
         cluster, session = connect(cassandra_settings(self._config))
         try:
-            self._keep_running(cluster, session)
+            keep_running(lambda: self._live(cluster, session), self._stop, self._monitor)
         finally:
             cluster.shutdown()
             self._database.close()
 
-    def _keep_running(self, cluster: Any, session: Any) -> None:
-        """Build and watch the parts; after a transient failure or a change of schema build them anew."""
-        backoff = Backoff(random.random)
-        while not self._stop.is_set():
-            started = time.monotonic()
-            try:
-                parts = self._build(cluster, session)
-                try:
-                    self._supervise(parts)
-                finally:
-                    self._shut_down(parts)
-            except RetryableError as error:
-                reason, wait = error.what, 0.0 if error.code in CHANGES else backoff.fail()
-            except psycopg.OperationalError as error:
-                reason, wait = f"PostgreSQL failed ({type(error).__name__})", backoff.fail()
-                self._monitor.health.set("postgres", State.DOWN, reason)
-            else:
-                return
-            if time.monotonic() - started > STABLE_S:
-                backoff.succeed()
-            log.warning("the parts are built anew", reason=reason, wait_s=round(wait, 1))
-            self._stop.wait(wait)
+    def _live(self, cluster: Any, session: Any) -> None:
+        """One life of the parts: build and watch them; raises what ended it."""
+        parts = self._build(cluster, session)
+        try:
+            self._supervise(parts)
+        finally:
+            self._shut_down(parts)
 
     def _build(self, cluster: Any, session: Any) -> _Parts:
         config, monitor = self._config, self._monitor

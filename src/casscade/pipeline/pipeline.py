@@ -6,7 +6,6 @@ and nothing is acknowledged after that.
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 import uuid
@@ -19,8 +18,6 @@ from casscade.capture.directory import check_directories, lock_directory
 from casscade.capture.follower import Follower
 from casscade.capture.space import SpaceGuard
 from casscade.config import PipelineConfig
-from casscade.core.backoff import Backoff
-from casscade.core.errors import FencedError, RetryableError
 from casscade.core.position import Position
 from casscade.load.batch import BatchWriter
 from casscade.load.batcher import Batcher
@@ -31,12 +28,13 @@ from casscade.load.loader import Loader
 from casscade.load.sources import Sources
 from casscade.observability.health import State
 from casscade.observability.logs import get_logger
-from casscade.pipeline.catalog import SCHEMA_CHANGED, Catalog
+from casscade.pipeline.catalog import Catalog
 from casscade.pipeline.database import Database
+from casscade.pipeline.lives import keep_running
 from casscade.pipeline.local_node import require_local, require_same_source
 from casscade.pipeline.monitor import Monitor
 from casscade.pipeline.snapshots import SnapshotReader, Snapshots
-from casscade.pipeline.truncations import TABLE_TRUNCATED, Truncations, TruncationWatch
+from casscade.pipeline.truncations import Truncations, TruncationWatch
 from casscade.schema.connect import CassandraSettings, NodeSession, connect, read_node, require_cdc_enabled
 from casscade.schema.truncations import read_truncations
 from casscade.snapshot.store import owner_of
@@ -49,10 +47,6 @@ _SPACE_INTERVAL_S: Final = 1.0
 _PROGRESS_INTERVAL_S: Final = 1.0
 _JOIN_TIMEOUT_S: Final = 15.0
 _ASK_AGAIN_S: Final = 1.0
-# Parts that ran this long were sound: their next failure is a first one again.
-STABLE_S: Final = 60.0
-# What changed in Cassandra is no failure: the parts go on at once.
-CHANGES: Final = (SCHEMA_CHANGED, TABLE_TRUNCATED)
 
 
 @dataclass(slots=True)
@@ -110,37 +104,18 @@ class Pipeline:
         self._database.open()
         cluster, session = connect(cassandra_settings(self._config))
         try:
-            self._keep_running(cluster, session)
+            keep_running(lambda: self._live(cluster, session), self._stop, self._monitor, self._sent_back)
         finally:
             cluster.shutdown()
             self._database.close()
 
-    def _keep_running(self, cluster: Any, session: Any) -> None:
-        """Build and watch the parts; after a transient failure or a change of schema build them anew."""
-        backoff = Backoff(random.random)
-        while not self._stop.is_set():
-            started = time.monotonic()
-            try:
-                parts = self._build(cluster, session)
-                try:
-                    self._supervise(parts)
-                finally:
-                    self._shut_down(parts)
-            except RetryableError as error:
-                reason, wait = error.what, 0.0 if error.code in CHANGES else backoff.fail()
-            except FencedError:
-                if not self._sent_back():
-                    raise
-                reason, wait = "another process of the pipeline emptied a truncated table", 0.0
-            except psycopg.OperationalError as error:
-                reason, wait = f"PostgreSQL failed ({type(error).__name__})", backoff.fail()
-                self._monitor.health.set("postgres", State.DOWN, reason)
-            else:
-                return
-            if time.monotonic() - started > STABLE_S:
-                backoff.succeed()
-            log.warning("the parts are built anew", reason=reason, wait_s=round(wait, 1))
-            self._stop.wait(wait)
+    def _live(self, cluster: Any, session: Any) -> None:
+        """One life of the parts: build and watch them; raises what ended it."""
+        parts = self._build(cluster, session)
+        try:
+            self._supervise(parts)
+        finally:
+            self._shut_down(parts)
 
     def _sent_back(self) -> bool:
         """Whether the epoch was raised because of a truncation, not because of a second owner."""

@@ -15,14 +15,14 @@ from typing import Any, Final
 
 from psycopg import Connection
 
-from casscade.core.errors import RetryableError
 from casscade.core.position import NEVER_TRUNCATED, START, Position, Truncation
 from casscade.load.control import ControlStore
 from casscade.load.cuts import Cuts
 from casscade.load.truncations import KnownTruncation, TruncationStore
 from casscade.observability.logs import get_logger
 from casscade.pipeline.monitor import Monitor
-from casscade.pipeline.truncations import PEERS_S, POLL_S, TABLE_TRUNCATED
+from casscade.pipeline.truncations import PEERS_S
+from casscade.pipeline.watch import Watch, truncated
 from casscade.schema.mapping import Target
 from casscade.snapshot.store import SnapshotStore
 
@@ -161,20 +161,11 @@ class TopicTruncations:
         return TopicResume(Cuts(logs, reads), newest, emptied)
 
 
-def truncated() -> RetryableError:
-    """What makes a loader build its parts anew."""
-    return RetryableError(
-        TABLE_TRUNCATED,
-        "A replicated table was truncated",
-        now="its copy is emptied, and what was written behind the truncation is applied again",
-    )
-
-
 def _newer(found: Mapping[Key, Truncation], known: Known) -> dict[Key, Truncation]:
     return {key: truncation for key, truncation in found.items() if key in known and truncation > known[key].truncation}
 
 
-class TopicWatch:
+class TopicWatch(Watch):
     """A thread that looks every second whether a table was truncated; it then sets `stop` and says so in `failure`.
 
     Only the loader that `leads` asks the nodes, so that they are not asked by all of them.
@@ -183,21 +174,10 @@ class TopicWatch:
     def __init__(
         self, read: Read, newest: Mapping[Key, Truncation], leads: Callable[[], bool], stop: threading.Event
     ) -> None:
+        super().__init__(stop)
         self._read = read
         self._newest = newest
         self._leads = leads
-        self._stop = stop
-        self.failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="truncations", daemon=True)
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def join(self, timeout_s: float) -> None:
-        """Wait for the thread, if it was started."""
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
 
     def look(self) -> None:
         """Ask the nodes once. Raises RetryableError with code `table_truncated` when the parts must be built anew."""
@@ -207,12 +187,3 @@ class TopicWatch:
             for table_id, truncation in records.items():
                 if truncation > self._newest.get((host, table_id), truncation):
                     raise truncated()
-
-    def _run(self) -> None:
-        try:
-            while not self._stop.is_set():
-                self.look()
-                self._stop.wait(POLL_S)
-        except BaseException as error:
-            self.failure = error
-            self._stop.set()

@@ -24,14 +24,12 @@ from casscade.load.control import ControlStore
 from casscade.load.truncations import KnownTruncation, TruncationStore
 from casscade.observability.logs import get_logger
 from casscade.pipeline.monitor import Monitor
+from casscade.pipeline.watch import Watch, truncated
 from casscade.schema.mapping import Target
 from casscade.snapshot.store import SnapshotStore
 
 log = get_logger("casscade.pipeline")
 
-TABLE_TRUNCATED: Final = "table_truncated"
-# One point read of a local table a second; with the new start of the parts, a truncation shows within two.
-POLL_S: Final = 1.0
 # Nodes truncate at the same time; those that take longer than this cause a round of their own.
 PEERS_S: Final = 3.0
 _PEERS_PAUSE_S: Final = 0.1
@@ -219,7 +217,7 @@ class Truncations:
         return resume
 
 
-class TruncationWatch:
+class TruncationWatch(Watch):
     """A thread that looks every second whether a table was truncated; it then sets `stop` and says so in `failure`.
 
     `read` gives the newest truncation of each table at the node, `newest` has those that are applied. `reached` tells
@@ -235,29 +233,18 @@ class TruncationWatch:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__(stop)
         self._read = read
         self._newest = newest
         self._reached = reached
-        self._stop = stop
         self._clock = clock
         self._answered_at = clock()
         self._silent = False
         self._released = START
-        self.failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="truncations", daemon=True)
 
     def released(self) -> Position:
         """Up to where segments hold nothing that a truncation could still ask for."""
         return self._released
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def join(self, timeout_s: float) -> None:
-        """Wait for the thread, if it was started."""
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
 
     def look(self) -> None:
         """Ask the node once. Raises RetryableError with code `table_truncated` when the parts must go back."""
@@ -273,18 +260,5 @@ class TruncationWatch:
         self._silent = False
         for table_id, known in self._newest.items():
             if found.get(table_id, NEVER_TRUNCATED) > known:
-                raise RetryableError(
-                    TABLE_TRUNCATED,
-                    "A replicated table was truncated",
-                    now="its copy is emptied, and what was written behind the truncation is applied again",
-                )
+                raise truncated()
         self._released = reached
-
-    def _run(self) -> None:
-        try:
-            while not self._stop.is_set():
-                self.look()
-                self._stop.wait(POLL_S)
-        except BaseException as error:
-            self.failure = error
-            self._stop.set()
