@@ -99,7 +99,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 def test_what_comes_right_after_a_discard_is_applied() -> None:
     writer, transport = Writer(), Transport()
     with loading(writer, transport) as loader:
-        for number in range(1, 100):
+        for number in range(1, 16):
             transport.waiting.clear()
             assert transport.waiting.wait(WAIT_S)
             # The decoding thread is about to wait for a chunk, or waits already.
