@@ -82,7 +82,7 @@ def test_errors_are_told_in_a_block(run: Run, error: Exception, status: int) -> 
 @pytest.fixture
 def _heard() -> Iterator[None]:
     """Signals as in a terminal: tests that run under nohup, or behind `&`, inherit ignored ones."""
-    handlers = {
+    handlers: dict[signal.Signals, Any] = {
         signal.SIGINT: signal.default_int_handler,
         signal.SIGTERM: signal.SIG_DFL,
         signal.SIGHUP: signal.SIG_DFL,
