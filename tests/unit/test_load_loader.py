@@ -15,7 +15,8 @@ from casscade.core.position import Position
 from casscade.load.batch import Batch, BatchWriter
 from casscade.load.batcher import Batcher
 from casscade.load.counters import BatchCounts
-from casscade.load.loader import Loader, Observer
+from casscade.load.loader import Loader
+from casscade.load.observer import Observer
 from casscade.load.sources import Sources
 from casscade.transport.chunk import Chunk
 from casscade.transport.direct import DirectTransport

@@ -26,7 +26,8 @@ from casscade.core.position import Position
 from casscade.load.batch import Batch, BatchWriter
 from casscade.load.batcher import Batcher
 from casscade.load.control import ControlStore
-from casscade.load.loader import Committed, Loader, Observer
+from casscade.load.loader import Loader
+from casscade.load.observer import Committed, Observer
 from casscade.load.sources import Sources
 from casscade.merge.fold import Fold
 from casscade.schema.ddl import ExistingSchema, plan_target

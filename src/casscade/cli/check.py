@@ -19,10 +19,10 @@ from casscade.config import PipelineConfig, load_config
 from casscade.core.errors import ConfigurationError
 from casscade.debezium.limits import limits
 from casscade.load.control import ControlStore
+from casscade.pipeline.cassandra import cassandra_settings
 from casscade.pipeline.catalog import Catalog
 from casscade.pipeline.database import Database
 from casscade.pipeline.local_node import require_local
-from casscade.pipeline.pipeline import cassandra_settings
 from casscade.schema.connect import connect, read_node, read_settings, require_cdc_enabled
 from casscade.schema.mapping import Target, TargetColumn
 

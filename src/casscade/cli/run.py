@@ -1,4 +1,7 @@
-"""`casscade run`: capture, snapshot and load in one process. `casscade capture`: the agent beside a node."""
+"""`casscade run`: capture, snapshot and load in one process. `casscade capture`: the agent beside a node.
+
+Each service is imported by its command, so that the agent holds nothing in memory but what it needs.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,8 @@ from casscade.config import PipelineConfig, load_config
 from casscade.core.errors import ConfigurationError
 from casscade.observability.http import StatusServer
 from casscade.observability.logs import configure_logging, get_logger
-from casscade.pipeline.agent import Agent
-from casscade.pipeline.load_service import LoadService
 from casscade.pipeline.monitor import Monitor
-from casscade.pipeline.pipeline import Pipeline
-from casscade.pipeline.process import settle_collector
+from casscade.pipeline.process import limit_arenas, settle_collector
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -57,6 +57,8 @@ def run_pipeline(config: PipelineConfig) -> None:
             now="nothing was started",
             hint="start casscade capture beside each node, and casscade load",
         )
+    from casscade.pipeline.pipeline import Pipeline
+
     run_service(config, Pipeline)
 
 
@@ -70,6 +72,9 @@ def capture(config_file: Path) -> None:
     Example:
       casscade capture -c casscade.yaml
     """
+    from casscade.pipeline.agent import Agent
+
+    limit_arenas()
     run_service(load_config(config_file), Agent)
 
 
@@ -83,6 +88,8 @@ def load(config_file: Path) -> None:
     Example:
       casscade load -c casscade.yaml
     """
+    from casscade.pipeline.load_service import LoadService
+
     run_service(load_config(config_file), LoadService)
 
 

@@ -6,6 +6,10 @@ Invariant: the wait grows to its maximum and stays there; randomness is handed i
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
+
+STABLE_S: Final = 60.0
+"""What ran for so long was sound: its next failure is a first one again."""
 
 
 class Backoff:

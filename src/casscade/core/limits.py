@@ -26,5 +26,7 @@ UNKNOWN_TABLES_MAX: Final = 1024
 KAFKA_MESSAGE_BYTES_MAX: Final = 17 * MIB
 # Messages that a producer holds until they are acknowledged: the agent stays below 60 MB beside a database.
 KAFKA_PRODUCER_BYTES: Final = 18 * MIB
+# ... and by their number: librdkafka keeps some 250 bytes beside each, and a tenth of a second at full speed is enough.
+KAFKA_PRODUCER_MESSAGES: Final = 20_000
 # Messages fetched ahead by a loader, over all of its partitions.
 KAFKA_CONSUMER_BYTES: Final = 16 * MIB

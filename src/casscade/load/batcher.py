@@ -72,6 +72,11 @@ class Batcher:
         self.counts: Counter[str] = Counter()
 
     @property
+    def left_out(self) -> dict[str, int]:
+        """Mutations that were left out and are no dead letters, by reason."""
+        return {reason: self.counts[reason] for reason in LEFT_OUT}
+
+    @property
     def waiting(self) -> bool:
         """Whether anything is collected."""
         return self._started is not None

@@ -10,8 +10,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -20,11 +19,10 @@ from psycopg import Connection
 
 from casscade.core.backoff import Backoff
 from casscade.core.errors import CasscadeError, FencedError, InvariantError
-from casscade.core.position import Position
 from casscade.load.batch import Batch, BatchWriter
 from casscade.load.batcher import Batcher
-from casscade.load.counters import BatchCounts
 from casscade.load.isolation import is_data_error
+from casscade.load.observer import Committed, Observer
 from casscade.transport.direct import DirectTransport
 
 # Two batches wait while one is written: enough to keep the writer busy, few enough to keep memory flat.
@@ -38,36 +36,6 @@ _LINGER_S = 0.02
 # SQLSTATE classes that pass by themselves: connection, resources, operator intervention, serialization, locks.
 _TRANSIENT_CLASSES = ("08", "53", "57", "58", "40")
 _TRANSIENT_STATES = frozenset({"55P03", "25P02", "25P03", "25006"})
-
-
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """A batch that is durable: when (Unix seconds), how long it took, its streamed mutations and their write times
-    (microseconds).
-    """
-
-    counts: BatchCounts
-    at: float
-    seconds: float
-    mutations: int
-    write_times: list[int]
-    positions: Mapping[str, Position]
-
-
-class Observer:
-    """What the loader tells while it works; every method may be called from its threads."""
-
-    def committed(self, committed: Committed) -> None:
-        """A batch was committed."""
-
-    def reaped(self, counts: BatchCounts) -> None:
-        """Expired rows were applied."""
-
-    def retrying(self, code: str, wait_s: float, failures: int) -> None:
-        """PostgreSQL failed with `code`; the same work is tried again after `wait_s`."""
-
-    def recovered(self) -> None:
-        """PostgreSQL works again."""
 
 
 def is_transient(error: psycopg.Error) -> bool:

@@ -18,15 +18,14 @@ from casscade.capture.follower import Follower
 from casscade.capture.position_file import PositionFile
 from casscade.capture.space import SpaceGuard
 from casscade.config import PipelineConfig, resolve_tables
-from casscade.core.backoff import Backoff
+from casscade.core.backoff import STABLE_S, Backoff
 from casscade.core.errors import ConfigurationError, RetryableError
 from casscade.core.position import START
 from casscade.observability.health import State
 from casscade.observability.logs import get_logger
+from casscade.pipeline.cassandra import cassandra_settings
 from casscade.pipeline.kafka import kafka_settings, require_own_capture
-from casscade.pipeline.lives import STABLE_S
 from casscade.pipeline.monitor import Monitor
-from casscade.pipeline.pipeline import cassandra_settings
 from casscade.schema.checks import require_replicable
 from casscade.schema.connect import connect, read_node, require_cdc_enabled
 from casscade.schema.reader import read_schema

@@ -13,7 +13,7 @@ from typing import Final
 
 import psycopg
 
-from casscade.core.backoff import Backoff
+from casscade.core.backoff import STABLE_S, Backoff
 from casscade.core.errors import FencedError, RetryableError
 from casscade.observability.health import State
 from casscade.observability.logs import get_logger
@@ -23,8 +23,6 @@ from casscade.pipeline.watch import TABLE_TRUNCATED
 
 log = get_logger("casscade.pipeline")
 
-# Parts that ran this long were sound: their next failure is a first one again.
-STABLE_S: Final = 60.0
 # What changed in Cassandra is no failure: the parts go on at once.
 CHANGES: Final = (SCHEMA_CHANGED, TABLE_TRUNCATED)
 

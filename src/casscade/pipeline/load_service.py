@@ -26,13 +26,13 @@ from casscade.load.loader import Loader
 from casscade.load.sources import Sources
 from casscade.observability.health import State
 from casscade.observability.logs import get_logger
+from casscade.pipeline.cassandra import cassandra_settings
 from casscade.pipeline.catalog import Catalog
 from casscade.pipeline.database import Database
 from casscade.pipeline.kafka import debezium_topics, kafka_settings
 from casscade.pipeline.lives import keep_running
 from casscade.pipeline.monitor import Monitor
 from casscade.pipeline.partitions import Partitions
-from casscade.pipeline.pipeline import cassandra_settings
 from casscade.pipeline.snapshot_outlet import SnapshotOutlet
 from casscade.pipeline.snapshots import SnapshotReader, Snapshots
 from casscade.pipeline.topic_truncations import TopicTruncations, TopicWatch

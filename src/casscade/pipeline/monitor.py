@@ -9,22 +9,24 @@ import os
 import threading
 import time
 from collections import Counter, deque
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from casscade.capture.counters import Anomaly
-from casscade.capture.follower import Follower
-from casscade.capture.space import SpaceReading
-from casscade.load.batcher import LEFT_OUT, Batcher
 from casscade.load.counters import BatchCounts
-from casscade.load.loader import Committed, Observer
+from casscade.load.observer import Committed, Observer
 from casscade.observability.health import Health, State
 from casscade.observability.latency import LatencyHistogram
 from casscade.observability.logs import get_logger
 from casscade.observability.metrics import Metrics
-from casscade.snapshot.store import TableProgress
-from casscade.transport.direct import DirectTransport
-from casscade.transport.kafka.outlet import KafkaOutlet
-from casscade.transport.kafka.source import KafkaSource
+
+if TYPE_CHECKING:  # An agent is watched without the loader's modules, and PostgreSQL's client, in its memory.
+    from casscade.capture.counters import Anomaly
+    from casscade.capture.follower import Follower
+    from casscade.capture.space import SpaceReading
+    from casscade.load.batcher import Batcher
+    from casscade.snapshot.store import TableProgress
+    from casscade.transport.direct import DirectTransport
+    from casscade.transport.kafka.outlet import KafkaOutlet
+    from casscade.transport.kafka.source import KafkaSource
 
 log = get_logger("casscade.pipeline")
 
@@ -64,8 +66,7 @@ class Monitor(Observer):
 
     def watch(self, follower: Follower, transport: DirectTransport, batcher: Batcher) -> None:
         """Read these parts from now on."""
-        if self._batcher is not None:
-            self._left_out.update({reason: self._batcher.counts[reason] for reason in LEFT_OUT})
+        self._keep_counts()
         self._follower, self._transport, self._batcher = follower, transport, batcher
 
     def watch_agent(self, follower: Follower, outlet: KafkaOutlet) -> None:
@@ -74,7 +75,13 @@ class Monitor(Observer):
 
     def watch_load(self, source: KafkaSource, transport: DirectTransport, batcher: Batcher) -> None:
         """Read the parts of a loader from now on."""
+        self._keep_counts()
         self._kafka, self._transport, self._batcher = source, transport, batcher
+
+    def _keep_counts(self) -> None:
+        """What the parts of an earlier life counted is not forgotten with them."""
+        if self._batcher is not None:
+            self._left_out.update(self._batcher.left_out)
 
     def committed(self, committed: Committed) -> None:
         counts = committed.counts
@@ -235,10 +242,9 @@ class Monitor(Observer):
         if self._space is not None:
             metrics.set("casscade_capture_cdc_space_ratio", self._space.ratio)
         metrics.set_total("casscade_load_applied_truncations_total", self._truncations)
-        for reason in LEFT_OUT:
-            left_out = self._left_out[reason] + (0 if self._batcher is None else self._batcher.counts[reason])
-            if left_out:
-                metrics.set_total("casscade_capture_skipped_mutations_total", left_out, reason=reason)
+        left_out = self._left_out + Counter({} if self._batcher is None else self._batcher.left_out)
+        for reason, mutations in left_out.items():
+            metrics.set_total("casscade_capture_skipped_mutations_total", mutations, reason=reason)
         self._copy_capture()
         metrics.set("casscade_snapshot_finished_ranges", sum(p.ranges_done for p in self._snapshot))
         metrics.set("casscade_snapshot_planned_ranges", sum(p.ranges_total for p in self._snapshot))

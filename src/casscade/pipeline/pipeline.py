@@ -28,6 +28,7 @@ from casscade.load.loader import Loader
 from casscade.load.sources import Sources
 from casscade.observability.health import State
 from casscade.observability.logs import get_logger
+from casscade.pipeline.cassandra import cassandra_settings
 from casscade.pipeline.catalog import Catalog
 from casscade.pipeline.database import Database
 from casscade.pipeline.lives import keep_running
@@ -35,7 +36,7 @@ from casscade.pipeline.local_node import require_local, require_same_source
 from casscade.pipeline.monitor import Monitor
 from casscade.pipeline.snapshots import SnapshotReader, Snapshots
 from casscade.pipeline.truncations import Truncations, TruncationWatch
-from casscade.schema.connect import CassandraSettings, NodeSession, connect, read_node, require_cdc_enabled
+from casscade.schema.connect import NodeSession, connect, read_node, require_cdc_enabled
 from casscade.schema.truncations import read_truncations
 from casscade.snapshot.store import owner_of
 from casscade.transport.direct import DirectTransport
@@ -62,20 +63,6 @@ class Parts:
     capture_thread: threading.Thread
     snapshot_tables: list[uuid.UUID]
     capture_failure: list[BaseException] = field(default_factory=list)
-
-
-def cassandra_settings(config: PipelineConfig) -> CassandraSettings:
-    """The `cassandra` section as the driver's settings."""
-    section = config.cassandra
-    return CassandraSettings(
-        contact_points=tuple(str(point) for point in section.contact_points),
-        local_datacenter=section.local_datacenter,
-        port=section.port,
-        consistency=section.consistency,
-        username=section.username,
-        password=section.password,
-        request_timeout_s=section.request_timeout_ms / 1000,
-    )
 
 
 class Pipeline:

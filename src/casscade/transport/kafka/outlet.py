@@ -17,7 +17,7 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from casscade.commitlog.peek import partition_key_of
 from casscade.core.errors import CasscadeError, CorruptionError
-from casscade.core.limits import KAFKA_PRODUCER_BYTES
+from casscade.core.limits import KAFKA_PRODUCER_BYTES, KAFKA_PRODUCER_MESSAGES
 from casscade.core.position import START, Position
 from casscade.transport.chunk import Chunk
 from casscade.transport.envelope import SNAPSHOT_HOST, sealer
@@ -69,6 +69,7 @@ class KafkaOutlet:
             # A broker that is away is waited for: the commit log is the buffer, not a timeout.
             "message.timeout.ms": 0,
             "queue.buffering.max.kbytes": KAFKA_PRODUCER_BYTES // 1024,
+            "queue.buffering.max.messages": KAFKA_PRODUCER_MESSAGES,
             "partitioner": "murmur2_random",
             "error_cb": self._on_error,
         }
