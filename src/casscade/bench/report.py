@@ -65,8 +65,8 @@ def show(report: Report, console: Console) -> None:
         f"synchronous_commit {postgres['synchronous_commit']})",
         highlight=False,
     )
+    memory = f"; peak memory of this process while the whole path ran: {report.peak_bytes / 1e6:.0f} MB"
     console.print(
-        f"{report.rows:,} rows in {report.rounds} rounds a line, medians; "
-        f"peak memory of this process while the whole path ran: {report.peak_bytes / 1e6:.0f} MB",
+        f"{report.rows:,} rows in {report.rounds} rounds a line, medians{memory if report.peak_bytes else ''}",
         highlight=False,
     )

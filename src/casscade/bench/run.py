@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -65,13 +66,20 @@ def run(connect: Connect, directory: Path, rows: int, told: Told, batches: tuple
     with connect() as connection:
         report = Report(machine.describe(connection), rows, ROUNDS)
         for batch_rows in batches:
-            _clear(connection)
-            connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(KEYSPACE)))
-            try:
+            with schemas(connection):
                 _Bench(connect, connection, directory / str(batch_rows), batch_rows, report, told).run(rows)
-            finally:
-                _clear(connection)
     return report
+
+
+@contextmanager
+def schemas(connection: Connection[Any]) -> Iterator[None]:
+    """The schemas of a measurement, new and empty; dropped at the end of the block."""
+    _clear(connection)
+    connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(KEYSPACE)))
+    try:
+        yield
+    finally:
+        _clear(connection)
 
 
 def _clear(connection: Connection[Any]) -> None:

@@ -53,6 +53,11 @@ class KafkaBroker(Server):
         """`host:port`, as clients name it."""
         return f"{self.address}:{self.port}"
 
+    @property
+    def data_directory(self) -> Path:
+        """Where the partitions lie, a directory each."""
+        return self.directory / "data"
+
     def start(self, *, owner: int | None = None) -> None:
         """Start the broker if it does not run; with `owner` (a pid) it ends when that process ends.
 
@@ -67,7 +72,7 @@ class KafkaBroker(Server):
         places.require_port("Kafka", self.address, self.port)
         places.require_port("Kafka", self.address, self.controller_port)
         conf = self._write_files(jars)
-        if not (self.directory / "data" / "meta.properties").exists():
+        if not (self.data_directory / "meta.properties").exists():
             self._format(java, conf)
         self._process.start(
             [str(java), f"@{conf / 'jvm.args'}", "kafka.Kafka", str(conf / "server.properties")],
@@ -82,7 +87,7 @@ class KafkaBroker(Server):
             places.make_directory(self.directory / name)
         conf = self.directory / "conf"
         properties = server_properties(
-            self.directory / "data", self.address, self.port, self.controller_port, self._settings
+            self.data_directory, self.address, self.port, self.controller_port, self._settings
         )
         (conf / "server.properties").write_text(properties, encoding="utf-8")
         (conf / "log4j2.xml").write_text(LOG4J2, encoding="utf-8")

@@ -34,7 +34,7 @@ from casscade.transport.kafka.topic import ensure_topic
 
 log = get_logger("casscade.agent")
 
-_POLL_S: Final = 0.1
+POLL_S: Final = 0.1
 _SAVE_INTERVAL_S: Final = 1.0
 _SPACE_INTERVAL_S: Final = 1.0
 # New tables are forwarded from their first mutation on, whatever they are; this ends it for those not replicated.
@@ -176,7 +176,7 @@ class Agent:
         """Serve acknowledgements, and keep the position that they lead to."""
         saved_at = time.monotonic()
         while not parts.stop.is_set():
-            parts.outlet.poll(_POLL_S)
+            parts.outlet.poll(POLL_S)
             if time.monotonic() - saved_at >= _SAVE_INTERVAL_S:
                 saved_at = time.monotonic()
                 self._save(parts)
@@ -205,7 +205,7 @@ class Agent:
             if now >= next_schema:
                 self._refresh(parts.tables)
                 next_schema = now + _SCHEMA_INTERVAL_S
-            self._stop.wait(_POLL_S)
+            self._stop.wait(POLL_S)
 
     def _refresh(self, tables: CapturedTables) -> None:
         """See new tables; while Cassandra is away, or one can't be replicated, what is known stays in force."""
