@@ -173,9 +173,13 @@ class PipelineProcess:
 
     def stop(self, timeout_s: float = 20.0) -> Ended:
         """SIGTERM and wait."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
+        self.signal(signal.SIGTERM)
         return self.wait_end(timeout_s)
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, and do not wait for what it does."""
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         """SIGKILL and wait."""

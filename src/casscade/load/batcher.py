@@ -131,8 +131,9 @@ class Batcher:
             self._set_aside(event, refused, chunk.version, value)
         if chunk.progress is not None:
             batch.progress.append(chunk.progress)
-        elif batch.positions.get(chunk.source, START) < chunk.end:
-            batch.positions[chunk.source] = chunk.end
+        else:
+            # Also where it moves nothing yet: a source that is not named here is not fenced.
+            batch.positions[chunk.source] = max(chunk.end, batch.positions.get(chunk.source, START))
 
     def _cut(self, chunk: Chunk, updates: list[PartitionUpdate], offset: int) -> list[PartitionUpdate]:
         """Those of a mutation's updates whose table was not truncated after it."""

@@ -20,6 +20,7 @@ from casscade.core.position import START, Position
 from casscade.transport.chunk import Chunk
 from casscade.transport.kafka.chunks import Run, add_message
 from casscade.transport.kafka.client import ADMIN_TIMEOUT_S, KafkaSettings, client_properties, translate
+from casscade.transport.kafka.gaps import AGAIN, BEFORE, Gaps, Place
 
 # One call brings so many messages: enough to keep its price small, few enough to stay in the processor's cache.
 MESSAGES_MAX: Final = 512
@@ -33,10 +34,6 @@ SUSPENDED_S: Final = 8.0
 
 # Topics that did not exist are looked for so often.
 _DISCOVERY_MS: Final = 10_000
-
-
-Place = tuple[str, int]
-"""A topic and the number of one of its partitions."""
 
 
 class Owner(Protocol):
@@ -116,6 +113,7 @@ class KafkaSource:
         self._positions: dict[Place, int] = {}
         self._ends: dict[Place, int] = {}
         self._suspended: dict[Place, float] = {}
+        self._gaps = Gaps()
         self._leaving = threading.Event()
         self._paused = False
         self._looked_at = 0.0
@@ -263,6 +261,7 @@ class KafkaSource:
         """
         runs: dict[Place, dict[Run, Chunk]] = {}
         starts: dict[Place, Position] = {}
+        again: set[Place] = set()
         for message in messages:
             error = message.error()
             if error is not None:
@@ -273,12 +272,20 @@ class KafkaSource:
             assert number is not None
             assert offset is not None
             partition = (topic, number)
-            if partition not in self._positions:
-                continue  # given up since it was fetched; its next owner reads it
+            if partition not in self._positions or partition in again:
+                continue  # given up since it was fetched, and read by its next owner; or read once more
+            own = topic == self._settings.topic
+            verdict = self._gaps.judge(partition, self._positions[partition], offset, own=own)
+            if verdict == AGAIN:
+                again.add(partition)
+            if verdict in (AGAIN, BEFORE):
+                continue
             chunks = runs.setdefault(partition, {})
             start = starts.setdefault(partition, Position(0, self._positions[partition]))
-            add_message(chunks, message, self._name(partition), start, own=topic == self._settings.topic)
+            add_message(chunks, message, self._name(partition), start, own=own)
             self._positions[partition] = offset + 1
+        for partition in again:
+            self._consumer.seek(self._place(partition, Position(0, self._positions[partition])))
         for partition, chunks in runs.items():
             *_, last = chunks.values()
             last.end = Position(0, self._positions[partition])
