@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import shutil
 import sys
 import time
 import traceback
@@ -104,7 +105,15 @@ def run(servers: Site, name: str, seed: int, mutations: int, *, corrupt: bool) -
         except (AssertionError, OSError, psycopg.Error) as error:
             result.problem = str(error) or type(error).__name__
             print(f"{name}: {traceback.format_exc()}\n{on.tails()}", flush=True)
+        keep_logs(on, RESULTS / f"logs-{seed}" / name.replace(" ", "-"))
     return result, found
+
+
+def keep_logs(on: Pipeline, directory: Path) -> None:
+    """What the processes of a scenario wrote, for who wants to know more than the table tells."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for log in on.directory.glob("*/*.log"):
+        shutil.copy(log, directory / f"{log.parent.name}.log")
 
 
 def _run(on: Pipeline, result: Result) -> None:

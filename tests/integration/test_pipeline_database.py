@@ -46,6 +46,21 @@ def test_transactions_commit_over_pooled_connections(database: str) -> None:
         pooled.close()
 
 
+@pytest.mark.requirement("FR-019")
+def test_whoever_stops_within_a_transaction_loses_it(database: str) -> None:
+    """Else a loader that was stopped while it takes a partition over would keep all others from it."""
+    pooled = database_at(database)
+    pooled.open()
+    show = "SHOW idle_in_transaction_session_timeout"
+    try:
+        with pooled.transaction() as connection:
+            assert connection.execute(show).fetchone() == ("1min",)
+        with pooled.connect() as connection:
+            assert connection.execute(show).fetchone() == ("1min",)
+    finally:
+        pooled.close()
+
+
 def test_another_encoding_than_utf8_is_refused(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         name = f"{connection.info.dbname}_ascii"

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
+import psycopg
 import pytest
 
+from casscade.core.backoff import Backoff
 from casscade.core.errors import FencedError
 from casscade.core.position import Position
 from casscade.load.batch import Batch, BatchWriter
@@ -25,9 +27,30 @@ WAIT_S = 10.0
 
 
 class Connection:
-    """Nothing is asked of it."""
+    """Asked for sessions that are stuck, it ends one."""
+
+    def execute(self, _statement: str, *, prepare: bool) -> Connection:
+        assert not prepare
+        return self
+
+    def fetchone(self) -> tuple[int]:
+        return (1,)
 
     def close(self) -> None: ...
+
+
+class Freed(Observer):
+    """Counts what was ended, and the times that work was tried again."""
+
+    def __init__(self) -> None:
+        self.sessions = 0
+        self.codes: list[str] = []
+
+    def freed(self, sessions: int) -> None:
+        self.sessions += sessions
+
+    def retrying(self, code: str, wait_s: float, failures: int) -> None:
+        self.codes.append(code)
 
 
 class Writer:
@@ -37,6 +60,7 @@ class Writer:
         self.sources = Sources.single("topic/0", 1)
         self.applied: list[int] = []
         self.fence = ""
+        self.errors: list[psycopg.Error] = []
         self.reaped = 0
 
     def prepare(self, _connection: Any) -> None: ...
@@ -50,6 +74,8 @@ class Writer:
 
     def apply(self, _connection: Any, batch: Batch) -> BatchCounts:
         self._check("apply")
+        if self.errors:
+            raise self.errors.pop(0)
         self.applied.append(batch.positions["topic/0"].offset)
         return BatchCounts()
 
@@ -77,12 +103,16 @@ class Transport(DirectTransport):
 
 @contextmanager
 def loading(
-    writer: Writer, transport: DirectTransport, on_fenced: Callable[[FencedError], None] | None = None
+    writer: Writer,
+    transport: DirectTransport,
+    on_fenced: Callable[[FencedError], None] | None = None,
+    observer: Observer | None = None,
 ) -> Iterator[Loader]:
     stop = threading.Event()
     batcher = Batcher(dict, lambda _: False, batch_rows=100, batch_s=0.01)
     connect = cast("Callable[[], Any]", Connection)
-    loader = Loader(transport, batcher, cast(BatchWriter, writer), connect, stop, Observer(), on_fenced=on_fenced)
+    observer = observer or Observer()
+    loader = Loader(transport, batcher, cast(BatchWriter, writer), connect, stop, observer, on_fenced=on_fenced)
     loader.start()
     yield loader
     stop.set()
@@ -136,3 +166,14 @@ def test_without_anybody_to_go_on_a_fenced_loader_ends() -> None:
         writer.fence = "reap"
         wait_for(lambda: loader.failure is not None)
     assert isinstance(loader.failure, FencedError)
+
+
+def test_what_timed_out_frees_what_it_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Backoff, "fail", lambda _: 0.0)
+    writer, transport, freed = Writer(), DirectTransport(1 << 20), Freed()
+    writer.errors = [psycopg.errors.DeadlockDetected(), psycopg.errors.QueryCanceled()]
+    with loading(writer, transport, observer=freed):
+        transport.put(chunk(1), threading.Event())
+        wait_for(lambda: writer.applied == [1])
+    assert freed.codes == ["40P01", "57014"]
+    assert freed.sessions == 1

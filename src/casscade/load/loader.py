@@ -23,6 +23,7 @@ from casscade.load.batch import Batch, BatchWriter
 from casscade.load.batcher import Batcher
 from casscade.load.isolation import is_data_error
 from casscade.load.observer import Committed, Observer
+from casscade.load.stuck import TIMED_OUT, end_stuck_sessions
 from casscade.transport.direct import DirectTransport
 
 # Two batches wait while one is written: enough to keep the writer busy, few enough to keep memory flat.
@@ -75,6 +76,7 @@ class Loader:
         self._batches: queue.Queue[tuple[int, Batch]] = queue.Queue(BATCHES_QUEUED_MAX)
         self._connection: Connection[Any] | None = None
         self._backoff = Backoff(random.random)
+        self._timed_out = False
         self.failure: BaseException | None = None
         self.beats: dict[str, float] = {"decode": time.monotonic(), "write": time.monotonic()}
         self._threads = [
@@ -206,9 +208,13 @@ class Loader:
                 if self._connection is None:
                     self._connection = self._connect()
                     self._writer.prepare(self._connection)
+                if self._timed_out:
+                    self._timed_out = False
+                    self._free(self._connection)
                 work(self._connection)
             except psycopg.Error as error:
                 self._close()
+                self._timed_out = error.sqlstate in TIMED_OUT
                 if not is_transient(error):
                     raise _not_transient(error) from error
                 wait = self._backoff.fail()
@@ -222,6 +228,12 @@ class Loader:
                 self._backoff.succeed()
                 self._observer.recovered()
             return
+
+    def _free(self, connection: Connection[Any]) -> None:
+        """Before what timed out is tried again: end the sessions that it may have waited for in vain."""
+        ended = end_stuck_sessions(connection)
+        if ended:
+            self._observer.freed(ended)
 
     def _close(self) -> None:
         if self._connection is not None:

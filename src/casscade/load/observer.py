@@ -40,3 +40,6 @@ class Observer:
 
     def recovered(self) -> None:
         """PostgreSQL works again."""
+
+    def freed(self, sessions: int) -> None:
+        """Sessions of processes that do not go on were ended, because others waited for their locks."""

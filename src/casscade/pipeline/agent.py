@@ -85,6 +85,7 @@ class Agent:
         self._monitor = monitor
         require_own_capture(config)
         self._settings = kafka_settings(config)
+        self._reached = False
         self._stop = threading.Event()
 
     def stop(self) -> None:
@@ -140,10 +141,12 @@ class Agent:
         tables = CapturedTables(config, session)
         tables.refresh()
         monitor.health.set("cassandra", State.OK)
-        partitions = ensure_topic(self._settings)
-        monitor.health.set("kafka", State.OK)
         stored = PositionFile(config.capture.state_directory, source)
         position = stored.load()
+        # Whoever has a position has produced before: an outage is waited for, also by a new process.
+        partitions = ensure_topic(self._settings, reached=self._reached or position != START)
+        self._reached = True
+        monitor.health.set("kafka", State.OK)
         outlet = KafkaOutlet(self._settings)
         stop = threading.Event()
         follower = Follower(

@@ -19,6 +19,8 @@ from casscade.core.errors import ConfigurationError
 from casscade.load.raw import register
 
 CONNECT_TIMEOUT_S: Final = 10
+# Transactions of the pool ask Cassandra and Kafka in between, which may take its time.
+IDLE_TIMEOUT_MS: Final = 60_000
 # Recycled so that a rotated credential or a moved host takes effect without a restart.
 CONNECTION_AGE_MAX_S: Final = 3600.0
 
@@ -30,8 +32,10 @@ class Database:
         password = config.postgres.password
         # Temporary tables have no statistics: without these settings a big target could be scanned for each batch.
         timeout = f"-c statement_timeout={config.load.statement_timeout_ms}"
-        # A writer that vanished with its host must not hold its locks until TCP notices.
-        self._writer_timeout = f" -c idle_in_transaction_session_timeout={config.load.statement_timeout_ms}"
+        # Who vanished with its host, or was stopped, must not hold its locks until TCP notices or it goes on.
+        idle = "-c idle_in_transaction_session_timeout"
+        self._writer_timeout = f" {idle}={config.load.statement_timeout_ms}"
+        pool_timeout = f"{idle}={max(config.load.statement_timeout_ms, IDLE_TIMEOUT_MS)}"
         # Writers wait for each other, then read what the other has committed (`load.table_lock`).
         isolation = "-c default_transaction_isolation=read\\ committed"
         self._dsn = config.postgres.dsn.reveal()
@@ -39,7 +43,7 @@ class Database:
             "autocommit": True,
             "connect_timeout": CONNECT_TIMEOUT_S,
             "application_name": f"casscade {config.name}",
-            "options": f"{timeout} {isolation} -c enable_hashjoin=off -c enable_mergejoin=off",
+            "options": f"{timeout} {pool_timeout} {isolation} -c enable_hashjoin=off -c enable_mergejoin=off",
         }
         if password is not None:
             self._arguments["password"] = password.reveal()

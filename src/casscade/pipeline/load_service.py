@@ -68,6 +68,7 @@ class LoadService:
         self._config = config
         self._monitor = monitor
         self._settings = kafka_settings(config)
+        self._reached = False
         # Debezium keys its messages by row, so that the rows of a partition are not those of one loader.
         self._foreign = config.transport.format == "debezium"
         self._stop = threading.Event()
@@ -107,6 +108,7 @@ class LoadService:
     def _build(self, cluster: Any, session: Any) -> _Parts:
         config, monitor = self._config, self._monitor
         node = read_node(session)
+        first = source_name(self._settings.topic, 0)
         catalog = Catalog(config, session, self._control)
         with self._database.transaction() as connection:
             self._control.migrate(connection)
@@ -114,9 +116,12 @@ class LoadService:
             for statement in catalog.apply(connection):
                 log.info("changed PostgreSQL", purpose=statement.purpose)
             resume = self._truncations.apply(connection, lambda: self._read_truncations(session), targets)
+            # Where loaders have been before, an outage of the brokers is waited for, also by a new process.
+            self._reached = self._reached or self._control.position(connection, first) is not None
         self._truncations.report(resume)
         tables = [target.table for target in targets]
-        ensure_topic(self._settings)
+        ensure_topic(self._settings, reached=self._reached)
+        self._reached = True
         for component in ("postgres", "cassandra", "kafka"):
             monitor.health.set(component, State.OK)
         stop = threading.Event()
@@ -157,7 +162,6 @@ class LoadService:
                 cluster, node.release_version, targets, unfinished, outlet, f"{self._name}#{uuid.uuid4()}"
             )
         log.info("starting", topic=self._settings.topic, tables=[target.table.full_name for target in targets])
-        first = source_name(self._settings.topic, 0)
         watch = TopicWatch(
             lambda: self._read_truncations(session), resume.newest, lambda: first in sources.names(), stop
         )

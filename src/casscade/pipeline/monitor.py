@@ -117,6 +117,9 @@ class Monitor(Observer):
         self.health.set("postgres", State.OK)
         log.info("PostgreSQL works again")
 
+    def freed(self, sessions: int) -> None:
+        log.warning("ended sessions of stopped processes, which held locks in PostgreSQL", sessions=sessions)
+
     def anomaly(self, anomaly: Anomaly) -> None:
         """Damage or a gap in the commit log."""
         log.error(

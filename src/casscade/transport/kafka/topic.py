@@ -27,14 +27,16 @@ _HOUR_MS: Final = 3_600_000
 _UNREACHED: Final = frozenset({KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT})
 
 
-def ensure_topic(settings: KafkaSettings) -> int:
+def ensure_topic(settings: KafkaSettings, *, reached: bool = False) -> int:
     """Create the topic if it does not exist, check it if it does; returns how many partitions it has.
+
+    With `reached` these brokers have answered before: if none does now, that is an outage and no wrong configuration.
 
     Raises ConfigurationError (`kafka_unreachable`, `kafka_rights`, `kafka_login`, `topic_compacted`,
     `topic_partitions`, `topic_message_bytes`, `topic_retention`, `topic_refused`) or RetryableError.
     """
     admin = AdminClient(client_properties(settings, "admin"))
-    partitions = _partitions(admin, settings)
+    partitions = _partitions(admin, settings, reached=reached)
     if partitions == 0:
         _create(admin, settings)
         partitions = _await_topic(admin, settings)
@@ -42,12 +44,12 @@ def ensure_topic(settings: KafkaSettings) -> int:
     return partitions
 
 
-def _partitions(admin: AdminClient, settings: KafkaSettings) -> int:
+def _partitions(admin: AdminClient, settings: KafkaSettings, *, reached: bool) -> int:
     """How many partitions the topic has, 0 when there is none."""
     try:
         listed = admin.list_topics(settings.topic, timeout=ADMIN_TIMEOUT_S)
     except KafkaException as error:
-        if error.args[0].code() in _UNREACHED:
+        if error.args[0].code() in _UNREACHED and not reached:
             raise ConfigurationError(
                 "kafka_unreachable",
                 f"no broker of Kafka answered within {ADMIN_TIMEOUT_S:.0f} s",
@@ -98,7 +100,7 @@ def _create(admin: AdminClient, settings: KafkaSettings) -> None:
 def _await_topic(admin: AdminClient, settings: KafkaSettings) -> int:
     deadline = time.monotonic() + _APPEAR_TIMEOUT_S
     while time.monotonic() < deadline:
-        partitions = _partitions(admin, settings)
+        partitions = _partitions(admin, settings, reached=True)
         if partitions:
             return partitions
         time.sleep(0.05)
