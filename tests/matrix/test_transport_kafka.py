@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
+from collections.abc import Callable
 from contextlib import closing
 
 import pytest
@@ -22,6 +24,7 @@ from casscade.transport.kafka.topic import ensure_topic
 pytestmark = pytest.mark.servers
 HOST = str(uuid.UUID(int=7))
 PARTITIONS = 4
+WAIT_S = 30.0
 
 
 def mutation(key: bytes, rest: bytes) -> bytes:
@@ -59,6 +62,14 @@ def drain(outlet: KafkaOutlet, position: Position) -> None:
     """Poll until `position` is acknowledged."""
     while outlet.acknowledged(HOST) < position:
         outlet.poll(0.1)
+
+
+def poll_until(outlet: KafkaOutlet, condition: Callable[[], bool]) -> None:
+    """Poll until `condition` holds."""
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        outlet.poll(0.1)
+        assert time.monotonic() < deadline
 
 
 def create(settings: KafkaSettings, config: dict[str, str], partitions: int = PARTITIONS) -> None:
@@ -167,3 +178,21 @@ class TestOutage:
         outlet.close(5.0)
         found = [open_envelope(value).position.offset for _, _, value in read_all(settings, 200)]
         assert sorted(found) == list(range(200))
+
+    @pytest.mark.requirement("FR-028")
+    def test_an_outage_shows_as_long_as_it_lasts_although_nothing_is_sent(self, own_broker: KafkaBroker) -> None:
+        settings = KafkaSettings((own_broker.bootstrap,), "idle", "idle", PARTITIONS, 1)
+        ensure_topic(settings)
+        outlet = KafkaOutlet(settings)
+        assert outlet.put(chunk(range(10)), threading.Event())
+        drain(outlet, Position(1, 10))
+        assert outlet.down_seconds == 0.0
+        own_broker.kill()
+        poll_until(outlet, lambda: outlet.down_seconds > 0.0)
+        assert outlet.put(Chunk(HOST, 7, Position(1, 20), 1.0), threading.Event())
+        drain(outlet, Position(1, 20))
+        assert outlet.down_seconds > 0.0
+        own_broker.start()
+        own_broker.wait_ready()
+        poll_until(outlet, lambda: outlet.down_seconds == 0.0)
+        outlet.close(5.0)

@@ -25,6 +25,7 @@ from casscade.observability.health import State
 from casscade.observability.logs import get_logger
 from casscade.pipeline.cassandra import cassandra_settings
 from casscade.pipeline.kafka import kafka_settings, require_own_capture
+from casscade.pipeline.local_node import require_local, require_same_source
 from casscade.pipeline.monitor import Monitor
 from casscade.schema.checks import require_replicable
 from casscade.schema.connect import connect, read_node, require_cdc_enabled
@@ -137,6 +138,8 @@ class Agent:
         config, monitor = self._config, self._monitor
         node = read_node(session, str(config.cassandra.contact_points[0]))
         require_cdc_enabled(node)
+        require_local(node, config.capture.cdc_directory)
+        require_same_source(config.capture.state_directory, node.host_id)
         source = str(node.host_id)
         tables = CapturedTables(config, session)
         tables.refresh()

@@ -6,6 +6,7 @@ messages that wait for that are bounded in bytes, and while the brokers are away
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 import uuid
@@ -26,6 +27,8 @@ from casscade.transport.kafka.client import KafkaSettings, client_properties, tr
 # Messages of one request: more does not raise the throughput of one broker, and adds latency.
 _LINGER_MS: Final = 5
 _WAIT_S: Final = 0.02
+# How soon it shows that brokers are back although nothing is to be sent; a few kilobytes of JSON each time.
+_STATISTICS_MS: Final = 1000
 # A chunk that only moves the position costs nothing; so many may wait behind one that is not acknowledged.
 CHUNKS_WAITING_MAX: Final = 4096
 
@@ -33,7 +36,7 @@ CHUNKS_WAITING_MAX: Final = 4096
 class _Sent:
     """A chunk under way: how many of its messages are not acknowledged yet."""
 
-    __slots__ = ("end", "left", "on_done", "owner", "source")
+    __slots__ = ("empty", "end", "left", "on_done", "owner", "source")
 
     def __init__(
         self, owner: KafkaOutlet, source: str, end: Position, left: int, on_done: Callable[[], None] | None
@@ -42,6 +45,7 @@ class _Sent:
         self.source = source
         self.end = end
         self.left = left
+        self.empty = left == 0
         self.on_done = on_done
 
     def delivered(self, error: KafkaError | None, _message: Message) -> None:
@@ -72,6 +76,8 @@ class KafkaOutlet:
             "queue.buffering.max.messages": KAFKA_PRODUCER_MESSAGES,
             "partitioner": "murmur2_random",
             "error_cb": self._on_error,
+            "stats_cb": self._on_statistics,
+            "statistics.interval.ms": _STATISTICS_MS,
         }
         self._producer = Producer(properties)
         self._waiting: deque[_Sent] = deque()
@@ -157,7 +163,8 @@ class KafkaOutlet:
                 self._acknowledged[done.source] = max(done.end, self._acknowledged.get(done.source, START))
             if done.on_done is not None:
                 done.on_done()
-            self._down_since = 0.0
+            if not done.empty:
+                self._down_since = 0.0
 
     def _on_error(self, error: KafkaError) -> None:
         """The client's own events: all brokers down passes by itself, a fatal error does not."""
@@ -165,6 +172,11 @@ class KafkaOutlet:
             self._down_since = time.monotonic()
         if error.fatal():
             self.fail(error)
+
+    def _on_statistics(self, text: str) -> None:
+        """Brokers that are back answer before anything is acknowledged, which may be long after."""
+        if self._down_since and any(broker["state"] == "UP" for broker in json.loads(text)["brokers"].values()):
+            self._down_since = 0.0
 
 
 def _key(mutation: bytes) -> bytes:
