@@ -18,8 +18,8 @@ export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup lock check format test test-pure test-compiled test-properties test-matrix demo bench compiled \
-  compiled-for-tests requirements clean
+.PHONY: help setup lock check format test test-pure test-compiled test-properties test-matrix test-chaos demo bench \
+  compiled compiled-for-tests requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -78,6 +78,9 @@ test-properties: setup ## the property tests with ten times their examples, new 
 
 test-matrix: setup ## every supported version of Cassandra and PostgreSQL; docs/versions.md tells how to read it
 	@$(PY) -m tests.matrix.run $(MATRIX)
+
+test-chaos: setup ## kills of agents, loaders and the broker under load, for ten minutes; CHAOS="--all" for all of them
+	@$(PY) -m tests.chaos.run $(CHAOS)
 
 compiled: setup ## a copy of the package with its hot modules compiled, in build/compiled
 	@$(PY) tools/hatch_build.py $(COMPILED)

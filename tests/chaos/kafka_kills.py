@@ -46,7 +46,7 @@ def kill_pairs(on: Pipeline, load: Load, result: Result) -> float:
     """The pairs of kills of a pairing."""
     rng = random.Random(f"{result.seed} {result.name} loaders")
     started = time.monotonic()
-    for each in pairings.rounds(result.name, result.seed):
+    for each in pairings.rounds(result.name, result.seed, result.rounds):
         load.wait(each.at, LOAD_S_MAX)
         result.kills += 2
         started = _kill_both(on, each, rng)
@@ -93,9 +93,8 @@ def _kill_both(on: Pipeline, each: Round, rng: random.Random) -> float:
 SCENARIOS: Final[dict[str, Scenario]] = {pairings.ZOMBIE: zombie, pairings.ELASTIC: elastic}
 
 
-def run(servers: Site, name: str, seed: int, mutations: int, *, corrupt: bool) -> tuple[Result, bool]:
-    """Run one scenario; with `corrupt` also whether the comparison finds a row that was changed by hand then."""
-    result = Result(name, seed, mutations)
+def run(servers: Site, result: Result, *, corrupt: bool) -> bool:
+    """Run one scenario; with `corrupt` returns whether the comparison finds a row that was changed by hand then."""
     found = False
     with pipeline(servers) as on:
         try:
@@ -104,9 +103,9 @@ def run(servers: Site, name: str, seed: int, mutations: int, *, corrupt: bool) -
                 found = corruption_is_found(on)
         except (AssertionError, OSError, psycopg.Error) as error:
             result.problem = str(error) or type(error).__name__
-            print(f"{name}: {traceback.format_exc()}\n{on.tails()}", flush=True)
-        keep_logs(on, RESULTS / f"logs-{seed}" / name.replace(" ", "-"))
-    return result, found
+            print(f"{result.name}: {traceback.format_exc()}\n{on.tails()}", flush=True)
+        keep_logs(on, RESULTS / f"logs-{result.seed}" / result.name.replace(" ", "-"))
+    return found
 
 
 def keep_logs(on: Pipeline, directory: Path) -> None:
@@ -153,6 +152,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--mutations", type=int, default=MUTATIONS, help="for each scenario")
+    parser.add_argument("--rounds", type=int, default=1, help="pairs of kills for each pairing")
     parser.add_argument("--only", action="append", default=[], help="a pairing, or one of the other scenarios")
     parser.add_argument("--minutes", type=float, default=0.0, help="begin nothing more after so many; 0: no limit")
     options = parser.parse_args(arguments)
@@ -170,10 +170,15 @@ def main(arguments: list[str] | None = None) -> int:
             if options.minutes > 0 and results and left < slowest:
                 break
             name, started = names.pop(0), time.monotonic()
-            result, found = run(servers, name, options.seed, options.mutations, corrupt=last)
+            result = Result(name, options.seed, options.mutations, options.rounds)
+            found = run(servers, result, corrupt=last)
             slowest = max(slowest, time.monotonic() - started)
             results.append(result)
-            print("  ".join(result.cells), f" ({time.monotonic() - started:.0f} s)", flush=True)
+            print(
+                "  ".join(result.cells),
+                f" (load {result.load_s:.0f} s, all {time.monotonic() - started:.0f} s)",
+                flush=True,
+            )
     return tell(results, names, options.seed, checked=found)
 
 

@@ -14,7 +14,6 @@ from typing import Final
 
 WHO: Final = ("agent", "loader", "broker")
 HOW: Final = ("hard", "clean")
-ROUNDS: Final = 2
 # Scenarios with kills of their own.
 ZOMBIE: Final = "zombie"
 ELASTIC: Final = "loader added and removed"
@@ -93,18 +92,18 @@ def _canonical(name: str) -> str:
     return "+".join(sorted(parts, key=order.index)) if all(part in order for part in parts) else name
 
 
-def rounds(name: str, seed: int) -> list[Round]:
-    """The kills of a pairing: `ROUNDS` pairs, each within its own part of the load."""
+def rounds(name: str, seed: int, count: int) -> list[Round]:
+    """The kills of a pairing: `count` pairs, each within its own part of the load."""
     rng = random.Random(f"{seed} {name}")
     pairing = next(pairing for pairing in all_pairings() if pairing.name == name)
     planned = []
-    for number in range(ROUNDS):
+    for number in range(count):
         first, second = (pairing.one, pairing.other) if rng.random() < 0.5 else (pairing.other, pairing.one)
         planned.append(
             Round(
                 first,
                 second,
-                (number + rng.uniform(0.1, 0.6)) / ROUNDS,
+                (number + rng.uniform(0.1, 0.6)) / count,
                 apart=rng.uniform(0.0, 1.5),
                 down=rng.uniform(0.1, 2.0),
                 between=rng.uniform(0.0, 1.5),

@@ -25,6 +25,7 @@ class Result:
     name: str
     seed: int
     mutations: int = 0
+    rounds: int = 1
     messages: int = 0
     kills: int = 0
     load_s: float = 0.0

@@ -38,12 +38,15 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=MINUTES)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--mutations", type=int)
+    parser.add_argument("--rounds", type=int)
     parser.add_argument("--only", action="append", default=[])
     options = parser.parse_args()
     arguments = ["--seed", str(options.seed)]
     arguments += ["--minutes", str(0.0 if options.all or options.only else options.minutes / len(DRIVERS))]
-    arguments += [] if options.mutations is None else ["--mutations", str(options.mutations)]
-    arguments += [part for name in options.only for part in ("--only", name)]
+    for name in ("mutations", "rounds"):
+        value = getattr(options, name)
+        arguments += [] if value is None else [f"--{name}", str(value)]
+    arguments += [part for one in options.only for part in ("--only", one)]
     # As an interrupt: what runs is taken down first.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     there = environment(COMPILED)

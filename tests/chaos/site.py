@@ -266,7 +266,7 @@ def pipeline(on: Site) -> Iterator[Pipeline]:
         "partitions": PARTITIONS,
         "replication_factor": 1,
     }
-    document["load"] |= {"statement_timeout_ms": STATEMENT_TIMEOUT_MS}
+    document["load"] |= {"statement_timeout_ms": STATEMENT_TIMEOUT_MS, "batch_rows": 2000, "batch_ms": 200}
     made = Pipeline(on, name, name, on.postgres.dsn(name), on.directory / name, document)
     try:
         yield made
