@@ -174,6 +174,7 @@ def main(arguments: list[str] | None = None) -> int:
             found = run(servers, result, corrupt=last)
             slowest = max(slowest, time.monotonic() - started)
             results.append(result)
+            save(RESULTS, f"kafka-{options.seed}", results)
             print(
                 "  ".join(result.cells),
                 f" (load {result.load_s:.0f} s, all {time.monotonic() - started:.0f} s)",
