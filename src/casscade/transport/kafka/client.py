@@ -1,11 +1,15 @@
 """What every Kafka client of a pipeline is configured with, and its errors in our words.
 
-Invariant: no text of an error or a log line holds a secret; librdkafka's own lines go to our log, bounded by level.
+Invariant: no text of an error or a log line holds a secret; librdkafka's own lines go to our log, bounded by level and
+in number: an outage is no flood.
 """
 
 from __future__ import annotations
 
 import logging
+import time
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -21,6 +25,11 @@ ADMIN_TIMEOUT_S: Final = 15.0
 _RECONNECT_MS: Final = 100
 _RECONNECT_MAX_MS: Final = 10_000
 
+# While brokers are away each client tries to connect some ten times a second, and tells so; one line of each kind in
+# this time is enough.
+LOG_INTERVAL_S: Final = 10.0
+_LOG_KINDS_MAX: Final = 256
+
 # Errors after which the same request can't succeed, by what has to be changed.
 _RIGHTS: Final = frozenset(
     {
@@ -31,6 +40,36 @@ _RIGHTS: Final = frozenset(
     }
 )
 _LOGIN: Final = frozenset({KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._AUTHENTICATION, KafkaError._SSL})
+
+
+class SparseLog(logging.Filter):
+    """Lets one line of each kind and client pass in `LOG_INTERVAL_S`, with the number of those left out before it."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._passed: dict[object, float] = {}
+        self._left_out: Counter[object] = Counter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line passes; librdkafka's arguments are the kind, the client and the text."""
+        kind = record.args[:2] if isinstance(record.args, tuple) and len(record.args) > 2 else record.msg
+        now = self._clock()
+        if now - self._passed.get(kind, -LOG_INTERVAL_S) < LOG_INTERVAL_S:
+            self._left_out[kind] += 1
+            return False
+        if len(self._passed) >= _LOG_KINDS_MAX:
+            self._passed.clear()
+            self._left_out.clear()
+        self._passed[kind] = now
+        left_out = self._left_out.pop(kind, 0)
+        if left_out:
+            record.msg, record.args = f"{record.getMessage()} ({left_out} lines like it left out)", None
+        return True
+
+
+_LOGGER: Final = logging.getLogger("casscade.kafka")
+_LOGGER.addFilter(SparseLog())
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +116,7 @@ def client_properties(settings: KafkaSettings, role: str) -> dict[str, Any]:
         "reconnect.backoff.max.ms": _RECONNECT_MAX_MS,
         "message.max.bytes": KAFKA_MESSAGE_BYTES_MAX,
         "socket.keepalive.enable": True,
-        "logger": logging.getLogger("casscade.kafka"),
+        "logger": _LOGGER,
     }
     optional = {
         "ssl.ca.location": security.ca_file,

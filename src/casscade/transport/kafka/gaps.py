@@ -14,7 +14,7 @@ from typing import Final
 
 from casscade.observability.logs import get_logger
 
-log = get_logger("casscade.kafka")
+log = get_logger("casscade.load")
 
 Place = tuple[str, int]
 """A topic and the number of one of its partitions."""
