@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
@@ -15,6 +17,7 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from casscade.core.errors import ConfigurationError
 from casscade.core.position import START, Position
 from casscade.devstack.kafka import KafkaBroker
+from casscade.devstack.places import free_port
 from casscade.transport.chunk import Chunk
 from casscade.transport.envelope import open_envelope
 from casscade.transport.kafka.client import KafkaSettings
@@ -43,6 +46,21 @@ def settings(kafka_broker: KafkaBroker) -> KafkaSettings:
     """A topic name of its own on the shared broker."""
     name = f"t-{uuid.uuid4().hex[:12]}"
     return KafkaSettings((kafka_broker.bootstrap,), name, name, partitions=PARTITIONS, replication_factor=1)
+
+
+@pytest.fixture
+def making_broker(tmp_path: Path) -> Iterator[KafkaBroker]:
+    """A broker as Kafka's own defaults have it: a topic that somebody asks for is there."""
+    broker = KafkaBroker(
+        tmp_path / "kafka",
+        port=free_port(),
+        controller_port=free_port(),
+        settings={"auto.create.topics.enable": "true", "num.partitions": "1"},
+    )
+    broker.start(owner=os.getpid())
+    broker.wait_ready()
+    yield broker
+    broker.kill()
 
 
 def read_all(settings: KafkaSettings, count: int) -> list[tuple[int, bytes, bytes]]:
@@ -113,6 +131,10 @@ class TestTopic:
         with pytest.raises(ConfigurationError, match="INVALID_REPLICATION_FACTOR") as refused:
             ensure_topic(three)
         assert "replication_factor" in refused.value.hint
+
+    def test_is_not_made_by_brokers_that_make_what_is_looked_for(self, making_broker: KafkaBroker) -> None:
+        settings = KafkaSettings((making_broker.bootstrap,), "made", "made", PARTITIONS, 1)
+        assert ensure_topic(settings) == PARTITIONS
 
 
 class TestOutlet:

@@ -115,6 +115,8 @@ def client_properties(settings: KafkaSettings, role: str) -> dict[str, Any]:
         "reconnect.backoff.ms": _RECONNECT_MS,
         "reconnect.backoff.max.ms": _RECONNECT_MAX_MS,
         "message.max.bytes": KAFKA_MESSAGE_BYTES_MAX,
+        # Looking for a topic must not make it as the brokers would: with one partition, and for small messages.
+        "allow.auto.create.topics": False,
         "socket.keepalive.enable": True,
         "logger": _LOGGER,
     }
