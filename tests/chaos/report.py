@@ -18,8 +18,8 @@ HEAD: Final = ("pairing", "mutations", "messages", "kills", "caught up after", "
 class Result:
     """One scenario. `messages` is what the topic held at the end: snapshots, and what was sent again, included.
 
-    `caught_up_s` counts from the last start or the end of the load, whichever came later. `problem` is empty when
-    nothing but the comparison decides.
+    `caught_up_s` counts from the last start or the end of the load, whichever came later. `checked`: the comparison found
+    a row that was corrupted on purpose afterwards. `problem` is empty when nothing but the comparison decides.
     """
 
     name: str
@@ -33,19 +33,23 @@ class Result:
     rows: int = 0
     differences: int = 0
     dead_letters: int = 0
+    checked: bool = False
     problem: str = ""
     note: str = ""
 
     @property
     def passed(self) -> bool:
         """Whether both sides were equal, and all else was as it has to be."""
-        return not self.problem and not self.differences and not self.dead_letters and self.rows > 0
+        equal = self.rows > 0 and not self.differences and not self.dead_letters
+        return equal and self.checked and not self.problem
 
     @property
     def verdict(self) -> str:
         """In a word or two."""
         if self.problem:
             return "FAILED: " + self.problem.splitlines()[0][:100]
+        if self.rows and not self.differences and not self.dead_letters and not self.checked:
+            return "FAILED: the comparison did not find a corrupted row"
         if not self.passed:
             return f"FAILED: {self.differences} differences, {self.dead_letters} dead letters, {self.rows} rows"
         return "equal" + (f"; {self.note}" if self.note else "")

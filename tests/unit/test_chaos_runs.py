@@ -45,8 +45,9 @@ def test_the_kills_of_a_seed_are_the_same_again_and_lie_within_the_load() -> Non
 @pytest.mark.parametrize(
     ("result", "verdict"),
     [
-        (Result("a", 1, rows=5), "equal"),
-        (Result("a", 1, rows=5, note="so"), "equal; so"),
+        (Result("a", 1, rows=5, checked=True), "equal"),
+        (Result("a", 1, rows=5, checked=True, note="so"), "equal; so"),
+        (Result("a", 1, rows=5), "FAILED: the comparison did not find a corrupted row"),
         (Result("a", 1, rows=5, differences=1), "FAILED: 1 differences, 0 dead letters, 5 rows"),
         (Result("a", 1, rows=5, dead_letters=2), "FAILED: 0 differences, 2 dead letters, 5 rows"),
         (Result("a", 1), "FAILED: 0 differences, 0 dead letters, 0 rows"),
@@ -58,7 +59,10 @@ def test_only_what_was_compared_and_is_equal_passes(result: Result, verdict: str
 
 
 def test_results_are_kept_for_people_and_programs(tmp_path: Path) -> None:
-    results = [Result("agent-hard+agent-hard", 3, 100_000, kills=2, rows=9), Result(ZOMBIE, 3, differences=1, rows=9)]
+    results = [
+        Result("agent-hard+agent-hard", 3, 100_000, kills=2, rows=9, checked=True),
+        Result(ZOMBIE, 3, differences=1, rows=9),
+    ]
     told, data = save(tmp_path / "new", "kafka-3", results)
     assert told.read_text("utf-8") == markdown(results)
     assert "| agent-hard+agent-hard | 100,000 | 0 | 2 | 0.0 s | 9 | 0 | equal |" in told.read_text("utf-8")
