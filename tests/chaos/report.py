@@ -18,8 +18,8 @@ HEAD: Final = ("pairing", "mutations", "messages", "kills", "caught up after", "
 class Result:
     """One scenario. `messages` is what the topic held at the end: snapshots, and what was sent again, included.
 
-    `caught_up_s` counts from the last start or the end of the load, whichever came later. `checked`: the comparison found
-    a row that was corrupted on purpose afterwards. `problem` is empty when nothing but the comparison decides.
+    `caught_up_s` counts from the last start or the end of the load, whichever came later. `checked`: the comparison
+    found a row that was corrupted on purpose afterwards. `problem` is empty when nothing but the comparison decides.
     """
 
     name: str
