@@ -100,7 +100,7 @@ def run(servers: Site, result: Result) -> None:
             _run(on, result)
             if not result.differences:
                 result.checked = corruption_is_found(on)
-        except (AssertionError, OSError, psycopg.Error) as error:
+        except Exception as error:
             result.problem = str(error) or type(error).__name__
             print(f"{result.name}: {traceback.format_exc()}\n{on.tails()}", flush=True)
         keep_logs(on, RESULTS / f"logs-{result.seed}" / result.name.replace(" ", "-"))

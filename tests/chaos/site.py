@@ -252,6 +252,9 @@ class Pipeline:
 @contextmanager
 def pipeline(on: Site) -> Iterator[Pipeline]:
     """A new keyspace, database and topic; gone at the end, with the processes."""
+    # Where the scenario before failed, it may have left the broker ended.
+    on.broker.start(owner=os.getpid())
+    on.broker.wait_ready()
     on.pipelines += 1
     name = f"chaos{on.pipelines}"
     replication = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
