@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from casscade.commitlog.peek import partition_key_of
 from casscade.core.errors import CasscadeError, CorruptionError
@@ -106,6 +106,8 @@ class KafkaOutlet:
                 except BufferError:
                     if not self._wait(stop):
                         return False
+                except KafkaException as error:
+                    raise self._failure or translate(error, self._settings, "producing") from error
         while len(self._waiting) >= CHUNKS_WAITING_MAX:
             if not self._wait(stop):
                 return False
