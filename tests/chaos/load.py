@@ -108,17 +108,20 @@ CUSTOMER: Final = (
 )
 
 
-def create_tables(session: Any, keyspace: str) -> None:
-    """The two tables of the load, with rows that only a snapshot finds."""
+def create_tables(session: Any, keyspace: str, *, touched: bool) -> None:
+    """The two tables of the load, with rows that only a snapshot finds; `touched`: the load changes some of them, which
+    makes loaders read rows again.
+    """
     for statement in TABLES:
         session.execute(statement.format(ks=keyspace))
+    shop, customer = (0, FIRST_CUSTOMER) if touched else (SHOPS, FIRST_CUSTOMER + CUSTOMERS)
     orders = session.prepare(f"INSERT INTO {keyspace}.orders (shop, number, note, amount) VALUES (?, ?, ?, ?)")
     customers = session.prepare(f"UPDATE {keyspace}.customers SET name = ? WHERE id = ?")
     execute_concurrent_with_args(
-        session, orders, [(2 * i, i % NUMBERS, f"old {i}", i) for i in range(EXISTING)], concurrency=64
+        session, orders, [(shop + 2 * i, i % NUMBERS, f"old {i}", i) for i in range(EXISTING)], concurrency=64
     )
     execute_concurrent_with_args(
-        session, customers, [(f"old {i}", FIRST_CUSTOMER + 3 * i) for i in range(EXISTING)], concurrency=64
+        session, customers, [(f"old {i}", customer + 3 * i) for i in range(EXISTING)], concurrency=64
     )
 
 
