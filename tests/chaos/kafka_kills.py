@@ -114,7 +114,7 @@ def keep_logs(on: Pipeline, directory: Path) -> None:
 
 
 def _run(on: Pipeline, result: Result) -> None:
-    # What loaders read again they send to the topic, also when they lost their partitions: that is no fault of a zombie.
+    # What loaders read again they send to the topic, also those that lost their partitions, and rightly so.
     create_tables(on.site.session, on.keyspace, touched=result.name != pairings.ZOMBIE)
     on.start()
     load = Load(on.site.session, on.keyspace, f"{result.seed} {result.name} load", result.mutations, RATE)
