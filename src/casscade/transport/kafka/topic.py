@@ -42,6 +42,11 @@ def ensure_topic(settings: KafkaSettings) -> int:
     return partitions
 
 
+def count_partitions(settings: KafkaSettings) -> int:
+    """How many partitions the topic has, 0 when there is none; raises ConfigurationError or RetryableError."""
+    return _partitions(AdminClient(client_properties(settings, "admin")), settings)
+
+
 def _partitions(admin: AdminClient, settings: KafkaSettings) -> int:
     """How many partitions the topic has, 0 when there is none."""
     try:
