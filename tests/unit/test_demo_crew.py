@@ -129,6 +129,8 @@ def test_the_agent_and_one_loader_are_killed_and_come_back(site: Site, tmp_path:
         (agent(), loader({0: 0, 1: 5}), loader({2: 0, 3: 0}), False),
         (agent(), loader({0: 0, 1: 0}), loader({2: 0}), False),
         (agent(), loader({0: 0, 1: 0}, lag_s=0.5), loader({2: 0, 3: 0}), False),
+        ({"capture": {}}, {"lag_seconds": 0.0}, {"lag_seconds": 0.0}, False),
+        (agent(), {"lag_seconds": 0.0}, loader({0: 0, 1: 0, 2: 0, 3: 0}), False),
     ],
 )
 def test_it_has_caught_up_when_nothing_waits_anywhere(
@@ -138,6 +140,18 @@ def test_it_has_caught_up_when_nothing_waits_anywhere(
     found = members(crew)
     found.agent.told, found.first.told, found.second.told = agent_says, first_says, second_says
     assert crew.caught_up() is caught_up
+
+
+def test_it_answers_when_the_parts_of_each_are_at_work(site: Site, tmp_path: Path) -> None:
+    crew = AgentAndLoaders(site, tmp_path)
+    found = members(crew)
+    found.agent.told = {"capture": {}}
+    found.first.told = found.second.told = {"lag_seconds": 0.0}
+    crew.watch()
+    assert not crew.answering
+    assert [member.answering for member in crew.view().members] == [False] * 3
+    found.agent.told, found.first.told, found.second.told = agent(), loader({}), loader({0: 1})
+    assert crew.answering
 
 
 def test_the_view_has_every_member_and_every_partition(site: Site, tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from casscade.demo.child import PipelineChild
-from casscade.demo.ledger import Ledger
+from casscade.demo.ledger import Document, Ledger
 from casscade.demo.site import PARTITIONS, Site
 from casscade.demo.view import MemberView, View
 from casscade.devstack.places import free_port
@@ -157,6 +157,11 @@ class AgentAndLoaders(Crew):
         super().__init__(ledger, members, directory / "agent.yaml")
 
     @property
+    def answering(self) -> bool:
+        """Whether the parts of each are at work."""
+        return all(_kafka(member.status) for member in self._members.values())
+
+    @property
     def started(self) -> str:
         pids = " and ".join(str(loader.pid) for loader in self._loaders)
         return f"pipeline started: casscade capture, pid {self._agent.pid}, and two casscade load, pids {pids}"
@@ -179,11 +184,11 @@ class AgentAndLoaders(Crew):
             self._lag_peaks[number] = max(self._lag_peaks[number], events or 0)
 
     def caught_up(self) -> bool:
-        agent, loaders = self._agent.status, [loader.status for loader in self._loaders]
-        if agent is None or not agent["capture"].get("caught_up") or agent["kafka"]["unacknowledged_messages"]:
+        agent = self._agent.status
+        if agent is None or not agent["capture"].get("caught_up") or _kafka(agent)["unacknowledged_messages"]:
             return False
-        for loader in loaders:
-            if loader is None or not loader["kafka"]["partitions"] or loader["lag_seconds"]:
+        for loader in self._loaders:
+            if loader.status is None or not _kafka(loader.status).get("partitions") or loader.status["lag_seconds"]:
                 return False
         return all(events == 0 for events in self._lags())
 
@@ -214,7 +219,7 @@ class AgentAndLoaders(Crew):
             answering=self.answering,
             kills=self.kills,
             members=tuple(
-                MemberView(name, member.pid, member.status is not None, member.peak_rss_bytes, member.kills)
+                MemberView(name, member.pid, bool(_kafka(member.status)), member.peak_rss_bytes, member.kills)
                 for name, member in self._members.items()
             ),
             partition_lags=tuple(self._lags()),
@@ -228,9 +233,15 @@ class AgentAndLoaders(Crew):
         """Events that wait in each partition, None where no loader that runs says so."""
         found: list[int | None] = [None] * PARTITIONS
         for loader in self._loaders:
-            for source, events in ({} if loader.status is None else loader.status["kafka"]["lag_events"]).items():
+            for source, events in _kafka(loader.status).get("lag_events", {}).items():
                 found[int(source.rpartition("/")[2])] = events
         return found
+
+
+def _kafka(status: Document | None) -> Mapping[str, Any]:
+    """What a process says of Kafka: nothing before its parts are built."""
+    found: Mapping[str, Any] = {} if status is None else status.get("kafka", {})
+    return found
 
 
 def _member(site: Site, directory: Path, command: str, name: str, ledger: Ledger) -> PipelineChild:
