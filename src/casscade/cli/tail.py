@@ -21,8 +21,8 @@ from casscade.cli.errors import explained
 from casscade.cli.run import config_option
 from casscade.config import PipelineConfig, load_config
 from casscade.core.errors import CasscadeError
+from casscade.pipeline.cassandra import cassandra_settings
 from casscade.pipeline.kafka import kafka_settings
-from casscade.pipeline.pipeline import cassandra_settings
 from casscade.schema.connect import connect
 from casscade.schema.reader import read_schema
 from casscade.transport.kafka.reader import BEGINNING, END, TopicReader
