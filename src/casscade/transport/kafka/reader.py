@@ -121,7 +121,8 @@ class TopicReader:
         elif start == END:
             spec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         else:
-            spec = OffsetSpec.for_timestamp(int(start))
+            # Negative numbers mean something else to Kafka.
+            spec = OffsetSpec.for_timestamp(max(0, int(start)))
         admin = AdminClient(client_properties(self._settings, "tail"))
         places = {TopicPartition(self._settings.topic, number): spec for number in numbers}
         try:
