@@ -57,6 +57,8 @@ def test_the_defaults(run: Run) -> None:
 def test_the_options(run: Run) -> None:
     assert call("--seconds", "6", "--rate", "50", "--rows", "300", "--seed", "0", "--directory", "d").exit_code == 0
     assert run.options == [DemoOptions(6, 50, 300, 0, Path("d"), False)]
+    assert call("--kafka", "--seed", "3").exit_code == 0
+    assert run.options[1:] == [DemoOptions(seed=3, kafka=True)]
 
 
 def test_a_row_that_differs_is_status_1(run: Run) -> None:

@@ -45,6 +45,14 @@ def test_lives_add_up() -> None:
     assert ledger.latency().percentile(95) == pytest.approx(4.0, rel=0.02)
 
 
+def test_the_latency_of_one_life_is_its_own() -> None:
+    ledger = Ledger()
+    ledger.observe(document(1, [0.5] * 3))
+    ledger.observe(document(2, [4.0]))
+    counts = {pid: None if (life := ledger.latency_of(pid)) is None else life.count for pid in (1, 2, 3)}
+    assert counts == {1: 3, 2: 1, 3: None}
+
+
 def test_the_snapshot_is_known_until_the_next_life_tells_it() -> None:
     ledger = Ledger()
     assert not ledger.snapshot_finished

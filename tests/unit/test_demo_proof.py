@@ -29,14 +29,14 @@ def equal(name: str) -> TableComparison:
 PROOF = Proof(
     tables=[equal(name) for name in TABLES],
     writes={"insert": 9000, "row delete": 1000},
-    lives=[latency(*[0.5] * 80), latency(*[3.0] * 20)],
+    lives=[("before the kill", latency(*[0.5] * 80)), ("after it", latency(*[3.0] * 20))],
     events_per_s=480.0,
     writes_per_s=499.6,
     rows_expired=321,
     dead_letters=0,
     kills=1,
     recovered_s=2.34,
-    peak_rss_bytes=91_000_000,
+    peaks_bytes={"pipeline": 91_000_000},
     seed=4711,
 )
 
@@ -87,14 +87,14 @@ def test_nothing_compared_and_nothing_lost_is_not_enough(proof: Proof, said: str
 def test_the_latencies_are_told_for_each_life_and_together() -> None:
     lines = {line.split("│")[1].strip(): line for line in shown(PROOF).splitlines() if "│" in line and " s " in line}
     assert "0.50 s" in lines["before the kill"]
-    assert any(name.startswith("after it") for name in lines)
+    assert "3.0" in lines["after it"]
     every = lines["all"].split("│")
     assert [cell.strip() for cell in every[2:4]] == ["100", "0.50 s"]
     assert [float(cell.strip(" s")) for cell in every[4:6]] == pytest.approx([3.0, 3.0], rel=0.01)
 
 
 def test_a_life_without_events_has_no_percentiles() -> None:
-    assert "–" in shown(replace(PROOF, lives=[latency()]))
+    assert "–" in shown(replace(PROOF, lives=[("before the kill", latency())]))
 
 
 def test_the_facts_are_there() -> None:
@@ -102,3 +102,11 @@ def test_the_facts_are_there() -> None:
     for part in ("10,000 at 500/s", "9,000 insert", "480/s", "321 rows", "1 by SIGKILL", "2.3 s", "91 MB", "4711"):
         assert part in text
     assert "later" not in shown(replace(PROOF, recovered_s=None))
+
+
+def test_of_several_processes_each_has_its_memory_and_each_partition_its_lag() -> None:
+    proof = replace(PROOF, peaks_bytes={"agent": 51_000_000, "loader 1": 92_000_000}, lag_peaks=(1200, 0, 7))
+    text = shown(proof)
+    assert "at most agent 51 MB, loader 1 92 MB (resident)" in text
+    assert "at most 1,200, 0, 7 events in Kafka partitions 0 to 2" in text
+    assert "partitions" not in shown(PROOF)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 from rich.console import Console
 
 from casscade.demo.screen import open_screen
-from casscade.demo.view import Rate, View, panel, plain_line
+from casscade.demo.view import MemberView, Rate, View, panel, plain_line
 
 VIEW = View(
     phase="every change is carried across",
@@ -32,6 +33,16 @@ VIEW = View(
     answering=True,
     rss_bytes=85_000_000,
     kills=1,
+)
+
+SEVERAL = replace(
+    VIEW,
+    members=(
+        MemberView("agent", 5, True, 51_000_000, 1),
+        MemberView("loader 1", None, False, 0, 1),
+        MemberView("loader 2", 7, True, 92_000_000, 0),
+    ),
+    partition_lags=(0, 1200, None, 3),
 )
 
 
@@ -59,6 +70,19 @@ def test_the_panel_fits_a_terminal_of_80_columns_and_is_always_as_high() -> None
         assert all(sum(segment.cell_length for segment in line) <= 80 for line in lines)
         heights.add(len(lines))
     assert len(heights) == 1
+
+
+def test_several_processes_have_a_line_each_and_partitions_their_lag() -> None:
+    lines = [line.strip(" │") for line in shown(SEVERAL).splitlines()]
+    assert "waiting     0 1,200 – 3 events in partitions 0 to 3" in lines
+    assert "agent       pid 5, 51 MB, killed 1 time so far" in lines
+    assert "loader 1    not running, killed 1 time so far" in lines
+    assert "loader 2    pid 7, 92 MB" in lines
+    assert not any(line.startswith("pipeline") for line in lines)
+    assert plain_line(SEVERAL) == f"{plain_line(VIEW)}, waiting 0 1,200 – 3 events"
+    console = Console(file=io.StringIO(), width=80)
+    for line in console.render_lines(panel(SEVERAL), pad=False):
+        assert sum(segment.cell_length for segment in line) <= 80
 
 
 def test_what_is_not_known_is_a_dash() -> None:

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from casscade.cli.dev import dev
+from casscade.config.transport import TransportSection
 from casscade.core.errors import ConfigurationError
 from casscade.devstack import stack as stack_module
 from casscade.devstack.cassandra import CassandraNode
+from casscade.devstack.kafka import KafkaBroker
+from casscade.devstack.places import free_port
 from casscade.devstack.postgres import PostgresServer
 from casscade.devstack.processes import ServiceStatus
+from casscade.devstack.server import Server
 from casscade.devstack.stack import DEFAULT_PORTS, Stack, StackPorts
 
 
 class Servers:
-    """Stands in for both servers: remembers what was called; `broken` names one that does not come up."""
+    """Stands in for all servers: remembers what was called; `broken` names one that does not come up."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.running: set[str] = set()
@@ -27,25 +34,25 @@ class Servers:
         self.calls: list[str] = []
         servers = self
 
-        def start(service: CassandraNode | PostgresServer, *, owner: int | None = None) -> None:
+        def start(service: Server, *, owner: int | None = None) -> None:
             servers.calls.append(f"start {service.directory.name}")
             servers.running.add(service.directory.name)
 
-        def wait_ready(service: CassandraNode | PostgresServer, timeout_s: float = 1.0) -> None:
+        def wait_ready(service: Server, timeout_s: float = 1.0) -> None:
             if service.directory.name == servers.broken:
                 raise ConfigurationError("broken", f"{service.directory.name} ended", hint="look")
 
-        def stop(service: CassandraNode | PostgresServer, timeout_s: float = 1.0) -> None:
+        def stop(service: Server, timeout_s: float = 1.0) -> None:
             servers.calls.append(f"stop {service.directory.name}")
             servers.running.discard(service.directory.name)
 
-        def status(service: CassandraNode | PostgresServer) -> ServiceStatus:
+        def status(service: Server) -> ServiceStatus:
             up = service.directory.name in servers.running
             return ServiceStatus(
                 service.name, "1", service.address, service.port, 7 if up else None, up, 0, service.directory
             )
 
-        for kind in (CassandraNode, PostgresServer):
+        for kind in (CassandraNode, PostgresServer, KafkaBroker):
             monkeypatch.setattr(kind, "start", start)
             monkeypatch.setattr(kind, "wait_ready", wait_ready)
             monkeypatch.setattr(kind, "stop", stop)
@@ -221,3 +228,105 @@ def test_a_node_that_does_not_join_takes_the_others_with_it(tmp_path: Path, serv
     with pytest.raises(ConfigurationError):
         Stack(tmp_path, nodes=3, cassandra_port=19042, cache=tmp_path).up()
     assert servers.running == set()
+
+
+def test_kafka_is_a_part_when_it_is_wanted_and_from_then_on(tmp_path: Path, servers: Servers) -> None:
+    Stack(tmp_path, kafka=True, kafka_port=19092, kafka_version="3.9.1", cache=tmp_path).up()
+    assert set(servers.calls) == {"start cassandra", "start postgres", "start kafka"}
+    again = Stack(tmp_path, cache=tmp_path)
+    assert again.kafka is not None
+    assert (again.kafka.bootstrap, again.kafka.version) == ("127.0.0.1:19092", "3.9.1")
+    assert again.kafka.controller_port == again.ports.kafka_controller
+    assert [status.name for status in again.status()] == ["cassandra", "postgres", "kafka"]
+    again.down()
+    assert servers.running == set()
+    (tmp_path / "kafka").mkdir()
+    again.reset()
+    assert not (tmp_path / "kafka").exists()
+    assert Stack(tmp_path, cache=tmp_path).kafka is None
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_kafka_joins_a_stack_that_exists(tmp_path: Path, servers: Servers, running: bool) -> None:
+    Stack(tmp_path, cassandra_port=19042, cache=tmp_path).up()
+    if not running:
+        servers.running.clear()
+    servers.calls.clear()
+    port = free_port()
+    joined = Stack(tmp_path, kafka=True, kafka_port=port, kafka_version="3.9.1", cache=tmp_path)
+    joined.up()
+    assert joined.cassandra.port == 19042
+    assert ("start cassandra" in servers.calls, "start kafka" in servers.calls) == (not running, True)
+    saved = json.loads((tmp_path / "stack.json").read_text())
+    assert (saved["kafka"], saved["ports"]["kafka"], saved["versions"]["kafka"]) == (True, port, "3.9.1")
+
+
+@pytest.mark.usefixtures("servers")
+def test_a_stack_from_before_kafka_is_found(tmp_path: Path) -> None:
+    (tmp_path / "stack.json").write_text(
+        json.dumps(
+            {
+                "format": 1,
+                "versions": {"cassandra": "4.1.10", "postgres": "18"},
+                "ports": {"cassandra": 19042, "storage": 17000, "postgres": 15432},
+                "nodes": 1,
+            }
+        )
+    )
+    found = Stack(tmp_path, cache=tmp_path)
+    assert (found.kafka, found.cassandra.port, found.cassandra.version) == (None, 19042, "4.1.10")
+    assert Stack(tmp_path, kafka=True, cache=tmp_path).kafka is not None
+
+
+@pytest.mark.usefixtures("servers")
+@pytest.mark.parametrize(
+    ("wanted", "code"),
+    [
+        ({"kafka_port": 19093}, "stack_running"),
+        ({"kafka_version": "3.9.1"}, "stack_other_version"),
+    ],
+)
+def test_another_kafka_than_the_one_there_is_refused(tmp_path: Path, wanted: dict[str, Any], code: str) -> None:
+    Stack(tmp_path, kafka=True, kafka_port=19092, cache=tmp_path).up()
+    with pytest.raises(ConfigurationError) as caught:
+        Stack(tmp_path, cache=tmp_path, **wanted).up()
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("wanted", [["--kafka-port", "19092"], ["--kafka-version", "3.9.1"]])
+def test_options_of_kafka_without_it_are_refused(tmp_path: Path, wanted: list[str]) -> None:
+    result = CliRunner().invoke(dev, ["up", "--directory", str(tmp_path), *wanted])
+    assert (result.exit_code, "stack_without_kafka" in result.stderr) == (2, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("servers")
+def test_what_a_configuration_needs_of_kafka_is_printed(tmp_path: Path) -> None:
+    where = ["--directory", str(tmp_path)]
+    result = CliRunner().invoke(dev, ["up", *where, "--kafka", "--kafka-port", "19092"])
+    assert result.exit_code == 0
+    assert "Kafka:         127.0.0.1:19092" in result.stdout
+    (hint,) = (line for line in result.stdout.splitlines() if "transport:" in line)
+    section = TransportSection.model_validate(yaml.safe_load(hint)["transport"])
+    assert (section.kind, section.bootstrap_servers) == ("kafka", ("127.0.0.1:19092",))
+    shown = CliRunner().invoke(dev, ["status", *where])
+    assert "kafka       1      up on 127.0.0.1:19092" in shown.stdout
+    assert "memory:    0 MB in all" in shown.stdout
+
+
+def test_a_broker_answers_when_it_answers(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        broker = KafkaBroker(tmp_path, port=listening.getsockname()[1], cache=tmp_path)
+
+        def serve(answer: bytes) -> None:
+            connection, _ = listening.accept()
+            with connection:
+                assert len(connection.recv(64)) == 14
+                connection.sendall(answer)
+
+        for answer, expected in ((b"\x00\x00\x00\x20\x00\x00\xca\x5c\x00\x00", True), (b"HTTP/1.1", False)):
+            thread = threading.Thread(target=serve, args=(answer,))
+            thread.start()
+            assert broker.answers() is expected
+            thread.join()
+    assert not broker.answers()

@@ -31,9 +31,12 @@ INTERRUPTED = 130
     type=click.Path(file_okay=False, path_type=Path),
     help="Where the data lies while it runs: new or empty, removed at the end (default: a temporary one).",
 )
+@click.option("--kafka", is_flag=True, help="Through a real Kafka: an agent and two loaders; one of each is killed.")
 @click.option("--corrupt", is_flag=True, hidden=True, help="Change a row in PostgreSQL: the demo then has to fail.")
 @explained
-def demo(seconds: float, rate: int, rows: int, seed: int | None, directory: Path | None, corrupt: bool) -> None:
+def demo(
+    seconds: float, rate: int, rows: int, seed: int | None, directory: Path | None, kafka: bool, corrupt: bool
+) -> None:
     """Show Casscade at work: a real Cassandra, a real PostgreSQL, a kill in the middle, both sides compared.
 
     Starts both servers on free ports, replicates sample tables under a mixed workload, kills the pipeline with
@@ -44,6 +47,7 @@ def demo(seconds: float, rate: int, rows: int, seed: int | None, directory: Path
     Example:
       casscade demo
       casscade demo --seconds 60 --rate 1000 --rows 20000
+      casscade demo --kafka
     """
     options = DemoOptions(
         seconds=seconds,
@@ -52,6 +56,7 @@ def demo(seconds: float, rate: int, rows: int, seed: int | None, directory: Path
         seed=secrets.randbelow(1_000_000) if seed is None else seed,
         directory=directory,
         corrupt=corrupt,
+        kafka=kafka,
     )
     try:
         with _interrupted_by_signals():

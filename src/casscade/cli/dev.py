@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
 from casscade.core.errors import CasscadeError, ConfigurationError
-from casscade.devstack import postgres, releases
+from casscade.devstack import kafka, postgres, releases
 from casscade.devstack.cluster import NODES_MAX
 from casscade.devstack.processes import ServiceStatus
 from casscade.devstack.stack import Stack
@@ -34,30 +35,15 @@ def _told() -> Iterator[None]:
         raise SystemExit(2 if isinstance(error, ConfigurationError) else 1) from error
 
 
-def _stack(
-    directory: Path | None,
-    cassandra_port: int | None = None,
-    postgres_port: int | None = None,
-    cassandra_version: str | None = None,
-    postgres_version: str | None = None,
-    nodes: int | None = None,
-) -> Stack:
-    return Stack(
-        directory.absolute() if directory is not None else None,
-        cassandra_port=cassandra_port,
-        postgres_port=postgres_port,
-        cassandra_version=cassandra_version,
-        postgres_version=postgres_version,
-        nodes=nodes,
-        progress=click.echo,
-    )
+def _stack(directory: Path | None, **wanted: Any) -> Stack:
+    return Stack(directory.absolute() if directory is not None else None, **wanted, progress=click.echo)
 
 
 @click.group()
 def dev() -> None:
-    """Run a local Cassandra and PostgreSQL, without containers.
+    """Run a local Cassandra and PostgreSQL, and Kafka if wanted, without containers.
 
-    Both are downloaded once (pinned by SHA-256) into the cache directory. They listen on the
+    They are downloaded once (pinned by SHA-256) into the cache directory. They listen on the
     loopback interface only.
 
     \b
@@ -72,6 +58,7 @@ def dev() -> None:
 @_directory
 @click.option("--cassandra-port", type=click.IntRange(1, 65535), help="Default: 9042, or a free one.")
 @click.option("--postgres-port", type=click.IntRange(1, 65535), help="Default: 5432, or a free one.")
+@click.option("--kafka-port", type=click.IntRange(1, 65535), help="Default: 9092, or a free one.")
 @click.option(
     "--cassandra-version",
     metavar="VERSION",
@@ -84,33 +71,36 @@ def dev() -> None:
     help=f"Default: that of the data, else {postgres.DEFAULT_VERSION}.",
 )
 @click.option(
+    "--kafka-version",
+    type=click.Choice(kafka.VERSIONS),
+    help=f"Default: that of the data, else {kafka.DEFAULT_VERSION}.",
+)
+@click.option(
     "--nodes",
     type=click.IntRange(1, NODES_MAX),
     help="Cassandra nodes in one ring, on 127.0.0.1, 127.0.0.2 … (default: as many as the data has, else 1).",
 )
-def up(
-    directory: Path | None,
-    cassandra_port: int | None,
-    postgres_port: int | None,
-    cassandra_version: str | None,
-    postgres_version: str | None,
-    nodes: int | None,
-) -> None:
+@click.option("--kafka", is_flag=True, help="One broker too; once a stack has it, it stays until casscade dev reset.")
+def up(directory: Path | None, **wanted: Any) -> None:
     """Start the stack and wait until it answers; what runs already stays as it is.
 
     \b
     Example:
       casscade dev up --postgres-port 15432
       casscade dev up --cassandra-version 4.1 --postgres-version 12
-      casscade dev up --nodes 3
+      casscade dev up --nodes 3 --kafka
     """
     with _told():
-        stack = _stack(directory, cassandra_port, postgres_port, cassandra_version, postgres_version, nodes)
+        stack = _stack(directory, **wanted)
         stack.up()
         for node in stack.cluster.nodes:
             click.echo(f"CQL:           {node.address}:{node.port}")
             click.echo(f"CDC directory: {node.cdc_directory}")
         click.echo(f"PostgreSQL:    {stack.postgres.dsn()}")
+        if stack.kafka is not None:
+            servers = f'bootstrap_servers: ["{stack.kafka.bootstrap}"], replication_factor: 1'
+            click.echo(f"Kafka:         {stack.kafka.bootstrap}")
+            click.echo(f"               transport: {{kind: kafka, {servers}}}")
 
 
 @dev.command()
@@ -140,6 +130,7 @@ def status(directory: Path | None) -> None:
         services = stack.status()
     for service in services:
         click.echo(_line(service))
+    click.echo(f"memory:    {sum(service.rss_bytes for service in services) / 1e6:.0f} MB in all")
     click.echo(f"data:      {stack.directory}")
     if not all(service.ready for service in services):
         raise SystemExit(1)

@@ -22,6 +22,7 @@ _COMMANDS: Final = {
     "plan": "casscade.cli.check",
     "run": "casscade.cli.run",
     "status": "casscade.cli.status",
+    "tail": "casscade.cli.tail",
     "verify": "casscade.cli.verify",
 }
 

@@ -25,18 +25,34 @@ _TAIL_LINES: Final = 20
 
 
 class PipelineChild:
-    """`casscade run -c config_file`, one process after the other."""
+    """`casscade <command> -c config_file`, one process after the other; `name` is that of its log files."""
 
-    def __init__(self, config_file: Path, directory: Path, http_port: int) -> None:
+    def __init__(
+        self,
+        config_file: Path,
+        directory: Path,
+        http_port: int,
+        *,
+        command: str = "run",
+        name: str = "pipeline",
+        ledger: Ledger | None = None,
+    ) -> None:
         self._config_file = config_file
         self._directory = directory
         self._http_port = http_port
+        self._command = command
+        self._name = name
         self._process: ServerProcess | None = None
         self._next_poll = 0.0
-        self.ledger = Ledger()
-        self.lives = 0
+        self.ledger = Ledger() if ledger is None else ledger
+        self.pids: list[int] = []
         self.kills = 0
         self.peak_rss_bytes = 0
+
+    @property
+    def lives(self) -> int:
+        """How often it was started."""
+        return len(self.pids)
 
     @property
     def pid(self) -> int | None:
@@ -49,15 +65,15 @@ class PipelineChild:
 
     def start(self) -> None:
         """Begin the next life."""
-        self.lives += 1
-        self._process = ServerProcess(f"pipeline-{self.lives}", self._directory)
-        self._process.start(
-            [sys.executable, "-m", "casscade.cli.main", "run", "-c", str(self._config_file)],
+        self._process = ServerProcess(f"{self._name}-{self.lives + 1}", self._directory)
+        pid = self._process.start(
+            [sys.executable, "-m", "casscade.cli.main", self._command, "-c", str(self._config_file)],
             environment=os.environ,
             user=None,
             owner=os.getpid(),
             owner_end_signal=signal.SIGKILL,
         )
+        self.pids.append(pid)
 
     def watch(self, *, now: bool = False) -> None:
         """Ask for a status document when one is due, or at once. Raises InvariantError if the process has ended."""
@@ -82,6 +98,11 @@ class PipelineChild:
         """SIGTERM, and SIGKILL if that does not help. Whether it ended in time; true when nothing ran."""
         return self._process is None or self._process.stop(signal.SIGTERM, _STOP_TIMEOUT_S)
 
+    def end(self) -> None:
+        """SIGKILL without a word; nothing when nothing runs."""
+        if self._process is not None:
+            self._process.kill()
+
     def log_tail(self) -> str:
         """The end of the log of the newest life."""
         return "" if self._process is None else self._process.tail(_TAIL_LINES)
@@ -89,7 +110,7 @@ class PipelineChild:
     def _died(self) -> InvariantError:
         return InvariantError(
             "pipeline_died",
-            "the pipeline ended by itself",
+            f"the {self._name} ended by itself",
             where=f"the end of its log:\n{self.log_tail()}",
             now="the demo is over, and everything it started is stopped",
             hint="run it again with the same --seed; if it ends again, report it with these lines",

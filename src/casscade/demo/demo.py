@@ -8,14 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
 
 from casscade.core.errors import RetryableError
-from casscade.demo.child import PipelineChild
+from casscade.demo.crew import AgentAndLoaders, Crew, OneProcess
 from casscade.demo.proof import Proof, render
 from casscade.demo.screen import Screen, open_screen
 from casscade.demo.site import Site
@@ -24,7 +24,6 @@ from casscade.demo.tables import SENTINEL, STATEMENTS, Existing
 from casscade.demo.view import Rate, View
 from casscade.demo.workload import TTL_S_MAX, Workload
 from casscade.demo.writer import Writer
-from casscade.devstack.places import free_port
 from casscade.schema.faults import translated
 
 _TICK_S: Final = 0.1
@@ -36,7 +35,8 @@ _PATIENCE_S: Final = 60.0
 class DemoOptions:
     """What can be chosen: seconds and rate (writes/s) of the workload, existing rows, seed of the workload.
 
-    `corrupt` changes a row in PostgreSQL before the comparison, which then has to fail.
+    `corrupt` changes a row in PostgreSQL before the comparison, which then has to fail; with `kafka` mutations go
+    through a broker, from an agent to two loaders.
     """
 
     seconds: float = 30.0
@@ -45,6 +45,7 @@ class DemoOptions:
     seed: int = 0
     directory: Path | None = None
     corrupt: bool = False
+    kafka: bool = False
 
 
 def run_demo(options: DemoOptions, console: Console, site: Site | None = None) -> Proof:
@@ -53,8 +54,9 @@ def run_demo(options: DemoOptions, console: Console, site: Site | None = None) -
     Raises ConfigurationError when it can't start, and other CasscadeErrors when the pipeline or a server fails.
     """
     begin = time.monotonic()
+    broker = "a real Kafka, " if options.kafka else ""
     console.print(
-        "[bold]Casscade demo[/bold]: a real Cassandra, a real PostgreSQL, and every change carried across "
+        f"[bold]Casscade demo[/bold]: a real Cassandra, {broker}a real PostgreSQL, and every change carried across "
         f"(seed {options.seed})",
         highlight=False,
         soft_wrap=not console.is_terminal,
@@ -62,7 +64,7 @@ def run_demo(options: DemoOptions, console: Console, site: Site | None = None) -
     with (
         own_directory(options.directory) as directory,
         open_screen(console) as screen,
-        own_servers(directory / "stack", screen) if site is None else nullcontext(site) as servers,
+        own_servers(directory / "stack", screen, kafka=options.kafka) if site is None else nullcontext(site) as servers,
         servers.session() as session,
     ):
         proof = Demo(options, servers, session, directory, screen).run()
@@ -81,16 +83,12 @@ class Demo:
         self._screen = screen
         self._begin = time.monotonic()
         self._existing = Existing.of(options.rows)
-        self._config_file = directory / "casscade.yaml"
-        http_port = free_port()
-        site.write_config(self._config_file, directory / "state", http_port)
-        self._child = PipelineChild(self._config_file, directory, http_port)
+        self._crew: Crew = AgentAndLoaders(site, directory) if options.kafka else OneProcess(site, directory)
         workload = Workload(options.seed, self._existing)
         self._writer = Writer(session, workload, rate=options.rate, seconds=options.seconds)
         self._write_rate = Rate()
         self._event_rate = Rate()
         self._phase = ""
-        self._killed_at = 0.0
         self._recovered_s: float | None = None
 
     def run(self) -> Proof:
@@ -104,7 +102,7 @@ class Demo:
             return self._prove(seconds)
         finally:
             self._writer.stop()
-            self._child.stop()
+            self._crew.stop()
 
     def _fill(self) -> None:
         """Write the rows that exist before the pipeline does."""
@@ -125,12 +123,12 @@ class Demo:
     def _replicate(self) -> None:
         """Start the pipeline, and the workload beside its snapshot; return half-way through the workload."""
         self._phase = "the pipeline starts"
-        self._child.start()
-        self._until(lambda: self._child.status is not None, _PATIENCE_S, "the pipeline to answer")
-        self._screen.step(f"pipeline started: casscade run -c {self._config_file.name}, pid {self._child.pid}")
+        self._crew.start()
+        self._until(lambda: self._crew.answering, _PATIENCE_S, "the pipeline to answer")
+        self._screen.step(self._crew.started)
         self._phase = "existing rows are copied, new writes arrive beside them"
         self._writer.start()
-        ledger, seconds = self._child.ledger, self._options.seconds
+        ledger, seconds = self._crew.ledger, self._options.seconds
         self._until(lambda: ledger.snapshot_finished or self._half_way(), seconds + _PATIENCE_S, "the snapshot")
         if ledger.snapshot_finished:
             self._screen.step(
@@ -144,30 +142,16 @@ class Demo:
 
     def _kill(self) -> None:
         """Kill the pipeline while writes go on, start it again, and let the workload end."""
-        pid = self._child.pid
-        self._child.kill()
-        self._killed_at = time.monotonic()
+        killed_at = time.monotonic()
         self._phase = "killed and started again, while writes go on"
-        self._screen.warn(f"pipeline killed by SIGKILL (pid {pid}); writes go on, and it is started again")
-        self._child.start()
-        self._until(self._recovered, _PATIENCE_S, "the pipeline to catch up after the kill")
-        self._screen.step(
-            f"pipeline is back as pid {self._child.pid}: {self._recovered_s:.1f} s after the kill it has caught up"
-        )
+        self._screen.warn(self._crew.kill())
+        self._until(self._crew.caught_up, _PATIENCE_S, "the pipeline to catch up after the kill")
+        self._recovered_s = time.monotonic() - killed_at
+        self._screen.step(self._crew.back(self._recovered_s))
         self._phase = "every change is carried across"
         self._until(lambda: not self._writer.writing, self._options.seconds + _PATIENCE_S, "the workload")
         self._writer.check()
         self._screen.step(f"workload done: {self._writer.acknowledged:,} writes acknowledged by Cassandra")
-
-    def _recovered(self) -> bool:
-        """Whether the life after the kill has committed something, and nothing is waiting."""
-        status = self._child.status
-        if status is None or not status["batches"] or status["lag_seconds"]:
-            return False
-        if not status["capture"].get("caught_up"):
-            return False
-        self._recovered_s = time.monotonic() - self._killed_at
-        return True
 
     def _catch_up(self) -> float:
         """Wait until the last write is in PostgreSQL; seconds since the first write."""
@@ -176,7 +160,7 @@ class Demo:
             statement = self._session.prepare(STATEMENTS["insert_customer"])
             self._session.execute(statement, (SENTINEL, "the last write", None, None, None, None))
         self._until(
-            lambda: self._site.sentinel_arrived() and self._child.ledger.snapshot_finished,
+            lambda: self._site.sentinel_arrived() and self._crew.ledger.snapshot_finished,
             _PATIENCE_S,
             "the last write to arrive",
         )
@@ -188,9 +172,9 @@ class Demo:
         # Cassandra counts expiry in whole seconds, and the pipeline applies it twice a second.
         quiet_at = self._writer.started_at + self._writer.seconds + TTL_S_MAX + 2
         self._until(lambda: time.monotonic() > quiet_at, _PATIENCE_S, "the last TTL to run out")
-        self._child.watch(now=True)
+        self._crew.watch(now=True)
         self._screen.step(
-            f"the last write has arrived; {self._child.ledger.rows_expired:,} rows have lost what was to expire"
+            f"the last write has arrived; {self._crew.ledger.rows_expired:,} rows have lost what was to expire"
         )
 
     def _prove(self, seconds: float) -> Proof:
@@ -199,21 +183,22 @@ class Demo:
         if self._options.corrupt:
             self._site.corrupt_row()
             self._screen.warn("one row was changed in PostgreSQL on purpose: the comparison has to find it")
-        tables = self._site.compare(self._session, self._config_file, self._comparing)
-        self._child.watch(now=True)
-        ledger = self._child.ledger
+        tables = self._site.compare(self._session, self._crew.config_file, self._comparing)
+        self._crew.watch(now=True)
+        ledger = self._crew.ledger
         return Proof(
             tables=tables,
             writes=dict(self._writer.kinds.most_common()),
-            lives=ledger.latencies(),
+            lives=self._crew.lives(),
             events_per_s=ledger.latency().count / seconds,
             writes_per_s=self._writer.acknowledged / self._writer.seconds,
             rows_expired=ledger.rows_expired,
             dead_letters=ledger.dead_letters,
-            kills=self._child.kills,
+            kills=self._crew.kills,
             recovered_s=self._recovered_s,
-            peak_rss_bytes=self._child.peak_rss_bytes,
+            peaks_bytes=self._crew.peaks,
             seed=self._options.seed,
+            lag_peaks=self._crew.lag_peaks,
         )
 
     def _comparing(self, table: str, rows: int) -> None:
@@ -228,7 +213,7 @@ class Demo:
                 raise RetryableError(
                     "demo_timeout",
                     f"waited {timeout_s:.0f} s for {what}",
-                    where=f"the end of the pipeline's log:\n{self._child.log_tail()}",
+                    where=f"the end of the pipeline's log:\n{self._crew.log_tail()}",
                     now="the demo is over, and everything it started is stopped",
                     hint="run it again when the machine is less busy, or with a lower --rate",
                 )
@@ -237,14 +222,14 @@ class Demo:
 
     def _tick(self) -> None:
         self._writer.check()
-        self._child.watch()
+        self._crew.watch()
         self._screen.show(self._view())
 
     def _view(self) -> View:
-        child, writer, now = self._child, self._writer, time.monotonic()
-        ledger, status = child.ledger, child.status
+        writer, ledger, now = self._writer, self._crew.ledger, time.monotonic()
         latency, writes = ledger.latency(), writer.acknowledged
-        return View(
+        return replace(
+            self._crew.view(),
             phase=self._phase,
             at_s=now - self._begin,
             snapshot_percent=ledger.snapshot_percent,
@@ -261,10 +246,4 @@ class Demo:
             p50_s=latency.percentile(50),
             p95_s=latency.percentile(95),
             p99_s=latency.percentile(99),
-            lag_s=None if status is None else status["lag_seconds"],
-            position="" if status is None else status["capture"].get("position", ""),
-            pid=child.pid,
-            answering=status is not None,
-            rss_bytes=child.peak_rss_bytes,
-            kills=child.kills,
         )

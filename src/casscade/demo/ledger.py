@@ -37,6 +37,11 @@ class Ledger:
         """From write to commit, one histogram for each life; rows of the snapshot are not in it."""
         return [LatencyHistogram.from_json(document["latency_histogram"]) for document in self._lives.values()]
 
+    def latency_of(self, pid: int) -> LatencyHistogram | None:
+        """The same for one life; None if it gave no document."""
+        document = self._lives.get(pid)
+        return None if document is None else LatencyHistogram.from_json(document["latency_histogram"])
+
     def latency(self) -> LatencyHistogram:
         """The same for all lives together."""
         merged = LatencyHistogram()

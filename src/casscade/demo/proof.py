@@ -22,21 +22,24 @@ from casscade.verify.compare import TableComparison
 class Proof:
     """What one run showed.
 
-    `lives` are the latencies of each life of the pipeline; `recovered_s` the seconds from the kill until nothing was
-    waiting any more (None: it was not seen); `events_per_s` the mean from the first write to the last commit.
+    `lives` are the latencies of each life of the pipeline, by what it is called; `recovered_s` the seconds from the
+    kill until nothing was waiting any more (None: it was not seen); `events_per_s` the mean from the first write to the
+    last commit; `peaks_bytes` the most memory of each process; `lag_peaks` the most events that waited in each Kafka
+    partition.
     """
 
     tables: Sequence[TableComparison]
     writes: Mapping[str, int]
-    lives: Sequence[LatencyHistogram]
+    lives: Sequence[tuple[str, LatencyHistogram]]
     events_per_s: float
     writes_per_s: float
     rows_expired: int
     dead_letters: int
     kills: int
     recovered_s: float | None
-    peak_rss_bytes: int
+    peaks_bytes: Mapping[str, int]
     seed: int
+    lag_peaks: Sequence[int] = ()
 
     @property
     def differences(self) -> int:
@@ -93,9 +96,8 @@ def _latencies(proof: Proof) -> Table:
     for name in ("events", "P50", "P95", "P99"):
         table.add_column(name, justify="right")
     whole = LatencyHistogram()
-    for number, life in enumerate(proof.lives):
+    for name, life in proof.lives:
         whole.merge(life)
-        name = "before the kill" if number == 0 else "after it, with what had piled up"
         table.add_row(name, *_percentiles(life))
     table.add_row("all", *_percentiles(whole), style="bold")
     return table
@@ -104,6 +106,13 @@ def _latencies(proof: Proof) -> Table:
 def _percentiles(latency: LatencyHistogram) -> list[str]:
     found = [latency.percentile(percent) for percent in (50, 95, 99)]
     return [f"{latency.count:,}", *("–" if value is None else f"{value:.2f} s" for value in found)]
+
+
+def _memory(peaks: Mapping[str, int]) -> str:
+    if len(peaks) == 1:
+        return f"{sum(peaks.values()) / 1e6:,.0f} MB at most (resident, the pipeline's process)"
+    each = ", ".join(f"{name} {peak / 1e6:,.0f} MB" for name, peak in peaks.items())
+    return f"at most {each} (resident)"
 
 
 def _facts(proof: Proof) -> Table:
@@ -116,6 +125,9 @@ def _facts(proof: Proof) -> Table:
     facts.add_row("events", f"{proof.events_per_s:,.0f}/s committed, the time without a pipeline included")
     facts.add_row("expiry", f"{proof.rows_expired:,} rows lost something to their TTL while it ran")
     facts.add_row("kills", f"{proof.kills} by SIGKILL, survived{recovered}")
-    facts.add_row("memory", f"{proof.peak_rss_bytes / 1e6:,.0f} MB at most (resident, the pipeline's process)")
+    if proof.lag_peaks:
+        peaks = ", ".join(f"{events:,}" for events in proof.lag_peaks)
+        facts.add_row("lag", f"at most {peaks} events in Kafka partitions 0 to {len(proof.lag_peaks) - 1}")
+    facts.add_row("memory", _memory(proof.peaks_bytes))
     facts.add_row("seed", f"{proof.seed}")
     return facts

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 import yaml
@@ -31,19 +31,22 @@ DATACENTER = "datacenter1"
 # Existing rows are written in slices: one slice in memory, the progress after each.
 _SLICE_ROWS = 1000
 _WRITES_AT_ONCE = 64
+# Two for each of the two loaders, so that either can do without the other.
+PARTITIONS: Final = 4
 
 Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A Cassandra node with CDC on, and a PostgreSQL database."""
+    """A Cassandra node with CDC on, a PostgreSQL database, and Kafka's `bootstrap` where mutations go through it."""
 
     address: str
     port: int
     cdc_directory: Path
     dsn: str
     keyspace: str = KEYSPACE
+    bootstrap: str = ""
 
     @contextmanager
     def session(self) -> Iterator[Any]:
@@ -76,7 +79,7 @@ class Site:
 
     def write_config(self, file: Path, state_directory: Path, http_port: int) -> None:
         """Write the configuration of the demo's pipeline."""
-        document = {
+        document: dict[str, Any] = {
             "name": "demo",
             "cassandra": {"contact_points": [self.address], "port": self.port, "local_datacenter": DATACENTER},
             "capture": {"cdc_directory": str(self.cdc_directory), "state_directory": str(state_directory)},
@@ -86,6 +89,13 @@ class Site:
             "http": {"listen": f"127.0.0.1:{http_port}"},
             "log": {"format": "console"},
         }
+        if self.bootstrap:
+            document["transport"] = {
+                "kind": "kafka",
+                "bootstrap_servers": [self.bootstrap],
+                "partitions": PARTITIONS,
+                "replication_factor": 1,
+            }
         file.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
 
     def sentinel_arrived(self) -> bool:

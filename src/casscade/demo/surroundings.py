@@ -1,4 +1,4 @@
-"""What a run of the demo needs around it: a directory and two servers of its own.
+"""What a run of the demo needs around it: a directory and servers of its own.
 
 Invariant: what is made here is gone when the block is left, also by an error or Ctrl-C; servers end even when the
 demo is killed. An existing file is never removed.
@@ -49,20 +49,32 @@ def own_directory(wanted: Path | None) -> Iterator[Path]:
 
 
 @contextmanager
-def own_servers(directory: Path, screen: Screen) -> Iterator[Site]:
-    """Cassandra with CDC on, and PostgreSQL, on free ports. Raises the ConfigurationErrors of `Stack.up`."""
+def own_servers(directory: Path, screen: Screen, *, kafka: bool = False) -> Iterator[Site]:
+    """Cassandra with CDC on, PostgreSQL, and `kafka` if wanted, on free ports.
+
+    Raises the ConfigurationErrors of `Stack.up`.
+    """
     begin = time.monotonic()
     stack = Stack(
-        directory, cassandra_port=free_port(), postgres_port=free_port(), owner=os.getpid(), progress=screen.note
+        directory,
+        cassandra_port=free_port(),
+        postgres_port=free_port(),
+        kafka_port=free_port() if kafka else None,
+        kafka=kafka,
+        owner=os.getpid(),
+        progress=screen.note,
     )
     try:
         stack.up()
         node, postgres = stack.cassandra, stack.postgres
+        broker = stack.kafka
+        between = "and" if broker is None else f"Kafka {broker.version}, and"
         screen.step(
-            f"Cassandra {node.version} with CDC on, and PostgreSQL {postgres.version}: "
+            f"Cassandra {node.version} with CDC on, {between} PostgreSQL {postgres.version}: "
             f"up after {time.monotonic() - begin:.1f} s"
         )
-        yield Site(node.address, node.port, node.cdc_directory, postgres.dsn())
+        bootstrap = "" if broker is None else broker.bootstrap
+        yield Site(node.address, node.port, node.cdc_directory, postgres.dsn(), bootstrap=bootstrap)
     finally:
         for service in stack.services:
             service.kill()

@@ -37,8 +37,22 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
+class MemberView:
+    """One of several processes; `rss_bytes` is the most that it had resident."""
+
+    name: str
+    pid: int | None
+    answering: bool
+    rss_bytes: int
+    kills: int
+
+
+@dataclass(frozen=True, slots=True)
 class View:
-    """The numbers of one moment; seconds, and None for what is not known yet."""
+    """The numbers of one moment; seconds, and None for what is not known yet.
+
+    Where several processes work, `members` are they, and `partition_lags` the events that wait in each partition.
+    """
 
     phase: str = ""
     at_s: float = 0.0
@@ -62,6 +76,8 @@ class View:
     answering: bool = False
     rss_bytes: int = 0
     kills: int = 0
+    members: tuple[MemberView, ...] = ()
+    partition_lags: tuple[int | None, ...] = ()
 
 
 def panel(view: View) -> RenderableType:
@@ -89,7 +105,12 @@ def panel(view: View) -> RenderableType:
     facts.add_row("rows", f"{view.rows_written:,} in {view.batches:,} batches; {view.rows_expired:,} expired")
     facts.add_row("latency", Text.assemble("write to commit  ", (latencies(view), "bold")))
     facts.add_row("lag", f"{_seconds(view.lag_s)}   at commit-log position {view.position or '–'}")
-    facts.add_row("pipeline", _pipeline(view))
+    if view.members:
+        facts.add_row("waiting", f"{_waiting(view)} events in partitions 0 to {len(view.partition_lags) - 1}")
+        for member in view.members:
+            facts.add_row(member.name, _process(member.pid, member.answering, member.rss_bytes, member.kills))
+    else:
+        facts.add_row("pipeline", _process(view.pid, view.answering, view.rss_bytes, view.kills))
     whole = Table.grid(expand=True)
     whole.add_row(grid)
     whole.add_row("")
@@ -113,6 +134,7 @@ def plain_line(view: View) -> str:
         f"{view.writes} writes ({view.writes_per_s:.0f}/s), "
         f"{view.events} events committed ({view.events_per_s:.0f}/s), "
         f"latency {latencies(view)}, lag {_seconds(view.lag_s)}"
+        + (f", waiting {_waiting(view)} events" if view.members else "")
     )
 
 
@@ -126,11 +148,13 @@ def _seconds(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f} s"
 
 
-def _pipeline(view: View) -> Text:
-    killed = f", killed {view.kills} time{'s' if view.kills != 1 else ''} so far" if view.kills else ""
-    if view.pid is None:
+def _waiting(view: View) -> str:
+    return " ".join("–" if events is None else f"{events:,}" for events in view.partition_lags)
+
+
+def _process(pid: int | None, answering: bool, rss_bytes: int, kills: int) -> Text:
+    killed = f", killed {kills} time{'s' if kills != 1 else ''} so far" if kills else ""
+    if pid is None:
         return Text(f"not running{killed}", style="yellow")
-    state = "" if view.answering else " starting"
-    return Text(
-        f"pid {view.pid}{state}, {view.rss_bytes / 1e6:.0f} MB{killed}", style="" if view.answering else "yellow"
-    )
+    state = "" if answering else " starting"
+    return Text(f"pid {pid}{state}, {rss_bytes / 1e6:.0f} MB{killed}", style="" if answering else "yellow")

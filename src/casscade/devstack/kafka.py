@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
+import struct
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +25,10 @@ DEFAULT_VERSION: Final = "4.1.1"
 VERSIONS: Final = ("3.9.1", "4.1.1")
 JAVA_MAJOR: Final = 17
 FORMAT_TIMEOUT_S: Final = 60.0
+ANSWER_TIMEOUT_S: Final = 2.0
+# Which requests the broker knows (ApiVersions, version 0): length, api key, version, a number that the answer begins
+# with behind its own length, and no client id.
+_API_VERSIONS: Final = struct.pack(">IHHIh", 10, 18, 0, 0xCA5C, -1)
 
 
 class KafkaBroker(Server):
@@ -112,9 +118,13 @@ class KafkaBroker(Server):
             raise self._failed("Kafka's storage tool", result.stdout + result.stderr)
 
     def answers(self) -> bool:
-        """Whether the broker is started, by its own log, and its port is open."""
-        started = "Kafka Server started" in self._process.log_text()
-        return started and not places.port_is_free(self.address, self.port)
+        """Whether the broker answers a request now: it opens its port for clients at the end of its start."""
+        try:
+            with socket.create_connection((self.address, self.port), ANSWER_TIMEOUT_S) as connection:
+                connection.sendall(_API_VERSIONS)
+                return connection.recv(8)[4:] == _API_VERSIONS[8:12]
+        except OSError:
+            return False
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
         """Shut the broker down (SIGTERM), after `timeout_s` seconds by SIGKILL."""

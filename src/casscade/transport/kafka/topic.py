@@ -44,10 +44,19 @@ def ensure_topic(settings: KafkaSettings, *, reached: bool = False) -> int:
     return partitions
 
 
+def count_partitions(settings: KafkaSettings) -> int:
+    """How many partitions the topic has, 0 when there is none; raises ConfigurationError or RetryableError."""
+    return _partitions(AdminClient(client_properties(settings, "admin")), settings, reached=False)
+
+
 def _partitions(admin: AdminClient, settings: KafkaSettings, *, reached: bool) -> int:
-    """How many partitions the topic has, 0 when there is none."""
+    """How many partitions the topic has, 0 when there is none.
+
+    Asked for by its name, a topic that is missing would be made, in the broker's way, where brokers do that
+    (`auto.create.topics.enable`): so all are listed.
+    """
     try:
-        listed = admin.list_topics(settings.topic, timeout=ADMIN_TIMEOUT_S)
+        listed = admin.list_topics(timeout=ADMIN_TIMEOUT_S)
     except KafkaException as error:
         if error.args[0].code() in _UNREACHED and not reached:
             raise ConfigurationError(
