@@ -90,6 +90,12 @@ class PipelineProcess:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """Of the life that was started last."""
+        assert self._process is not None
+        return self._process.pid
+
     def write_configuration(self) -> Path:
         """Write the document to its file."""
         self.directory.mkdir(parents=True, exist_ok=True)

@@ -15,13 +15,15 @@ from psycopg import OperationalError
 
 from casscade.commitlog.observations import decode_any
 from casscade.core.errors import ConfigurationError, RetryableError
+from casscade.core.keys import pack_values
 from casscade.cql.types import CqlType
 from casscade.schema.model import Column, ColumnKind, Table, assign_indexes, ordered_columns
 from casscade.snapshot import scanner as scanner_module
 from casscade.snapshot.rows import TableScan
 from casscade.snapshot.scanner import PAGE_BYTES_MAX, ChunkBuilder, RateLimit, Scanner, ScanOptions, next_page_rows
 from casscade.snapshot.store import SnapshotStore, SnapshotTask
-from casscade.snapshot.wire import Page, RawSession, split_rows
+from casscade.snapshot.page import Page, split_rows
+from casscade.snapshot.wire import RawSession
 from casscade.transport.chunk import Chunk, SnapshotProgress
 
 TABLE = assign_indexes(
@@ -49,6 +51,11 @@ def raw_row(token: int, key: int, clustering: int, size: int = 1) -> Raw:
     return [token.to_bytes(8, "big"), *i32, b"x" * size, (100).to_bytes(8, "big"), None]
 
 
+def page_of(rows: list[Raw], paging_state: bytes | None = None) -> Page:
+    data = pack_values([value for row in rows for value in row])
+    return Page(data, len(rows), 6, now=1_700_000_000, read_at=0, paging_state=paging_state)
+
+
 class FakePages:
     """Serves prepared pages in order, with a failure before each page for as long as `failures` lasts."""
 
@@ -67,7 +74,7 @@ class FakePages:
             raise OperationTimedOut
         at = int.from_bytes(paging_state or b"\0", "big")
         following = bytes([at + 1]) if at + 1 < len(self.pages) else None
-        return Page(self.pages[at], 1_700_000_000, following, 0)
+        return page_of(self.pages[at], following)
 
 
 class FakeStore(SnapshotStore):
@@ -186,7 +193,7 @@ def test_chunks_end_by_mutations_and_number_them_within_the_task() -> None:
 
 def test_chunks_end_by_bytes() -> None:
     builder = ChunkBuilder(TASK)
-    parts = TableScan(TABLE).read_page([raw_row(10 + i, i, 1, size=600_000) for i in range(3)], 0)
+    parts = TableScan(TABLE).encode_page(page_of([raw_row(10 + i, i, 1, size=600_000) for i in range(3)]))
     chunks = [*builder.add(parts), builder.flush(done=True)]
     assert [len(chunk.mutations) for chunk in chunks] == [2, 1]
 

@@ -31,7 +31,7 @@ from casscade.core.position import START
 from casscade.schema.faults import translated
 from casscade.snapshot.rows import TableScan
 from casscade.snapshot.scanner import SOURCE
-from casscade.snapshot.wire import Page
+from casscade.snapshot.page import Page
 from casscade.transport.chunk import Chunk, RecheckProgress
 
 POLL_S: Final = 0.5

@@ -21,14 +21,15 @@ from typing import Any, Final, Protocol
 
 from psycopg import OperationalError
 
-from casscade.commitlog.observations import OBSERVING, encode_observing
+from casscade.commitlog.observations import OBSERVING
 from casscade.core.errors import RetryableError
 from casscade.core.limits import CHUNK_BYTES_MAX, CHUNK_MUTATIONS_MAX
 from casscade.core.position import Position
 from casscade.schema.faults import translated
-from casscade.snapshot.rows import ScannedPartition, TableScan
+from casscade.snapshot.plain import EncodedPart
+from casscade.snapshot.rows import TableScan
 from casscade.snapshot.store import SnapshotStore, SnapshotTask
-from casscade.snapshot.wire import Page
+from casscade.snapshot.page import Page
 from casscade.transport.chunk import Chunk, SnapshotProgress
 
 SOURCE: Final = "snapshot"
@@ -79,16 +80,15 @@ class ChunkBuilder:
         self._mutations: list[bytes] = []
         self._size = 0
 
-    def add(self, parts: list[ScannedPartition]) -> Iterator[Chunk]:
-        """Take a page's partitions; yields chunks as they fill."""
+    def add(self, parts: list[EncodedPart]) -> Iterator[Chunk]:
+        """Take a page's mutations; yields chunks as they fill."""
         for part in parts:
             if part.token != self._token:
                 # Partitions come by token: a new one ends the last. Two partitions may share a token.
                 self._complete = self._token
                 self._token = part.token
-            mutation = encode_observing(part.update)
-            self._mutations.append(mutation)
-            self._size += len(mutation)
+            self._mutations.append(part.mutation)
+            self._size += len(part.mutation)
             self._rows += part.rows
             if len(self._mutations) >= CHUNK_MUTATIONS_MAX or self._size >= CHUNK_BYTES_MAX:
                 yield self.flush(done=False)
@@ -258,16 +258,14 @@ class Scanner:
             if page is None:
                 return False
             paging_state = page.paging_state
-            parts = scan.read_page(page.rows, page.now, page.read_at)
-            self._on_page(task, len(page.rows))
-            size = sum(part.size for part in parts)
-            self._page_rows[task.table_id] = next_page_rows(page_rows, size, self._options.page_rows)
-            for chunk in builder.add(parts):
+            self._on_page(task, page.count)
+            self._page_rows[task.table_id] = next_page_rows(page_rows, len(page.data), self._options.page_rows)
+            for chunk in builder.add(scan.encode_page(page)):
                 if not self._put(chunk, self._stop):
                     return False
             if not self._put(builder.flush(done=paging_state is None), self._stop):
                 return False
-            self._limit.wait(len(page.rows), self._stop)
+            self._limit.wait(page.count, self._stop)
             if paging_state is None:
                 return True
         return False
