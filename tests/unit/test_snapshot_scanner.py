@@ -19,10 +19,10 @@ from casscade.core.keys import pack_values
 from casscade.cql.types import CqlType
 from casscade.schema.model import Column, ColumnKind, Table, assign_indexes, ordered_columns
 from casscade.snapshot import scanner as scanner_module
+from casscade.snapshot.page import Page, split_rows
 from casscade.snapshot.rows import TableScan
 from casscade.snapshot.scanner import PAGE_BYTES_MAX, ChunkBuilder, RateLimit, Scanner, ScanOptions, next_page_rows
 from casscade.snapshot.store import SnapshotStore, SnapshotTask
-from casscade.snapshot.page import Page, split_rows
 from casscade.snapshot.wire import RawSession
 from casscade.transport.chunk import Chunk, SnapshotProgress
 

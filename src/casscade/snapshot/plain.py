@@ -10,6 +10,7 @@ a table become neither lists nor objects: each value is copied once, from the pa
 from __future__ import annotations
 
 from struct import Struct
+from struct import error as StructError
 from typing import Final, NamedTuple
 
 from casscade.commitlog.cells import CELL_EMPTY, CELL_EXPIRING, CLUSTERING_BATCH
@@ -86,13 +87,19 @@ class PageEncoder:
         A partition of many bytes comes in several, so that no mutation grows with the partition. Raises InvariantError
         for bytes that are not the page of this table.
         """
+        try:
+            return self._encode(data, count, now)
+        except StructError:
+            raise _foreign("it ends too early") from None
+
+    def _encode(self, data: bytes, count: int, now: int) -> list[EncodedPart]:
         found: list[EncodedPart] = []
         rows: list[bytes] = []
         key = b""
         token = base = seen = start = pos = 0
         for _ in range(count):
             row_start = pos
-            length, row_token, first = _TOKEN.unpack_from(data, pos)
+            _, row_token, first = _TOKEN.unpack_from(data, pos)
             pos += 12
             if self._keys == 1:
                 end = pos + 4 + first

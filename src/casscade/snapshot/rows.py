@@ -35,8 +35,8 @@ from casscade.core.observed import NOTHING, SETTLED, UNBOUNDED, Observed
 from casscade.core.table import TableShape
 from casscade.schema.model import Column, Table
 from casscade.snapshot.elements import observe, read_cell, read_complex_cells
-from casscade.snapshot.plain import OLDEST, EncodedPart, PageEncoder, PlainColumn
 from casscade.snapshot.page import Page
+from casscade.snapshot.plain import OLDEST, EncodedPart, PageEncoder, PlainColumn
 
 _ELEMENT_TIMES_SINCE: Final = 5
 

@@ -26,10 +26,10 @@ from casscade.core.errors import RetryableError
 from casscade.core.limits import CHUNK_BYTES_MAX, CHUNK_MUTATIONS_MAX
 from casscade.core.position import Position
 from casscade.schema.faults import translated
+from casscade.snapshot.page import Page
 from casscade.snapshot.plain import EncodedPart
 from casscade.snapshot.rows import TableScan
 from casscade.snapshot.store import SnapshotStore, SnapshotTask
-from casscade.snapshot.page import Page
 from casscade.transport.chunk import Chunk, SnapshotProgress
 
 SOURCE: Final = "snapshot"
