@@ -105,7 +105,7 @@ class PipelineProcess:
     def start(self) -> None:
         """Start a new life; returns at once."""
         assert not self.running, "it runs already"
-        arguments = [self.command, "-c", str(self.write_configuration())]
+        arguments = [*self.command.split(), "-c", str(self.write_configuration())]
         if not self.executed:
             self._process = nursery().start(arguments, self.directory, self.log_file)
             return

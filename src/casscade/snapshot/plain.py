@@ -43,6 +43,8 @@ _TIMES: Final = Struct(">iqi")
 """Behind a value: WRITETIME with its length, and the length of the TTL."""
 _SAME_TIME: Final = [bytes((0, 0, length)) for length in range(_SHORT)]
 """Flags, a delta of 0 and a length below 128: how most values of one INSERT begin."""
+_SAME_TIME_FIXED: Final = bytes(2)
+"""The same of a type whose values all have one length."""
 # Nothing was observed, in no bytes (`commitlog.observations`).
 _NO_OBSERVATIONS: Final = b"\x00\x00\x00\x00\x01"
 
@@ -175,6 +177,8 @@ class PageEncoder:
         cells: list[bytes] = []
         present: list[int] = []
         number = -1
+        # What follows a value of the base's time that does not expire: one comparison instead of three numbers.
+        usual = b"" if fresh else _TIMES.pack(8, base, -1)
         for column in self._columns:
             number += 1
             (length,) = _LENGTH.unpack_from(data, pos)
@@ -186,44 +190,31 @@ class PageEncoder:
             value = data[pos : pos + length]
             pos += length
             if column.multi_cell:
-                times, pos = _read_field(data, pos)
-                ttls, pos = _read_field(data, pos)
-                held = read_complex_cells(column.kind, value, times, ttls, now)
-                cells.append(write_unsigned(len(held)))
-                for path, cell in held.items():
-                    timestamp, _, remaining, element = cell
-                    assert element is not None
-                    if fresh:
-                        base, fresh = timestamp, False
-                    cells.append(_head(timestamp - base, remaining, empty=not element))
-                    cells += [write_unsigned(len(path)), path]
-                    if element:
-                        cells += [write_unsigned(len(element)), element]
+                base, pos = _elements(column.kind, value, data, pos, cells, base, now, fresh=fresh)
+                if fresh:
+                    fresh, usual = False, _TIMES.pack(8, base, -1)
+                continue
+            fixed = column.fixed_length
+            if fixed >= 0 and length != fixed and length:
+                raise _foreign(f"a value has {length} bytes where its type has {fixed}")
+            if 0 < length < _SHORT and data[pos : pos + 16] == usual:
+                pos += 16
+                cells.append(_SAME_TIME[length] if fixed < 0 else _SAME_TIME_FIXED)
+                cells.append(value)
                 continue
             eight, timestamp, ttl_length = _TIMES.unpack_from(data, pos)
             pos += 16
+            if eight != 8:
+                raise _foreign("a value has no write time")
             remaining = 0
             if ttl_length > 0:
                 (remaining,) = _LENGTH.unpack_from(data, pos)
                 pos += 4
-            if eight != 8:
-                raise _foreign("a value has no write time")
             if fresh:
-                base, fresh = timestamp, False
-            fixed = column.fixed_length
-            if fixed < 0:
-                if timestamp == base and 0 < length < _SHORT and not remaining:
-                    cells.append(_SAME_TIME[length])
-                else:
-                    cells.append(_head(timestamp - base, remaining, empty=not length))
-                    if length:
-                        cells.append(write_unsigned(length))
-            elif length and length != fixed:
-                raise _foreign(f"a value has {length} bytes where its type has {fixed}")
-            elif timestamp == base and length and not remaining:
-                cells.append(b"\x00\x00")
-            else:
-                cells.append(_head(timestamp - base, remaining, empty=not length))
+                base, fresh, usual = timestamp, False, _TIMES.pack(8, timestamp, -1)
+            cells.append(_head(timestamp - base, remaining, empty=not length))
+            if length and fixed < 0:
+                cells.append(write_unsigned(length))
             cells.append(value)
         if clustering is not None:
             rows.append(self._join(clustering, present, cells, base))
@@ -240,6 +231,26 @@ class PageEncoder:
         if not whole:
             head.append(encode_subset(present, len(self._columns)))
         return b"".join(head + cells)
+
+
+def _elements(
+    kind: str, value: bytes, data: bytes, pos: int, cells: list[bytes], base: int, now: int, *, fresh: bool
+) -> tuple[int, int]:
+    """Add the cells of a set, map or UDT, whose times stand at `pos`; returns the base and the offset behind."""
+    times, pos = _read_field(data, pos)
+    ttls, pos = _read_field(data, pos)
+    held = read_complex_cells(kind, value, times, ttls, now)
+    cells.append(write_unsigned(len(held)))
+    for path, cell in held.items():
+        timestamp, _, remaining, element = cell
+        assert element is not None
+        if fresh:
+            base, fresh = timestamp, False
+        cells.append(_head(timestamp - base, remaining, empty=not element))
+        cells += [write_unsigned(len(path)), path]
+        if element:
+            cells += [write_unsigned(len(element)), element]
+    return base, pos
 
 
 def _head(delta: int, remaining: int, *, empty: bool) -> bytes:

@@ -40,7 +40,7 @@ ATTEMPTS_MAX: Final = 10
 PAUSE_SECONDS_FIRST: Final = 0.5
 PAUSE_SECONDS_MAX: Final = 30.0
 
-LOOK_AGAIN_S: Final = 2.0
+LOOK_AGAIN_S: Final = 1.0
 """While nothing can be claimed: tasks may be made, a pause may end, those of a process that died fall to others."""
 
 PAUSE_CHECK_S: Final = 1.0
