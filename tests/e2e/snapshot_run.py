@@ -105,12 +105,10 @@ class Usage:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def describe(self) -> str:
-        """Start, middle, end and the most."""
-        first, middle, last = self.samples[0], self.samples[len(self.samples) // 2], self.samples[-1]
-        return (
-            f"RSS {first:.0f} MiB at the start, {middle:.0f} in the middle, {last:.0f} at the end, "
-            f"{max(self.samples):.0f} at most"
-        )
+        """At five moments, the first and the last among them, and the most."""
+        last = len(self.samples) - 1
+        moments = ", ".join(f"{self.samples[last * i // 4]:.0f}" for i in range(5))
+        return f"RSS in MiB from start to end: {moments}; {max(self.samples):.0f} at most"
 
 
 def scan_alone(node: CassandraNode, dsn: str, rows_expected: int, workers: int, page_rows: int) -> None:
