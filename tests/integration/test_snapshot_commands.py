@@ -11,7 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from casscade.cli.main import main
+from casscade.config import load_config
+from casscade.core.errors import ConfigurationError
 from casscade.load.control import ControlStore
+from casscade.pipeline.snapshot_control import choose
 from casscade.snapshot.ranges import split_ring
 from casscade.snapshot.store import SnapshotStore
 from casscade.transport.chunk import SnapshotProgress
@@ -99,6 +102,13 @@ def test_a_pipeline_that_never_ran_is_told(tmp_path: Path, database: str) -> Non
         result = call(command, "-c", write(tmp_path, database))
         assert result.exit_code == 2
         assert "no pipeline has run with this configuration yet" in result.output
+
+
+def test_a_table_that_cassandra_does_not_have_is_told(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, "postgresql://nobody@127.0.0.1:1/none"))
+    with pytest.raises(ConfigurationError, match=r"shop\.nothing .* Cassandra has no such table"):
+        choose(config, [], ["shop.nothing"])
+    assert choose(config, [], []) == []
 
 
 def test_an_older_control_schema_is_told(config: Path, database: str) -> None:

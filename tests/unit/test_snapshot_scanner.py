@@ -120,7 +120,9 @@ def no_connection() -> AbstractContextManager[Any]:
 class Run:
     """A scanner over fakes; `chunks` is what it put."""
 
-    def __init__(self, pages: FakePages, *, puts_max: int = 1000, endless: bool = False) -> None:
+    def __init__(
+        self, pages: FakePages, *, puts_max: int = 1000, endless: bool = False, rate: float | None = None
+    ) -> None:
         self.chunks: list[Chunk] = []
         self.puts_max = puts_max
         self.store = FakeStore()
@@ -133,7 +135,7 @@ class Run:
             self.store,
             no_connection,
             self.put,
-            ScanOptions(consistency=6, page_rows=1000, workers=1, endless=endless),
+            ScanOptions(consistency=6, page_rows=1000, workers=1, rows_per_second=rate, endless=endless),
             owner="me",
             on_page=lambda task, rows: self.heard.append(rows),
         )
@@ -289,6 +291,12 @@ def test_rows_are_as_old_as_the_read_of_their_page() -> None:
     builder = ChunkBuilder(TASK)
     parts = TableScan(TABLE).encode_page(page_of([raw_row(10, 1, 1)]))
     assert [*builder.add(parts, 5.0), builder.flush(done=True)][0].captured_at == 5.0
+
+
+def test_pages_are_no_longer_than_the_rate_allows_in_a_second() -> None:
+    run = Run(FakePages([[], []]), rate=7.0)
+    run.finish()
+    assert [rows for _, rows, _ in run.pages.asked] == [7, 7]
 
 
 def test_a_stopped_scan_frees_its_task() -> None:

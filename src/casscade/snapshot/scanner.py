@@ -181,7 +181,10 @@ class Scanner:
         self._statements: dict[uuid.UUID, Any] = {}
         self._paused: frozenset[str] = frozenset()
         self._paused_read_at = float("-inf")
-        self._page_rows = {table_id: min(PAGE_ROWS_FIRST, options.page_rows) for table_id in scans}
+        # A page is at most what the rate allows in a second, so that a pause is seen soon however low it is.
+        rate = options.rows_per_second
+        self._page_rows_max = options.page_rows if rate is None else max(1, min(options.page_rows, int(rate)))
+        self._page_rows = {table_id: min(PAGE_ROWS_FIRST, self._page_rows_max) for table_id in scans}
         self._threads = [
             threading.Thread(target=self._work, name=f"snapshot-{i}", daemon=True) for i in range(options.workers)
         ]
@@ -285,7 +288,7 @@ class Scanner:
                 return False
             paging_state = page.paging_state
             self._on_page(task, page.count)
-            self._page_rows[task.table_id] = next_page_rows(page_rows, len(page.data), self._options.page_rows)
+            self._page_rows[task.table_id] = next_page_rows(page_rows, len(page.data), self._page_rows_max)
             for chunk in builder.add(scan.encode_page(page), page.read_at / 1e6):
                 if not self._put(chunk, self._stop):
                     return False

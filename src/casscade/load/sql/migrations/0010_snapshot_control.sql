@@ -5,3 +5,5 @@ CREATE TABLE snapshot_pauses (
     paused_at   timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (pipeline, source_name)
 );
+-- Idle workers look for tasks all the time: what is done must not cost them anything.
+CREATE INDEX snapshot_tasks_open ON snapshot_tasks (pipeline) WHERE state <> 'done';
