@@ -104,7 +104,8 @@ class SnapshotStore:
                 "claimed_at = coalesce(claimed_at, now()) WHERE task_id = (SELECT task_id FROM {table} AS t "
                 "WHERE pipeline = %s AND table_id = ANY(%s) AND state <> 'done' AND (state = 'pending' "
                 "OR (state = 'claimed' AND owner <> %s AND updated_at < now() - make_interval(secs => %s))) "
-                "AND NOT EXISTS (SELECT FROM {pauses} AS p WHERE p.pipeline = t.pipeline AND p.source_name IN ('', t.source_name)) "
+                "AND NOT EXISTS (SELECT FROM {pauses} AS p WHERE p.pipeline = t.pipeline "
+                "AND p.source_name IN ('', t.source_name)) "
                 "ORDER BY task_id LIMIT 1 FOR UPDATE OF t SKIP LOCKED) "
                 "RETURNING task_id, table_id, range_start, range_end, last_token"
             ).format(table=self._table, pauses=self._pauses),
