@@ -103,9 +103,11 @@ class SnapshotJob:
                 self._stop.wait(_TICK_S)
             self._report(tables)
         finally:
-            reader.shut_down(_JOIN_TIMEOUT_S)
-            stop.set()
-            outlet.close(_JOIN_TIMEOUT_S)
+            try:
+                reader.shut_down(_JOIN_TIMEOUT_S)
+            finally:
+                stop.set()
+                outlet.close(_JOIN_TIMEOUT_S)
         if outlet.failure is not None:
             raise outlet.failure
         self.complete = not self._stop.is_set()
