@@ -16,12 +16,12 @@ from casscade.config import PipelineConfig
 from casscade.core.errors import ConfigurationError
 from casscade.load.control import ControlStore
 from casscade.observability.logs import get_logger
+from casscade.pipeline.cassandra import cassandra_settings
 from casscade.pipeline.catalog import Catalog
 from casscade.pipeline.database import Database
 from casscade.pipeline.kafka import kafka_settings
 from casscade.pipeline.lives import keep_running
 from casscade.pipeline.monitor import Monitor
-from casscade.pipeline.pipeline import cassandra_settings
 from casscade.pipeline.snapshot_control import SnapshotCommands, choose, require_wanted
 from casscade.pipeline.snapshot_outlet import SnapshotOutlet
 from casscade.pipeline.snapshots import Snapshots
