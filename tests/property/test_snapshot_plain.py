@@ -93,7 +93,8 @@ def pages(draw: st.DrawFn) -> tuple[Table, list[list[bytes | None]]]:
     times = draw(st.sampled_from([st.just(1_700_000_000_000_000), TIMESTAMPS]))
     rows = []
     for partition in range(draw(st.integers(0, 3))):
-        key: list[bytes | None] = [draw(st.binary(min_size=1, max_size=3)) for _ in table.partition_key]
+        # One key has one token.
+        key: list[bytes | None] = [bytes((partition,)) + draw(st.binary(max_size=2)) for _ in table.partition_key]
         for number in range(draw(st.integers(1, 3)) if table.clustering else 1):
             row: list[bytes | None] = [long(partition - 1), *key]
             for column in table.clustering:
