@@ -8,7 +8,7 @@ COMPILED := build/compiled
 COMPILED_FOR_TESTS := build/compiled-for-tests
 PYTEST := $(PY) -m pytest -n 2 --dist loadgroup
 # What runs the modules that are compiled (HOT_MODULES in tools/hatch_build.py).
-HOT_TESTS = $(wildcard tests/golden/test_*.py tests/unit/test_tools_build.py \
+HOT_TESTS = $(wildcard tests/golden/test_*.py tests/unit/test_tools_build.py tests/property/test_snapshot_plain.py \
   $(foreach room,commitlog core cql merge load,tests/unit/test_$(room)_*.py tests/property/test_$(room)_*.py))
 
 # Tests start the package in processes of its own, each of which would have to compile every module anew.

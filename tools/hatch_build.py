@@ -27,6 +27,7 @@ HOT_MODULES: Final = (
     "casscade/commitlog/cells.py",
     "casscade/commitlog/columns.py",
     "casscade/commitlog/decoder.py",
+    "casscade/commitlog/encoder.py",
     "casscade/commitlog/framing.py",
     "casscade/commitlog/peek.py",
     "casscade/commitlog/rows.py",
@@ -55,6 +56,8 @@ HOT_MODULES: Final = (
     "casscade/merge/row.py",
     "casscade/merge/state.py",
     "casscade/merge/state_reader.py",
+    "casscade/snapshot/elements.py",
+    "casscade/snapshot/plain.py",
 )
 
 SWITCH: Final = "CASSCADE_COMPILE"

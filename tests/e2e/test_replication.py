@@ -14,7 +14,9 @@ import psycopg
 import pytest
 from cassandra.concurrent import execute_concurrent_with_args
 from cassandra.util import Duration
+from click.testing import CliRunner
 
+from casscade.cli.main import main
 from casscade.cql.types import SIMPLE_TYPES
 from casscade.devstack.cassandra import CassandraNode
 from casscade.devstack.postgres import PostgresServer
@@ -95,6 +97,32 @@ def test_existing_rows_arrive(replica: Replica) -> None:
         f"SELECT count(*), min(name), max(amount) FROM {{ks}}.existing WHERE id < {EXISTING}",
         [(EXISTING, "name 0", Decimal(EXISTING - 1) / 100)],
     )
+
+
+def test_a_table_is_read_again_while_the_pipeline_runs(replica: Replica) -> None:
+    def snapshot(command: str, *arguments: str) -> tuple[int, str]:
+        given = ["snapshot", command, "-c", str(replica.process.config_file), *arguments]
+        result = CliRunner().invoke(main, given)
+        return result.exit_code, result.output
+
+    table = f"{replica.schema}.existing"
+    replica.process.wait_caught_up()
+    replica.connection.execute(f"DELETE FROM {table} WHERE id < 10".encode())
+    unchanged = f"{table}: it has a snapshot, which stays as it is (--again begins anew)\n"
+    assert snapshot("start", "--table", table) == (0, unchanged)
+    assert snapshot("pause", "--table", table)[0] == 0
+    assert snapshot("start", "--table", table, "--again") == (0, f"{table}: 8 ranges are to be read\n")
+    replica.cql(f"INSERT INTO {{ks}}.existing (id, name) VALUES ({EXISTING}, 'the stream goes on')")
+    replica.arrives(f"SELECT name FROM {{ks}}.existing WHERE id = {EXISTING}", [("the stream goes on",)])
+    replica.arrives("SELECT count(*) FROM {ks}.existing WHERE id < 10", [(0,)])
+    assert replica.process.probe("/readyz")
+    assert f"{table}: 0.0%, 0 rows, 0 of 8 ranges, paused" in snapshot("status")[1]
+    assert snapshot("resume")[0] == 0
+    replica.arrives("SELECT count(*) FROM {ks}.existing WHERE id < 10", [(10,)])
+    for other in ("hidden", "unwatched", "nothing"):
+        code, output = snapshot("start", "--table", f"{replica.schema}.{other}")
+        assert code == 2
+        assert "the configuration does not replicate it" in output
 
 
 @pytest.mark.requirement("US-1")

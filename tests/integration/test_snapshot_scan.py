@@ -22,8 +22,9 @@ from casscade.load.control import ControlStore
 from casscade.schema.connect import CassandraSettings, connect
 from casscade.schema.model import Table
 from casscade.schema.reader import read_schema
+from casscade.snapshot.plain import OLDEST
 from casscade.snapshot.ranges import split_ring
-from casscade.snapshot.rows import OLDEST, TableScan, shows_element_times
+from casscade.snapshot.rows import TableScan, shows_element_times
 from casscade.snapshot.scanner import Scanner, ScanOptions
 from casscade.snapshot.store import SnapshotStore
 from casscade.snapshot.wire import RawSession

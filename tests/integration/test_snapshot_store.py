@@ -10,8 +10,9 @@ import psycopg
 import pytest
 
 from casscade.load.control import ControlStore
+from casscade.snapshot.control import SnapshotControl, Worker
 from casscade.snapshot.ranges import TOKEN_MAX, TOKEN_MIN, split_ring
-from casscade.snapshot.store import LEASE_S, SnapshotStore, SnapshotTask, owner_of
+from casscade.snapshot.store import ALL, LEASE_S, SnapshotStore, SnapshotTask, owner_of
 from casscade.transport.chunk import SnapshotProgress
 
 pytestmark = pytest.mark.servers
@@ -96,8 +97,6 @@ def test_a_claim_that_is_not_renewed_falls_to_others(store: SnapshotStore, conne
     plan(store, connection, 1)
     task = must_claim(store, connection, "dead#1")
     assert store.claim(connection, "b#1", [TABLE]) is None
-    assert store.others_at_work(connection, "b#1", [TABLE])
-    assert not store.others_at_work(connection, "dead#1", [TABLE])
     long_ago = f"UPDATE casscade.snapshot_tasks SET updated_at = now() - interval '{LEASE_S + 1} s'"
     connection.execute(long_ago.encode())
     assert store.renew(connection, "dead#1") == 1  # it was only slow
@@ -145,6 +144,74 @@ def test_progress_counts_rows_ranges_and_tokens(store: SnapshotStore, connection
     assert now.fraction == pytest.approx(0.375)
     assert now.eta_seconds is not None
     assert now.eta_seconds >= 0
+    assert not now.paused
     connection.execute("UPDATE casscade.snapshot_tasks SET state = 'done'")
     (after,) = store.progress(connection)
     assert (after.fraction, after.eta_seconds) == (1.0, 0.0)
+
+
+@pytest.fixture
+def control() -> SnapshotControl:
+    return SnapshotControl("shop", SCHEMA)
+
+
+def test_nobody_claims_what_is_paused(
+    store: SnapshotStore, control: SnapshotControl, connection: psycopg.Connection[Any]
+) -> None:
+    plan(store, connection, 2)
+    task = must_claim(store, connection)
+    store.commit_progress(connection, SnapshotProgress(task.task_id, -500, 10, done=False))
+    control.pause(connection, ["shop.orders"])
+    control.pause(connection, ["shop.orders"])
+    assert store.paused(connection) == {"shop.orders"}
+    assert store.claim(connection, "b", [TABLE]) is None
+    (table,) = store.progress(connection)
+    assert table.paused
+    assert SnapshotStore("other", SCHEMA).paused(connection) == frozenset()
+    store.release(connection, task.task_id, "a")
+    control.resume(connection, [])
+    assert store.paused(connection) == frozenset()
+    assert must_claim(store, connection, "b").last_token == -500
+
+
+def test_one_of_all_paused_tables_is_resumed(
+    store: SnapshotStore, control: SnapshotControl, connection: psycopg.Connection[Any]
+) -> None:
+    plan(store, connection, 1)
+    with connection.transaction():
+        store.create_tasks(connection, uuid.uuid4(), "shop.customers", split_ring(1))
+    control.pause(connection, [])
+    assert store.paused(connection) == {ALL}
+    assert store.claim(connection, "a", [TABLE]) is None
+    control.resume(connection, ["shop.orders"])
+    assert store.paused(connection) == {"shop.customers"}
+    assert must_claim(store, connection).table_id == TABLE
+
+
+def test_workers_are_those_whose_lease_lives(
+    store: SnapshotStore, control: SnapshotControl, connection: psycopg.Connection[Any]
+) -> None:
+    plan(store, connection, 3)
+    must_claim(store, connection, "dead#1")
+    connection.execute(f"UPDATE casscade.snapshot_tasks SET updated_at = now() - interval '{LEASE_S + 1} s'".encode())
+    must_claim(store, connection, "b#1")
+    assert control.workers(connection) == [Worker("shop.orders", "b#1", 1)]
+
+
+@pytest.mark.requirement("FR-023")
+def test_what_is_under_way_does_not_move_a_range_that_began_anew(
+    store: SnapshotStore, connection: psycopg.Connection[Any]
+) -> None:
+    plan(store, connection, 2)
+    first, second = must_claim(store, connection), must_claim(store, connection)
+    store.commit_progress(connection, SnapshotProgress(first.task_id, first.range_end, 10, done=True))
+    store.commit_progress(connection, SnapshotProgress(second.task_id, second.range_start + 5, 3, done=False))
+    assert store.restart(connection, TABLE, done_only=True) == 1
+    store.commit_progress(connection, SnapshotProgress(first.task_id, first.range_end, 10, done=True))
+    (table,) = store.progress(connection)
+    assert (table.ranges_done, table.rows) == (0, 3)
+    again = must_claim(store, connection)
+    assert (again.range_start, again.last_token) == (first.range_start, first.range_start)
+    assert again.task_id not in {first.task_id, second.task_id}
+    assert store.restart(connection, TABLE) == 2
+    assert must_claim(store, connection).last_token in {first.range_start, second.range_start}

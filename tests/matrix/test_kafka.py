@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from cassandra.concurrent import execute_concurrent_with_args
 
 from casscade.devstack.cassandra import CassandraNode
 from casscade.devstack.kafka import KafkaBroker
@@ -36,16 +37,16 @@ class Members:
 
     def __init__(self, directory: Path, document: dict[str, Any], stack: ExitStack) -> None:
         self._directory = directory
-        self._document = document
+        self.document = document
         self._stack = stack
         self._number = 0
 
     def start(self, command: str) -> PipelineProcess:
         """A new process, which is killed at the end of the test."""
         self._number += 1
-        document = deepcopy(self._document)
+        document = deepcopy(self.document)
         document["http"] = {"listen": f"127.0.0.1:{free_port()}"}
-        process = PipelineProcess(self._directory / f"{command}{self._number}", document, command)
+        process = PipelineProcess(self._directory / f"process{self._number}", document, command)
         self._stack.callback(process.kill)
         process.start()
         return process
@@ -144,3 +145,38 @@ def test_a_truncation_empties_the_table_and_what_follows_stays(
     wait_equal(cassandra_session, database, keyspace, [agent, second])
     with psycopg.connect(database) as connection:
         assert connection.execute(f"SELECT count(*), min(v) FROM {keyspace}.gone").fetchone() == (20, 2)
+
+
+@pytest.mark.requirement("FR-023")
+def test_a_job_that_is_killed_is_gone_on_with_by_the_next(
+    cassandra_session: Any, keyspace: str, database: str, members: Members
+) -> None:
+    rows = 4000
+    cassandra_session.execute(f"CREATE TABLE {keyspace}.big (id int PRIMARY KEY, v text) WITH cdc = true")
+    insert = cassandra_session.prepare(f"INSERT INTO {keyspace}.big (id, v) VALUES (?, ?)")
+    execute_concurrent_with_args(cassandra_session, insert, [(i, f"value {i}") for i in range(rows)])
+    # Slow enough that there is something left to take over, whoever reads.
+    members.document["snapshot"] = {"ranges_per_table": 16, "page_rows": 50, "workers": 1, "rows_per_second": 400}
+    agent, loader = members.start("capture"), members.start("load")
+    for process in (agent, loader):
+        process.wait_ready(40.0)
+    with psycopg.connect(database, autocommit=True) as connection:
+
+        def claimed_by_a_job() -> bool:
+            query = "SELECT count(*) FROM casscade.snapshot_tasks WHERE owner LIKE 'job-%' AND rows > 0"
+            (count,) = connection.execute(query).fetchone() or (0,)
+            return bool(count)
+
+        job = members.start("snapshot run")
+        job.wait(claimed_by_a_job, "a range of the job", 30.0)
+        job.kill()
+        ended = members.start("snapshot run").wait_end(90.0)
+        assert ended.code == 0, ended.text
+        assert "complete" in ended.text.splitlines()[-1]
+        (read, left) = connection.execute(
+            "SELECT sum(rows), count(*) FILTER (WHERE state <> 'done') FROM casscade.snapshot_tasks"
+        ).fetchone() or (0, 1)
+    assert left == 0
+    # Pages that were not durable when the job died were read again; not more than some of one range.
+    assert rows <= read <= rows + rows // 16
+    wait_equal(cassandra_session, database, keyspace, [agent, loader])

@@ -90,6 +90,12 @@ class PipelineProcess:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """Of the life that was started last."""
+        assert self._process is not None
+        return self._process.pid
+
     def write_configuration(self) -> Path:
         """Write the document to its file."""
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -99,7 +105,7 @@ class PipelineProcess:
     def start(self) -> None:
         """Start a new life; returns at once."""
         assert not self.running, "it runs already"
-        arguments = [self.command, "-c", str(self.write_configuration())]
+        arguments = [*self.command.split(), "-c", str(self.write_configuration())]
         if not self.executed:
             self._process = nursery().start(arguments, self.directory, self.log_file)
             return

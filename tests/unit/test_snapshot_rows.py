@@ -14,7 +14,8 @@ from casscade.cql.types import UdtDefinition, parse_type
 from casscade.schema.model import Column, ColumnKind, Table, assign_indexes, ordered_columns
 from casscade.snapshot import rows as rows_module
 from casscade.snapshot.elements import read_complex_cells
-from casscade.snapshot.rows import OLDEST, TableScan, shows_element_times
+from casscade.snapshot.plain import OLDEST
+from casscade.snapshot.rows import TableScan, shows_element_times
 
 KINDS = {"p": ColumnKind.PARTITION_KEY, "c": ColumnKind.CLUSTERING, "s": ColumnKind.STATIC, "r": ColumnKind.REGULAR}
 UDTS = {"addr": UdtDefinition("k", "addr", ("street", "zip"), ("text", "int"))}

@@ -15,13 +15,15 @@ from psycopg import OperationalError
 
 from casscade.commitlog.observations import decode_any
 from casscade.core.errors import ConfigurationError, RetryableError
+from casscade.core.keys import pack_values
 from casscade.cql.types import CqlType
 from casscade.schema.model import Column, ColumnKind, Table, assign_indexes, ordered_columns
 from casscade.snapshot import scanner as scanner_module
+from casscade.snapshot.page import Page, split_rows
 from casscade.snapshot.rows import TableScan
 from casscade.snapshot.scanner import PAGE_BYTES_MAX, ChunkBuilder, RateLimit, Scanner, ScanOptions, next_page_rows
 from casscade.snapshot.store import SnapshotStore, SnapshotTask
-from casscade.snapshot.wire import Page, RawSession, split_rows
+from casscade.snapshot.wire import RawSession
 from casscade.transport.chunk import Chunk, SnapshotProgress
 
 TABLE = assign_indexes(
@@ -49,6 +51,11 @@ def raw_row(token: int, key: int, clustering: int, size: int = 1) -> Raw:
     return [token.to_bytes(8, "big"), *i32, b"x" * size, (100).to_bytes(8, "big"), None]
 
 
+def page_of(rows: list[Raw], paging_state: bytes | None = None) -> Page:
+    data = pack_values([value for row in rows for value in row])
+    return Page(data, len(rows), 6, now=1_700_000_000, read_at=0, paging_state=paging_state)
+
+
 class FakePages:
     """Serves prepared pages in order, with a failure before each page for as long as `failures` lasts."""
 
@@ -67,7 +74,7 @@ class FakePages:
             raise OperationTimedOut
         at = int.from_bytes(paging_state or b"\0", "big")
         following = bytes([at + 1]) if at + 1 < len(self.pages) else None
-        return Page(self.pages[at], 1_700_000_000, following, 0)
+        return page_of(self.pages[at], following)
 
 
 class FakeStore(SnapshotStore):
@@ -78,24 +85,32 @@ class FakeStore(SnapshotStore):
         self.tasks = [TASK]
         self.orphans: list[SnapshotTask] = []
         self.released: list[int] = []
+        self.pauses: list[frozenset[str]] = []
         self.resets = 0
+        self.failures = 0
 
     def claim(self, connection: Any, owner: str, tables: Collection[uuid.UUID]) -> SnapshotTask | None:
         return self.tasks.pop() if self.tasks else None
 
     def release(self, connection: Any, task_id: int, owner: str) -> None:
+        if self.failures > 0:
+            self.failures -= 1
+            raise OperationalError
         self.released.append(task_id)
 
     def reset_claims(self, connection: Any, owner: str) -> int:
         self.resets += 1
         return 0
 
-    def others_at_work(self, connection: Any, owner: str, tables: Collection[uuid.UUID]) -> bool:
+    def finished(self, connection: Any, tables: Collection[uuid.UUID] | None = None) -> bool:
         """Another process has a task for as long as `orphans` are to come; then it is dead and its task free."""
         if not self.orphans:
-            return False
+            return not self.tasks
         self.tasks.append(self.orphans.pop())
-        return True
+        return False
+
+    def paused(self, connection: Any) -> frozenset[str]:
+        return self.pauses.pop(0) if self.pauses else frozenset()
 
 
 def no_connection() -> AbstractContextManager[Any]:
@@ -105,18 +120,22 @@ def no_connection() -> AbstractContextManager[Any]:
 class Run:
     """A scanner over fakes; `chunks` is what it put."""
 
-    def __init__(self, pages: FakePages, *, puts_max: int = 1000) -> None:
+    def __init__(
+        self, pages: FakePages, *, puts_max: int = 1000, endless: bool = False, rate: float | None = None
+    ) -> None:
         self.chunks: list[Chunk] = []
         self.puts_max = puts_max
         self.store = FakeStore()
         self.heard: list[int] = []
+        self.pages = pages
+        self.done = threading.Event()
         self.scanner = Scanner(
             pages,
             {TABLE.id: TableScan(TABLE)},
             self.store,
             no_connection,
             self.put,
-            ScanOptions(consistency=6, page_rows=1000, workers=1),
+            ScanOptions(consistency=6, page_rows=1000, workers=1, rows_per_second=rate, endless=endless),
             owner="me",
             on_page=lambda task, rows: self.heard.append(rows),
         )
@@ -126,6 +145,8 @@ class Run:
             self.scanner.stop()
             return False
         self.chunks.append(chunk)
+        if isinstance(chunk.progress, SnapshotProgress) and chunk.progress.done:
+            self.done.set()
         return True
 
     def finish(self) -> None:
@@ -186,8 +207,8 @@ def test_chunks_end_by_mutations_and_number_them_within_the_task() -> None:
 
 def test_chunks_end_by_bytes() -> None:
     builder = ChunkBuilder(TASK)
-    parts = TableScan(TABLE).read_page([raw_row(10 + i, i, 1, size=600_000) for i in range(3)], 0)
-    chunks = [*builder.add(parts), builder.flush(done=True)]
+    parts = TableScan(TABLE).encode_page(page_of([raw_row(10 + i, i, 1, size=600_000) for i in range(3)]))
+    chunks = [*builder.add(parts, 5.0), builder.flush(done=True)]
     assert [len(chunk.mutations) for chunk in chunks] == [2, 1]
 
 
@@ -214,11 +235,68 @@ def test_a_page_that_never_comes_ends_the_scan_and_frees_the_task(monkeypatch: p
 
 
 def test_the_task_of_a_dead_process_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scanner_module, "OTHERS_PAUSE_S", 0.0)
+    monkeypatch.setattr(scanner_module, "LOOK_AGAIN_S", 0.0)
     run = Run(FakePages([[]]))
     run.store.tasks, run.store.orphans = [], [TASK]
     run.finish()
     assert progress_of(run.chunks) == [(1000, 0, True)]
+
+
+@pytest.mark.parametrize("name", ["k.t", ""])
+def test_a_paused_table_is_given_back_after_the_page_and_resumed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scanner_module, "LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr(scanner_module, "PAUSE_CHECK_S", 0.0)
+    run = Run(FakePages([[raw_row(10, 1, 1)], [raw_row(20, 2, 1)]]))
+    run.store.pauses = [frozenset(), frozenset({name})]
+    # What the loader made durable meanwhile: the task goes on behind the first page.
+    run.store.orphans = [SnapshotTask(7, TABLE.id, 0, 1000, last_token=5)]
+    run.finish()
+    assert run.store.released == [7]
+    assert [bounds for bounds, _, _ in run.pages.asked] == [(0, 1000), (5, 1000), (5, 1000)]
+    assert progress_of(run.chunks)[-1] == (1000, 1, True)
+
+
+def test_another_table_that_is_paused_stops_nobody() -> None:
+    run = Run(FakePages([[raw_row(10, 1, 1)]]))
+    run.store.pauses = [frozenset({"k.other"})]
+    run.finish()
+    assert run.store.released == []
+
+
+def test_endless_workers_take_tasks_that_are_made_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scanner_module, "LOOK_AGAIN_S", 0.001)
+    run = Run(FakePages([[raw_row(10, 1, 1)]]), endless=True)
+    run.scanner.start()
+    assert run.done.wait(10)
+    run.done.clear()
+    assert run.scanner.running
+    run.store.tasks.append(SnapshotTask(8, TABLE.id, 0, 1000, last_token=0))
+    assert run.done.wait(10)
+    run.scanner.stop()
+    assert run.scanner.join(10)
+    assert [chunk.end.segment for chunk in run.chunks] == [7, 8]
+
+
+def test_a_task_that_can_not_be_given_back_is_given_back_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scanner_module, "LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr(scanner_module, "PAUSE_SECONDS_FIRST", 0.001)
+    run = Run(FakePages([[raw_row(10, 1, 1)]]))
+    run.store.pauses = [frozenset({"k.t"})]
+    run.store.failures = 2
+    run.finish()
+    assert run.store.released == [7]
+
+
+def test_rows_are_as_old_as_the_read_of_their_page() -> None:
+    builder = ChunkBuilder(TASK)
+    parts = TableScan(TABLE).encode_page(page_of([raw_row(10, 1, 1)]))
+    assert [*builder.add(parts, 5.0), builder.flush(done=True)][0].captured_at == 5.0
+
+
+def test_pages_are_no_longer_than_the_rate_allows_in_a_second() -> None:
+    run = Run(FakePages([[], []]), rate=7.0)
+    run.finish()
+    assert [rows for _, rows, _ in run.pages.asked] == [7, 7]
 
 
 def test_a_stopped_scan_frees_its_task() -> None:

@@ -21,6 +21,7 @@ _COMMANDS: Final = {
     "load": "casscade.cli.run",
     "plan": "casscade.cli.check",
     "run": "casscade.cli.run",
+    "snapshot": "casscade.cli.snapshot",
     "status": "casscade.cli.status",
     "tail": "casscade.cli.tail",
     "verify": "casscade.cli.verify",

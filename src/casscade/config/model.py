@@ -218,6 +218,12 @@ class SnapshotSection(Section):
     )
     page_rows: WholeNumber = Field(default=1000, ge=1, le=10_000, description="Rows of one page of a scan")
     workers: WholeNumber = Field(default=2, ge=1, le=32, description="Token ranges that are read at the same time")
+    rows_per_second: WholeNumber | None = Field(
+        default=None,
+        ge=1,
+        le=10_000_000,
+        description="Rows that one process reads in a second at most, over all its workers; no limit by default",
+    )
     ranges_per_table: WholeNumber = Field(
         default=64, ge=1, le=4096, description="Token ranges into which a table is split; each is a task of its own"
     )

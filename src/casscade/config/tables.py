@@ -131,14 +131,15 @@ def matches(pattern: str, name: str) -> bool:
     return all(sign == "*" for sign in pattern[at:])
 
 
-def _matches_table(source: str, keyspace: str, table: str) -> bool:
+def matches_table(source: str, keyspace: str, table: str) -> bool:
+    """Whether a source of the configuration selects the table."""
     keyspace_pattern, _, table_pattern = source.partition(".")
     return matches(keyspace_pattern, keyspace) and matches(table_pattern, table)
 
 
 def _rule(config: PipelineConfig, keyspace: str, table: str) -> TableRule | None:
     entries = [
-        (index, entry) for index, entry in enumerate(config.tables) if _matches_table(entry.source, keyspace, table)
+        (index, entry) for index, entry in enumerate(config.tables) if matches_table(entry.source, keyspace, table)
     ]
     if not entries:
         return None

@@ -304,9 +304,10 @@ METRICS: Final = (
         "snapshot_remaining",
         "gauge",
         "seconds",
-        "Estimated time until the snapshot ends; NaN while unknown.",
-        "From the ranges done so far.",
+        "Estimated time until the snapshot ends, over all who read; NaN while unknown.",
+        "From the progress of the last minute.",
     ),
+    Metric("snapshot_paused", "gauge", "flag", "1 while a table waits for `casscade snapshot resume`.", "By hand."),
     Metric(
         "tombstones",
         "gauge",

@@ -45,7 +45,6 @@ from casscade.transport.kafka.topic import ensure_topic
 log = get_logger("casscade.load")
 
 _TICK_S: Final = 0.2
-_PROGRESS_INTERVAL_S: Final = 1.0
 _JOIN_TIMEOUT_S: Final = 20.0
 
 
@@ -57,7 +56,6 @@ class _Parts:
     reader: SnapshotReader | None
     watch: TopicWatch
     stop: threading.Event
-    snapshot_tables: list[uuid.UUID]
     failures: list[BaseException] = field(default_factory=list)
 
 
@@ -155,17 +153,15 @@ class LoadService:
         source = KafkaSource(self._settings, partitions, transport, stop, foreign)
         outlet = SnapshotOutlet(self._settings, self._database, self._snapshots.commit_progress, stop)
         monitor.watch_load(source, transport, batcher)
-        unfinished = self._snapshots.plan(targets)
         reader = None
-        if unfinished is not None:
-            reader = self._snapshots.reader(
-                cluster, node.release_version, targets, unfinished, outlet, f"{self._name}#{uuid.uuid4()}"
-            )
+        if self._snapshots.plan(targets):
+            owner = f"{self._name}#{uuid.uuid4()}"
+            reader = self._snapshots.reader(cluster, node.release_version, targets, outlet, owner)
         log.info("starting", topic=self._settings.topic, tables=[target.table.full_name for target in targets])
         watch = TopicWatch(
             lambda: self._read_truncations(session), resume.newest, lambda: first in sources.names(), stop
         )
-        return _Parts(source, loader, outlet, reader, watch, stop, [target.table.id for target in targets])
+        return _Parts(source, loader, outlet, reader, watch, stop)
 
     def _read_truncations(self, session: Any) -> dict[str, dict[uuid.UUID, Truncation]]:
         """What the nodes that answer recorded; nothing where the mutations don't tell where in the log they lie."""
@@ -194,7 +190,6 @@ class LoadService:
         if parts.reader is not None:
             parts.reader.start()
         next_progress = 0.0
-        snapshot_open = parts.reader is not None and parts.reader.scanning
         while not self._stop.is_set() and not parts.stop.is_set():
             now = time.monotonic()
             for thread, beat in (*parts.loader.beats.items(), ("consume", parts.source.beat)):
@@ -204,9 +199,8 @@ class LoadService:
                 self._monitor.health.progressed()
             if parts.reader is not None:
                 parts.reader.check()
-            if snapshot_open and now >= next_progress:
-                snapshot_open = not self._snapshots.finished(parts.snapshot_tables)
-                next_progress = now + _PROGRESS_INTERVAL_S
+                if now >= next_progress:
+                    next_progress = now + self._snapshots.tick()
             self._stop.wait(_TICK_S)
         if parts.reader is not None:
             parts.reader.shut_down(_JOIN_TIMEOUT_S)

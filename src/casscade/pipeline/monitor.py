@@ -5,6 +5,7 @@ Invariant: nothing here slows the data path: parts count for themselves, and are
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # An agent is watched without the loader's modules, and Postg
     from casscade.capture.follower import Follower
     from casscade.capture.space import SpaceReading
     from casscade.load.batcher import Batcher
+    from casscade.snapshot.pace import Pace, Speed
     from casscade.snapshot.store import TableProgress
     from casscade.transport.direct import DirectTransport
     from casscade.transport.kafka.outlet import KafkaOutlet
@@ -58,7 +60,9 @@ class Monitor(Observer):
         self._outlet: KafkaOutlet | None = None
         self._kafka: KafkaSource | None = None
         self._space: SpaceReading | None = None
-        self._snapshot: list[TableProgress] = []
+        self._snapshot: list[tuple[TableProgress, Speed]] = []
+        self._snapshot_rows = 0
+        self._snapshot_remaining: float | None = None
         self._left_out: Counter[str] = Counter()
         self._truncations = 0
         self._truncated_at: float | None = None
@@ -144,9 +148,15 @@ class Monitor(Observer):
             seconds_left=None if reading.seconds_left is None else round(reading.seconds_left),
         )
 
-    def snapshot(self, progress: list[TableProgress]) -> None:
-        """How far the snapshot is."""
-        self._snapshot = progress
+    def snapshot(self, progress: list[TableProgress], pace: Pace) -> None:
+        """How far the snapshot is, and how fast it goes on."""
+        before = {table.table_id: table.rows for table, _ in self._snapshot}
+        for table in progress:
+            # A table that was started again counts from nothing.
+            known = before.get(table.table_id, 0)
+            self._snapshot_rows += table.rows - (known if table.rows >= known else 0)
+        self._snapshot = [(table, pace.speed(table.table_id)) for table in progress]
+        self._snapshot_remaining = pace.remaining()
 
     def truncated(self, at: float) -> None:
         """A truncation was applied; `at` is the Unix time that the node recorded."""
@@ -191,7 +201,7 @@ class Monitor(Observer):
                 "paused": self._kafka.paused,
                 "lag_events": {lag.source: lag.events for lag in lags},
             }
-        document["snapshot"] = [_progress(progress) for progress in self._snapshot]
+        document["snapshot"] = [progress_document(progress, speed) for progress, speed in self._snapshot]
         return document
 
     def _capture_status(self) -> dict[str, Any]:
@@ -249,9 +259,13 @@ class Monitor(Observer):
         for reason, mutations in left_out.items():
             metrics.set_total("casscade_capture_skipped_mutations_total", mutations, reason=reason)
         self._copy_capture()
-        metrics.set("casscade_snapshot_finished_ranges", sum(p.ranges_done for p in self._snapshot))
-        metrics.set("casscade_snapshot_planned_ranges", sum(p.ranges_total for p in self._snapshot))
-        metrics.set_total("casscade_snapshot_read_rows_total", sum(p.rows for p in self._snapshot))
+        tables = [progress for progress, _ in self._snapshot]
+        metrics.set("casscade_snapshot_finished_ranges", sum(table.ranges_done for table in tables))
+        metrics.set("casscade_snapshot_planned_ranges", sum(table.ranges_total for table in tables))
+        metrics.set_total("casscade_snapshot_read_rows_total", self._snapshot_rows)
+        remaining = self._snapshot_remaining
+        metrics.set("casscade_snapshot_remaining_seconds", math.nan if remaining is None else remaining)
+        metrics.set("casscade_snapshot_paused_flag", int(any(table.paused and table.fraction < 1 for table in tables)))
 
     def _copy_capture(self) -> None:
         if self._follower is None:
@@ -274,12 +288,15 @@ class Monitor(Observer):
             metrics.set_total("casscade_capture_anomalies_anomalies_total", count, code=code)
 
 
-def _progress(progress: TableProgress) -> dict[str, Any]:
+def progress_document(progress: TableProgress, speed: Speed) -> dict[str, Any]:
+    """One table in plain values."""
     return {
         "table": progress.source_name,
         "rows": progress.rows,
         "ranges_done": progress.ranges_done,
         "ranges_total": progress.ranges_total,
         "percent": round(100 * float(progress.fraction), 1),
-        "eta_seconds": progress.eta_seconds,
+        "rows_per_second": None if speed.rows_per_second is None else round(speed.rows_per_second, 1),
+        "eta_seconds": speed.eta_seconds,
+        "paused": progress.paused,
     }

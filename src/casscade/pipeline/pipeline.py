@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -45,7 +44,6 @@ log = get_logger("casscade.pipeline")
 
 _TICK_S: Final = 0.2
 _SPACE_INTERVAL_S: Final = 1.0
-_PROGRESS_INTERVAL_S: Final = 1.0
 _JOIN_TIMEOUT_S: Final = 15.0
 _ASK_AGAIN_S: Final = 1.0
 
@@ -61,7 +59,6 @@ class Parts:
     space: SpaceGuard
     stop: threading.Event
     capture_thread: threading.Thread
-    snapshot_tables: list[uuid.UUID]
     capture_failure: list[BaseException] = field(default_factory=list)
 
 
@@ -173,15 +170,13 @@ class Pipeline:
         )
         monitor.watch(follower, transport, batcher)
         reader = None
-        unfinished = self._snapshots.plan(targets)
-        if unfinished is not None:
+        if self._snapshots.plan(targets):
             owner = owner_of(source, epoch)
-            reader = self._snapshots.reader(cluster, node.release_version, targets, unfinished, transport, owner)
+            reader = self._snapshots.reader(cluster, node.release_version, targets, transport, owner)
         failures: list[BaseException] = []
         thread = threading.Thread(target=_guarded(follower, failures, stop), name="capture", daemon=True)
         space = SpaceGuard(config.capture.cdc_directory, None, monitor.space_crossed)
-        tables = [target.table.id for target in targets]
-        return Parts(follower, loader, reader, watch, space, stop, thread, tables, failures)
+        return Parts(follower, loader, reader, watch, space, stop, thread, failures)
 
     def _writer(self, source: str, epoch: int, position: Position, catalog: Catalog) -> BatchWriter:
         sources = Sources.single(source, epoch, position)
@@ -200,7 +195,6 @@ class Pipeline:
         if parts.reader is not None:
             parts.reader.start()
         next_space = next_progress = 0.0
-        snapshot_open = parts.reader is not None and parts.reader.scanning
         while not self._stop.is_set() and not parts.stop.is_set():
             now = time.monotonic()
             for thread, beat in parts.loader.beats.items():
@@ -213,9 +207,8 @@ class Pipeline:
                 next_space = now + _SPACE_INTERVAL_S
             if parts.reader is not None:
                 parts.reader.check()
-            if snapshot_open and now >= next_progress:
-                snapshot_open = not self._snapshots.finished(parts.snapshot_tables)
-                next_progress = now + _PROGRESS_INTERVAL_S
+                if now >= next_progress:
+                    next_progress = now + self._snapshots.tick()
             self._stop.wait(_TICK_S)
         for failure in (parts.loader.failure, parts.watch.failure, *parts.capture_failure):
             if failure is not None:

@@ -29,9 +29,9 @@ from casscade.core.errors import RetryableError
 from casscade.core.limits import CHUNK_BYTES_MAX
 from casscade.core.position import START
 from casscade.schema.faults import translated
+from casscade.snapshot.page import Page
 from casscade.snapshot.rows import TableScan
 from casscade.snapshot.scanner import SOURCE
-from casscade.snapshot.wire import Page
 from casscade.transport.chunk import Chunk, RecheckProgress
 
 POLL_S: Final = 0.5

@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from casscade.commitlog.observations import encode_observing
 from casscade.core.cell import NO_EXPIRY, NO_TIMESTAMP
 from casscade.core.keys import join_partition_key, split_partition_key, unpack_values
 from casscade.core.limits import CHUNK_BYTES_MAX
@@ -34,9 +35,8 @@ from casscade.core.observed import NOTHING, SETTLED, UNBOUNDED, Observed
 from casscade.core.table import TableShape
 from casscade.schema.model import Column, Table
 from casscade.snapshot.elements import observe, read_cell, read_complex_cells
-
-OLDEST: Final = NO_TIMESTAMP + 1
-"""The oldest timestamp that a write can have."""
+from casscade.snapshot.page import Page
+from casscade.snapshot.plain import OLDEST, EncodedPart, PageEncoder, PlainColumn
 
 _ELEMENT_TIMES_SINCE: Final = 5
 
@@ -61,10 +61,11 @@ class _ScanColumn:
     `timed` columns show write times and TTLs, `hidden` ones do not show their cells.
     """
 
-    __slots__ = ("counter", "hidden", "index", "kind", "multi_cell", "offset", "selected", "timed")
+    __slots__ = ("counter", "hidden", "index", "kind", "multi_cell", "name", "offset", "selected", "timed")
 
     def __init__(self, column: Column, *, element_times: bool, cellless: bool) -> None:
         name = cql_identifier(column.name)
+        self.name: bytes = column.name.encode()
         self.index: int = column.index
         self.kind: str = column.type.name
         self.multi_cell: bool = column.type.multi_cell
@@ -116,6 +117,21 @@ class TableScan:
         self.point_query: str = f"{select} WHERE {_equal((*table.partition_key, *table.clustering))}"
         # The first row shows the statics; without any row there is one that has nothing else.
         self.static_query: str = f"{select} WHERE {_equal(table.partition_key)} LIMIT 1"
+        self._encoder: PageEncoder | None = None
+        if not self._statics and not any(column.hidden for column in self._regulars):
+            plain = [self._plain(column) for column in self._regulars]
+            self._encoder = PageEncoder(self.shape, self._keys, plain)
+
+    def _plain(self, column: _ScanColumn) -> PlainColumn:
+        shape = self.shape.columns[column.name]
+        return PlainColumn(shape.name, column.kind, shape.fixed_length, multi_cell=column.multi_cell)
+
+    def encode_page(self, page: Page) -> list[EncodedPart]:
+        """The mutations of one page in its order."""
+        if self._encoder is not None:
+            return self._encoder.encode(page.data, page.count, page.now)
+        parts = self.read_page(page.rows, page.now, page.read_at)
+        return [EncodedPart(part.token, part.rows, encode_observing(part.update)) for part in parts]
 
     def key_values(self, partition_key: bytes, clustering: bytes) -> list[bytes]:
         """The values that `point_query` binds, from a serialized partition key and packed clustering values.

@@ -21,14 +21,15 @@ from typing import Any, Final, Protocol
 
 from psycopg import OperationalError
 
-from casscade.commitlog.observations import OBSERVING, encode_observing
+from casscade.commitlog.observations import OBSERVING
 from casscade.core.errors import RetryableError
 from casscade.core.limits import CHUNK_BYTES_MAX, CHUNK_MUTATIONS_MAX
 from casscade.core.position import Position
 from casscade.schema.faults import translated
-from casscade.snapshot.rows import ScannedPartition, TableScan
-from casscade.snapshot.store import SnapshotStore, SnapshotTask
-from casscade.snapshot.wire import Page
+from casscade.snapshot.page import Page
+from casscade.snapshot.plain import EncodedPart
+from casscade.snapshot.rows import TableScan
+from casscade.snapshot.store import ALL, SnapshotStore, SnapshotTask
 from casscade.transport.chunk import Chunk, SnapshotProgress
 
 SOURCE: Final = "snapshot"
@@ -39,8 +40,11 @@ ATTEMPTS_MAX: Final = 10
 PAUSE_SECONDS_FIRST: Final = 0.5
 PAUSE_SECONDS_MAX: Final = 30.0
 
-OTHERS_PAUSE_S: Final = 1.0
-"""While nothing is left but what other processes read: one of them may die, and its tasks are then to be taken over."""
+LOOK_AGAIN_S: Final = 1.0
+"""While nothing can be claimed: tasks may be made, a pause may end, those of a process that died fall to others."""
+
+PAUSE_CHECK_S: Final = 1.0
+"""How often a worker looks between two pages whether its table was paused: one small read a second in each process."""
 
 PAGE_ROWS_FIRST: Final = 100
 """Rows of a table's first page, before anything is known of their size."""
@@ -51,12 +55,16 @@ PAGE_BYTES_MAX: Final = 4 * CHUNK_BYTES_MAX
 
 @dataclass(frozen=True, slots=True)
 class ScanOptions:
-    """`consistency` is the driver's number; `rows_per_second` bounds all workers together, None does not."""
+    """`consistency` is the driver's number; `rows_per_second` bounds all workers together, None does not.
+
+    `endless` workers look for tasks until they are stopped; others end when every task is done, whoever did it.
+    """
 
     consistency: int
     page_rows: int = 1000
     workers: int = 2
     rows_per_second: float | None = None
+    endless: bool = False
 
 
 class PageSource(Protocol):
@@ -76,19 +84,21 @@ class ChunkBuilder:
         self._token = task.last_token
         self._rows = 0
         self._sent = 0
+        self._read_at = 0.0
         self._mutations: list[bytes] = []
         self._size = 0
 
-    def add(self, parts: list[ScannedPartition]) -> Iterator[Chunk]:
-        """Take a page's partitions; yields chunks as they fill."""
+    def add(self, parts: list[EncodedPart], read_at: float) -> Iterator[Chunk]:
+        """Take the mutations of a page that was asked for at `read_at` (Unix time); yields chunks as they fill."""
+        # Not the time of sending: rows that were read before a truncation are void, whenever they are sent.
+        self._read_at = read_at
         for part in parts:
             if part.token != self._token:
                 # Partitions come by token: a new one ends the last. Two partitions may share a token.
                 self._complete = self._token
                 self._token = part.token
-            mutation = encode_observing(part.update)
-            self._mutations.append(mutation)
-            self._size += len(mutation)
+            self._mutations.append(part.mutation)
+            self._size += len(part.mutation)
             self._rows += part.rows
             if len(self._mutations) >= CHUNK_MUTATIONS_MAX or self._size >= CHUNK_BYTES_MAX:
                 yield self.flush(done=False)
@@ -103,7 +113,7 @@ class ChunkBuilder:
             SOURCE,
             OBSERVING,
             Position(self._task.task_id, self._sent),
-            time.time(),
+            self._read_at,
             self._mutations,
             offsets,
             self._size,
@@ -135,7 +145,7 @@ class RateLimit:
 
 
 class Scanner:
-    """Workers that claim tasks until none is left and no other process has one; `start`, then `join`.
+    """Workers that claim tasks; `start`, then `join`. Tables that are paused are left alone until they are resumed.
 
     `join` raises what stopped a worker.
     """
@@ -169,21 +179,20 @@ class Scanner:
         self._stop = threading.Event()
         self._failures: list[BaseException] = []
         self._statements: dict[uuid.UUID, Any] = {}
-        self._page_rows = {table_id: min(PAGE_ROWS_FIRST, options.page_rows) for table_id in scans}
+        self._paused: frozenset[str] = frozenset()
+        self._paused_read_at = float("-inf")
+        # A page is at most what the rate allows in a second, so that a pause is seen soon however low it is.
+        rate = options.rows_per_second
+        self._page_rows_max = options.page_rows if rate is None else max(1, min(options.page_rows, int(rate)))
+        self._page_rows = {table_id: min(PAGE_ROWS_FIRST, self._page_rows_max) for table_id in scans}
         self._threads = [
             threading.Thread(target=self._work, name=f"snapshot-{i}", daemon=True) for i in range(options.workers)
         ]
 
     def start(self) -> None:
-        """Free the claims of earlier lives, prepare the statements and start the workers.
-
-        Raises `RetryableError` or `ConfigurationError` when Cassandra refuses.
-        """
+        """Free the claims of earlier lives and start the workers."""
         with self._connection() as connection:
             self._store.reset_claims(connection, self._owner)
-        with translated("preparing the snapshot"):
-            for table_id, scan in self._scans.items():
-                self._statements[table_id] = self._pages.prepare(scan.query, self._options.consistency)
         for thread in self._threads:
             thread.start()
 
@@ -210,8 +219,9 @@ class Scanner:
             while not self._stop.is_set():
                 task = self._claim()
                 if task is None:
-                    if not self._others_at_work() or self._stop.wait(OTHERS_PAUSE_S):
+                    if not self._options.endless and self._finished():
                         return
+                    self._stop.wait(LOOK_AGAIN_S)
                     continue
                 complete = False
                 try:
@@ -235,50 +245,67 @@ class Scanner:
                     return None
                 pause = min(pause * 2, PAUSE_SECONDS_MAX)
 
-    def _others_at_work(self) -> bool:
+    def _finished(self) -> bool:
         try:
             with self._connection() as connection:
-                return self._store.others_at_work(connection, self._owner, self._scans.keys())
+                return self._store.finished(connection, self._scans.keys())
         except (OperationalError, RetryableError):
-            return True  # asked again, when PostgreSQL is back
+            return False  # asked again, when PostgreSQL is back
 
     def _release(self, task: SnapshotTask) -> None:
-        # Without PostgreSQL the claim stays; the next start of this owner frees it.
-        with suppress(OperationalError, RetryableError), self._connection() as connection:
-            self._store.release(connection, task.task_id, self._owner)
+        """Give the task back; without PostgreSQL the claim of a stopped scanner stays, and its next start frees it."""
+        while True:
+            with suppress(OperationalError, RetryableError), self._connection() as connection:
+                self._store.release(connection, task.task_id, self._owner)
+                return
+            if self._stop.wait(PAUSE_SECONDS_FIRST):
+                return
+
+    def _is_paused(self, task: SnapshotTask) -> bool:
+        """Whether the table was paused, as read within the last second or when PostgreSQL answered last."""
+        now = time.monotonic()
+        if now - self._paused_read_at >= PAUSE_CHECK_S:
+            self._paused_read_at = now
+            with suppress(OperationalError, RetryableError), self._connection() as connection:
+                self._paused = self._store.paused(connection)
+        return ALL in self._paused or self._scans[task.table_id].table.full_name in self._paused
+
+    def _statement(self, table_id: uuid.UUID) -> Any:
+        """The prepared statement of a table; two workers may prepare it at once, which is the same one."""
+        if table_id not in self._statements:
+            self._statements[table_id] = self._pages.prepare(self._scans[table_id].query, self._options.consistency)
+        return self._statements[table_id]
 
     def _scan(self, task: SnapshotTask) -> bool:
-        """Read the rest of a task; False when it was stopped before the end."""
+        """Read the rest of a task; False when it was stopped or paused before the end."""
         scan = self._scans[task.table_id]
         builder = ChunkBuilder(task)
         paging_state: bytes | None = None
-        while not self._stop.is_set():
+        while not self._stop.is_set() and not self._is_paused(task):
             page_rows = self._page_rows[task.table_id]
             page = self._fetch(task, page_rows, paging_state)
             if page is None:
                 return False
             paging_state = page.paging_state
-            parts = scan.read_page(page.rows, page.now, page.read_at)
-            self._on_page(task, len(page.rows))
-            size = sum(part.size for part in parts)
-            self._page_rows[task.table_id] = next_page_rows(page_rows, size, self._options.page_rows)
-            for chunk in builder.add(parts):
+            self._on_page(task, page.count)
+            self._page_rows[task.table_id] = next_page_rows(page_rows, len(page.data), self._page_rows_max)
+            for chunk in builder.add(scan.encode_page(page), page.read_at / 1e6):
                 if not self._put(chunk, self._stop):
                     return False
             if not self._put(builder.flush(done=paging_state is None), self._stop):
                 return False
-            self._limit.wait(len(page.rows), self._stop)
+            self._limit.wait(page.count, self._stop)
             if paging_state is None:
                 return True
         return False
 
     def _fetch(self, task: SnapshotTask, rows: int, paging_state: bytes | None) -> Page | None:
         """One page, tried again while Cassandra does not answer; None when stopped meanwhile."""
-        statement = self._statements[task.table_id]
         pause = PAUSE_SECONDS_FIRST
         for attempt in range(1, ATTEMPTS_MAX + 1):
             try:
                 with translated(f"reading {self._scans[task.table_id].table.full_name}"):
+                    statement = self._statement(task.table_id)
                     return self._pages.fetch(statement, (task.last_token, task.range_end), rows, paging_state)
             except RetryableError:
                 if attempt == ATTEMPTS_MAX:

@@ -24,6 +24,9 @@ from casscade.transport.chunk import SnapshotProgress
 LEASE_S: Final = 30.0
 """A claim that was not renewed for so long belongs to a dead owner: the living renew theirs every second or so."""
 
+ALL: Final = ""
+"""Stands for every table, those to come included, where a table is paused by its name."""
+
 
 def owner_of(source: str, epoch: int) -> str:
     """The owner of the claims that a process makes while it has `source` under `epoch`."""
@@ -46,7 +49,7 @@ class TableProgress:
     """How far the snapshot of a table is: `fraction` (0 to 1) is the share of its tokens that are durable.
 
     `eta_seconds` assumes that rows are spread evenly and that work goes on as since the first claim; None before
-    there is anything to go by.
+    there is anything to go by. `paused`: nobody is to go on with it for now.
     """
 
     table_id: uuid.UUID
@@ -56,6 +59,7 @@ class TableProgress:
     ranges_total: int
     fraction: float
     eta_seconds: float | None
+    paused: bool = False
 
 
 class SnapshotStore:
@@ -64,6 +68,7 @@ class SnapshotStore:
     def __init__(self, pipeline: str, schema: str) -> None:
         self.pipeline = pipeline
         self._table = sql.Identifier(schema, "snapshot_tasks")
+        self._pauses = sql.Identifier(schema, "snapshot_pauses")
 
     def create_tasks(
         self, connection: Connection[Any], table_id: uuid.UUID, source_name: str, ranges: Sequence[TokenRange]
@@ -89,16 +94,21 @@ class SnapshotStore:
         return cursor.rowcount
 
     def claim(self, connection: Connection[Any], owner: str, tables: Collection[uuid.UUID]) -> SnapshotTask | None:
-        """Take the next task of `tables` that is pending or whose lease is over; None when nothing is left to claim."""
+        """Take the next task of `tables` that is pending or whose lease is over; None when nothing is left to claim.
+
+        Tasks of paused tables are not claimed.
+        """
         row = connection.execute(
             sql.SQL(
                 "UPDATE {table} SET state = 'claimed', owner = %s, updated_at = now(), "
-                "claimed_at = coalesce(claimed_at, now()) WHERE task_id = (SELECT task_id FROM {table} "
-                "WHERE pipeline = %s AND table_id = ANY(%s) AND (state = 'pending' OR (state = 'claimed' "
-                "AND owner <> %s AND updated_at < now() - make_interval(secs => %s))) "
-                "ORDER BY task_id LIMIT 1 FOR UPDATE SKIP LOCKED) "
+                "claimed_at = coalesce(claimed_at, now()) WHERE task_id = (SELECT task_id FROM {table} AS t "
+                "WHERE pipeline = %s AND table_id = ANY(%s) AND state <> 'done' AND (state = 'pending' "
+                "OR (state = 'claimed' AND owner <> %s AND updated_at < now() - make_interval(secs => %s))) "
+                "AND NOT EXISTS (SELECT FROM {pauses} AS p WHERE p.pipeline = t.pipeline "
+                "AND p.source_name IN ('', t.source_name)) "
+                "ORDER BY task_id LIMIT 1 FOR UPDATE OF t SKIP LOCKED) "
                 "RETURNING task_id, table_id, range_start, range_end, last_token"
-            ).format(table=self._table),
+            ).format(table=self._table, pauses=self._pauses),
             (owner, self.pipeline, list(tables), owner, LEASE_S),
         ).fetchone()
         return None if row is None else SnapshotTask(*row)
@@ -138,18 +148,6 @@ class SnapshotStore:
         )
         return cursor.rowcount
 
-    def others_at_work(self, connection: Connection[Any], owner: str, tables: Collection[uuid.UUID]) -> bool:
-        """Whether anyone but `owner` has a task of `tables`, which may yet fall to `owner`."""
-        row = connection.execute(
-            sql.SQL(
-                "SELECT EXISTS (SELECT FROM {} WHERE pipeline = %s AND table_id = ANY(%s) AND state = 'claimed' "
-                "AND owner <> %s)"
-            ).format(self._table),
-            (self.pipeline, list(tables), owner),
-        ).fetchone()
-        assert row is not None
-        return bool(row[0])
-
     def reset_claims(self, connection: Connection[Any], owner: str) -> int:
         """At start: free what earlier lives of the source of `owner` left claimed."""
         cursor = connection.execute(
@@ -171,15 +169,20 @@ class SnapshotStore:
             (self.pipeline, table_id),
         )
 
-    def restart(self, connection: Connection[Any], table_id: uuid.UUID) -> None:
-        """Read the whole table again, from the beginning of each range."""
-        connection.execute(
+    def restart(self, connection: Connection[Any], table_id: uuid.UUID, *, done_only: bool = False) -> int:
+        """Read the table again, from the beginning of each range, or of each that is done; returns how many ranges.
+
+        The tasks get new numbers: what is still under way of the former ones moves nothing.
+        """
+        cursor = connection.execute(
             sql.SQL(
-                "UPDATE {} SET state = 'pending', last_token = range_start, rows = 0, owner = NULL, claimed_at = NULL, "
-                "updated_at = now() WHERE pipeline = %s AND table_id = %s"
+                "UPDATE {} SET task_id = DEFAULT, state = 'pending', last_token = range_start, rows = 0, owner = NULL, "
+                "claimed_at = NULL, updated_at = now() WHERE pipeline = %s AND table_id = %s "
+                "AND (state = 'done' OR NOT %s)"
             ).format(self._table),
-            (self.pipeline, table_id),
+            (self.pipeline, table_id, done_only),
         )
+        return cursor.rowcount
 
     def finished(self, connection: Connection[Any], tables: Collection[uuid.UUID] | None = None) -> bool:
         """Whether every task is done, of `tables` where given: tasks of dropped tables stay open for ever."""
@@ -193,19 +196,27 @@ class SnapshotStore:
         assert row is not None
         return bool(row[0])
 
+    def paused(self, connection: Connection[Any]) -> frozenset[str]:
+        """The names of the paused tables, `ALL` among them where all are."""
+        rows = connection.execute(
+            sql.SQL("SELECT source_name FROM {} WHERE pipeline = %s").format(self._pauses), (self.pipeline,)
+        ).fetchall()
+        return frozenset(str(name) for (name,) in rows)
+
     def progress(self, connection: Connection[Any]) -> list[TableProgress]:
         """The progress of each table, by name."""
         rows = connection.execute(
             sql.SQL(
                 "SELECT table_id, source_name, rows::bigint, ranges_done, ranges_total, fraction, "
-                "CASE WHEN fraction = 1 THEN 0 WHEN fraction > 0 THEN elapsed * (1 - fraction) / fraction END "
+                "CASE WHEN fraction = 1 THEN 0 WHEN fraction > 0 THEN elapsed * (1 - fraction) / fraction END, "
+                "EXISTS (SELECT FROM {} AS p WHERE p.pipeline = %s AND p.source_name IN ('', tables.source_name)) "
                 "FROM (SELECT table_id, source_name, sum(rows) AS rows, "
                 "count(*) FILTER (WHERE state = 'done') AS ranges_done, count(*) AS ranges_total, "
                 "(sum(CASE WHEN state = 'done' THEN range_end ELSE last_token END::numeric - range_start) "
                 "/ sum(range_end::numeric - range_start))::float8 AS fraction, "
                 "extract(epoch FROM now() - min(claimed_at))::float8 AS elapsed "
                 "FROM {} WHERE pipeline = %s GROUP BY table_id, source_name) AS tables ORDER BY source_name"
-            ).format(self._table),
-            (self.pipeline,),
+            ).format(self._pauses, self._table),
+            (self.pipeline, self.pipeline),
         ).fetchall()
         return [TableProgress(*row) for row in rows]

@@ -21,6 +21,7 @@ from cassandra.protocol import ExecuteMessage, ProtocolHandler, ResultMessage, r
 from cassandra.query import BoundStatement
 
 from casscade.core.errors import ConfigurationError
+from casscade.snapshot.page import Page
 
 _PARTITIONER: Final = "Murmur3Partitioner"
 
@@ -30,7 +31,7 @@ _NOW_IN_SECONDS_FLAG: Final = 0x100
 
 
 class _RawResult(ResultMessage):  # type: ignore[misc] # the driver has no types
-    """A RESULT message whose rows stay bytes."""
+    """A RESULT message whose rows stay bytes: its only row is `(bytes of all rows, their number, their columns)`."""
 
     def recv_results_rows(self, f: Any, *arguments: Any) -> None:
         """Read the rows; the arguments are those of the driver: protocol version, user types, known metadata, ..."""
@@ -39,49 +40,16 @@ class _RawResult(ResultMessage):  # type: ignore[misc] # the driver has no types
         count = read_int(f)
         self.column_names = [column[2] for column in metadata]
         self.column_types = [column[3] for column in metadata]
-        self.parsed_rows = split_rows(f.read(), count, len(metadata))
+        self.parsed_rows = [(f.read(), count, len(metadata))]
 
 
 class RawProtocol(ProtocolHandler):  # type: ignore[misc] # the driver has no types
-    """The protocol of a session that returns raw rows."""
+    """The protocol of a session whose results are not decoded."""
 
     message_types_by_opcode = {  # noqa: RUF012 # the driver's own class attribute
         **ProtocolHandler.message_types_by_opcode,
         _RawResult.opcode: _RawResult,
     }
-
-
-def split_rows(data: bytes, count: int, columns: int) -> list[list[bytes | None]]:
-    """`count` rows of `columns` values, each an `[int]` length (negative: null) and its bytes."""
-    rows: list[list[bytes | None]] = []
-    offset = 0
-    for _ in range(count):
-        row: list[bytes | None] = []
-        for _ in range(columns):
-            length = int.from_bytes(data[offset : offset + 4], "big", signed=True)
-            offset += 4
-            if length < 0:
-                row.append(None)
-            else:
-                row.append(data[offset : offset + length])
-                offset += length
-        rows.append(row)
-    return rows
-
-
-class Page:
-    """One page: raw rows, the second that their TTLs count from, and how to go on (None at the end).
-
-    `read_at` is the microsecond at which the read began, by the clock of this host.
-    """
-
-    __slots__ = ("now", "paging_state", "read_at", "rows")
-
-    def __init__(self, rows: list[list[bytes | None]], now: int, paging_state: bytes | None, read_at: int) -> None:
-        self.rows: list[list[bytes | None]] = rows
-        self.now: int = now
-        self.paging_state: bytes | None = paging_state
-        self.read_at: int = read_at
 
 
 class RawSession:
@@ -121,7 +89,15 @@ class RawSession:
         began = self._clock()
         result = self._session.execute(bound, execution_profile=EXEC_PROFILE_DEFAULT, paging_state=paging_state)
         told = getattr(result.response_future.message, "now_in_seconds", int(began))
-        return Page(list(result.current_rows), int(told), result.paging_state, int(began * 1_000_000))
+        ((data, count, columns),) = result.current_rows
+        return Page(
+            data,
+            count,
+            columns,
+            now=int(told),
+            read_at=int(began * 1_000_000),
+            paging_state=result.paging_state,
+        )
 
     def read(self, statement: Any, key: Sequence[bytes]) -> Page:
         """The rows with the serialized key values `key`; raises the driver's exceptions."""

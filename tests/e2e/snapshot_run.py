@@ -1,0 +1,242 @@
+"""How fast existing rows are copied, and in how much memory, on real servers.
+
+    python -m tests.e2e.snapshot_run --rows 400000
+    PYTHONPATH=build/compiled python -m tests.e2e.snapshot_run --rows 400000 --directory DIR    keeps the filled servers
+
+Cassandra 5.0 and PostgreSQL run on the same cores. First the scan alone (pages become mutations that nobody loads),
+then `casscade run` in a process of its own until every range is durable.
+
+Invariant: the rate of the pipeline counts rows from the first claim to the commit of the last range, and the copy has
+as many rows as the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import psycopg
+from cassandra import ConsistencyLevel
+from cassandra.concurrent import execute_concurrent_with_args
+
+from casscade.commitlog import rows as hot_module
+from casscade.devstack.cassandra import CassandraNode
+from casscade.devstack.cassandra_files import CassandraSettings
+from casscade.devstack.nodetool import nodetool
+from casscade.devstack.places import free_port
+from casscade.devstack.stack import Stack
+from casscade.load.control import ControlStore
+from casscade.schema.connect import CassandraSettings as ClientSettings
+from casscade.schema.connect import connect, silence_driver
+from casscade.schema.model import assign_indexes
+from casscade.schema.reader import read_schema
+from casscade.snapshot.ranges import split_ring
+from casscade.snapshot.rows import TableScan
+from casscade.snapshot.scanner import Scanner, ScanOptions
+from casscade.snapshot.store import SnapshotStore
+from casscade.snapshot.wire import RawSession
+from casscade.transport.chunk import Chunk, SnapshotProgress
+from tests.support.pipeline_process import PipelineProcess, configuration
+
+# Nine columns, as in `casscade bench`.
+TABLE: Final = (
+    "CREATE TABLE big.t (p bigint, c int, price double, amount int, name text, note text, open boolean, ref uuid, "
+    "at bigint, PRIMARY KEY (p, c))"
+)
+INSERT: Final = (
+    "INSERT INTO big.t (p, c, price, amount, name, note, open, ref, at) VALUES (?, 0, ?, ?, ?, ?, ?, uuid(), ?)"
+)
+# Rows of one statement: well below Cassandra's limit of 50 KiB for a batch.
+ROWS_A_BATCH: Final = 100
+SAMPLE_S: Final = 1.0
+TIMEOUT_S: Final = 3600.0
+
+
+def fill(node: CassandraNode, rows: int) -> None:
+    """Rows in partitions of their own, in SSTables; the table joins CDC afterwards, so that no commit log has them."""
+    with node.session() as session:
+        if read_schema(session).find("big", "t") is not None:
+            print("filled already")
+            return
+        session.execute("CREATE KEYSPACE big WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")
+        session.execute(TABLE)
+        batch = session.prepare(f"BEGIN UNLOGGED BATCH {INSERT}; " + f"{INSERT}; " * (ROWS_A_BATCH - 1) + "APPLY BATCH")
+        rng = random.Random(1)
+        begin = time.monotonic()
+        arguments = (
+            [
+                value
+                for i in range(first, first + ROWS_A_BATCH)
+                for value in (i, rng.random(), i % 1000, f"name {i % 5000}", f"note of some length {i}", i % 2 == 0, i)
+            ]
+            for first in range(0, rows, ROWS_A_BATCH)
+        )
+        execute_concurrent_with_args(session, batch, arguments, concurrency=8)
+        nodetool(node, "flush", "big")
+        session.execute("ALTER TABLE big.t WITH cdc = true")
+        print(f"filled {rows} rows in {time.monotonic() - begin:.0f} s", flush=True)
+
+
+@dataclass(slots=True)
+class Usage:
+    """Resident memory in MiB at each moment, and processor seconds used so far, of one process."""
+
+    pid: int
+    samples: list[float] = field(default_factory=list)
+
+    def sample(self) -> None:
+        """Note the resident memory now."""
+        for line in Path(f"/proc/{self.pid}/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmRSS"):
+                self.samples.append(int(line.split()[1]) / 1024)
+
+    def cpu_seconds(self) -> float:
+        """User and system time of all threads."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def describe(self) -> str:
+        """At five moments, the first and the last among them, and the most."""
+        last = len(self.samples) - 1
+        moments = ", ".join(f"{self.samples[last * i // 4]:.0f}" for i in range(5))
+        return f"RSS in MiB from start to end: {moments}; {max(self.samples):.0f} at most"
+
+
+def scan_alone(node: CassandraNode, dsn: str, rows_expected: int, workers: int, page_rows: int) -> None:
+    """Read the table with as many threads, turn it into mutations and drop them."""
+    cluster, session = connect(ClientSettings((node.address,), "datacenter1", node.port, request_timeout_s=30.0))
+    table = read_schema(session).find("big", "t")
+    assert table is not None
+    name = f"alone{time.time_ns()}"
+    store = SnapshotStore(name, "casscade")
+    rows = [0]
+    lock = threading.Lock()
+
+    def put(chunk: Chunk, _stop: threading.Event) -> bool:
+        assert isinstance(chunk.progress, SnapshotProgress)
+        with lock:
+            rows[0] += chunk.progress.rows
+        if chunk.progress.done:
+            with psycopg.connect(dsn) as connection:
+                store.commit_progress(connection, chunk.progress)
+        return True
+
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        ControlStore(name, "casscade").migrate(connection)
+        with connection.transaction():
+            store.create_tasks(connection, table.id, table.full_name, split_ring(16))
+    raw = RawSession(cluster)
+    scanner = Scanner(
+        raw,
+        {table.id: TableScan(assign_indexes(table, {}))},
+        store,
+        lambda: psycopg.connect(dsn),
+        put,
+        ScanOptions(ConsistencyLevel.ONE, page_rows=page_rows, workers=workers),
+        owner="alone",
+        on_page=lambda _task, _rows: None,
+    )
+    begin, cpu = time.monotonic(), time.process_time()
+    scanner.start()
+    scanner.join()
+    seconds, cpu = time.monotonic() - begin, time.process_time() - cpu
+    raw.close()
+    cluster.shutdown()
+    assert rows[0] == rows_expected, f"{rows[0]} rows were read instead of {rows_expected}"
+    print(
+        f"scan alone, {workers} threads, pages of {page_rows}: {rows[0] / seconds:.0f} rows/s, "
+        f"{cpu / rows[0] * 1e6:.1f} us of processor time a row",
+        flush=True,
+    )
+
+
+def pipeline(stack: Stack, rows: int, workers: int, page_rows: int) -> None:
+    """`casscade run` from its start until the copy is complete."""
+    node, dsn = stack.cassandra, stack.postgres.dsn()
+    directory = stack.directory / "pipeline"
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA IF EXISTS casscade CASCADE")
+        connection.execute("DROP SCHEMA IF EXISTS big CASCADE")
+    shutil.rmtree(directory, ignore_errors=True)
+    document = configuration(node, dsn, directory / "state", [{"source": "big.t"}])
+    document["snapshot"] = {"workers": workers, "page_rows": page_rows}
+    process = PipelineProcess(directory, document, executed=True)
+    process.start()
+    try:
+        process.wait(lambda: bool(process.status()["snapshot"]), "the start of the snapshot", 60.0)
+        assert isinstance(process.pid, int)
+        usage = Usage(process.pid)
+        cpu, begin = usage.cpu_seconds(), time.monotonic()
+        while True:
+            usage.sample()
+            (table,) = process.status()["snapshot"]
+            if table["ranges_done"] == table["ranges_total"] or time.monotonic() - begin > TIMEOUT_S:
+                break
+            time.sleep(SAMPLE_S)
+        cpu = usage.cpu_seconds() - cpu
+    finally:
+        process.kill()
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        (copied,) = connection.execute("SELECT count(*) FROM big.t").fetchone() or (0,)
+        (seconds,) = connection.execute(
+            "SELECT extract(epoch FROM max(updated_at) - min(claimed_at))::float8 FROM casscade.snapshot_tasks"
+        ).fetchone() or (0.0,)
+    assert copied == rows, f"{copied} rows were copied instead of {rows}"
+    print(
+        f"casscade run, {workers} threads, pages of {page_rows}: {rows / seconds:.0f} rows/s, "
+        f"{cpu / rows * 1e6:.1f} us of processor time a row"
+    )
+    print(usage.describe(), flush=True)
+
+
+def main() -> int:
+    """Start the servers, fill, measure; remove them unless they are to be kept."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=400_000)
+    parser.add_argument("--workers", type=int, action="append", help="threads that read; may be given again")
+    parser.add_argument("--page-rows", type=int, default=1000)
+    parser.add_argument("--directory", type=Path, help="servers stay there, filled, for the next run")
+    parser.add_argument("--part", choices=("alone", "run"), help="measure this alone")
+    arguments = parser.parse_args()
+    silence_driver()
+    directory: Path = arguments.directory or Path(tempfile.mkdtemp(prefix="casscade-snapshot-"))
+    directory.mkdir(exist_ok=True)
+    directory.chmod(0o755)
+    settings = CassandraSettings(segment_size="8MiB")
+    stack = Stack(
+        directory,
+        cassandra_port=free_port() if arguments.directory is None else None,
+        cassandra_settings=settings,
+        owner=os.getpid(),
+    )
+    compiled = "compiled" if str(hot_module.__file__).endswith(".so") else "not compiled"
+    print(f"{arguments.rows} rows, hot modules {compiled}, load before {os.getloadavg()[0]:.1f}", flush=True)
+    try:
+        stack.up()
+        fill(stack.cassandra, arguments.rows)
+        for workers in arguments.workers or [1, 2]:
+            if arguments.part != "run":
+                scan_alone(stack.cassandra, stack.postgres.dsn(), arguments.rows, workers, arguments.page_rows)
+        for workers in arguments.workers or [1, 2]:
+            if arguments.part != "alone":
+                pipeline(stack, arguments.rows, workers, arguments.page_rows)
+    finally:
+        if arguments.directory is None:
+            stack.reset()
+            shutil.rmtree(directory, ignore_errors=True)
+        else:
+            stack.down()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
