@@ -32,7 +32,9 @@ class Repository:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                repository.requests.append(self.path)
+                # The port was another one's before: what still asks there for a status is not ours.
+                if self.path.startswith("/org/"):
+                    repository.requests.append(self.path)
                 queue = repository.answers.get(self.path.lstrip("/"))
                 if not queue:
                     self.send_error(404)
