@@ -159,7 +159,7 @@ def scan_alone(node: CassandraNode, dsn: str, rows_expected: int, workers: int, 
     )
 
 
-def pipeline(stack: Stack, rows: int, workers: int, page_rows: int) -> None:
+def pipeline(stack: Stack, rows: int, workers: int, page_rows: int, batch_rows: int) -> None:
     """`casscade run` from its start until the copy is complete."""
     node, dsn = stack.cassandra, stack.postgres.dsn()
     directory = stack.directory / "pipeline"
@@ -169,6 +169,7 @@ def pipeline(stack: Stack, rows: int, workers: int, page_rows: int) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     document = configuration(node, dsn, directory / "state", [{"source": "big.t"}])
     document["snapshot"] = {"workers": workers, "page_rows": page_rows}
+    document["load"] = {"batch_rows": batch_rows}
     process = PipelineProcess(directory, document, executed=True)
     process.start()
     try:
@@ -192,7 +193,7 @@ def pipeline(stack: Stack, rows: int, workers: int, page_rows: int) -> None:
         ).fetchone() or (0.0,)
     assert copied == rows, f"{copied} rows were copied instead of {rows}"
     print(
-        f"casscade run, {workers} threads, pages of {page_rows}: {rows / seconds:.0f} rows/s, "
+        f"casscade run, {workers} threads, pages of {page_rows}, batches of {batch_rows}: {rows / seconds:.0f} rows/s, "
         f"{cpu / rows * 1e6:.1f} us of processor time a row"
     )
     print(usage.describe(), flush=True)
@@ -204,6 +205,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=400_000)
     parser.add_argument("--workers", type=int, action="append", help="threads that read; may be given again")
     parser.add_argument("--page-rows", type=int, default=1000)
+    parser.add_argument("--batch-rows", type=int, default=1000)
     parser.add_argument("--directory", type=Path, help="servers stay there, filled, for the next run")
     parser.add_argument("--part", choices=("alone", "run"), help="measure this alone")
     arguments = parser.parse_args()
@@ -228,7 +230,7 @@ def main() -> int:
                 scan_alone(stack.cassandra, stack.postgres.dsn(), arguments.rows, workers, arguments.page_rows)
         for workers in arguments.workers or [1, 2]:
             if arguments.part != "alone":
-                pipeline(stack, arguments.rows, workers, arguments.page_rows)
+                pipeline(stack, arguments.rows, workers, arguments.page_rows, arguments.batch_rows)
     finally:
         if arguments.directory is None:
             stack.reset()

@@ -341,6 +341,20 @@ def test_a_partitioner_without_numeric_tokens_is_refused() -> None:
     assert caught.value.code == "partitioner_unsupported"
 
 
+def test_the_driver_does_not_keep_the_bytes_of_a_page() -> None:
+    result = SimpleNamespace(
+        current_rows=[(b"bytes", 3, 2)], paging_state=b"next", response_future=SimpleNamespace(message=None)
+    )
+    session = SimpleNamespace(execute=lambda *_arguments, **_options: result)
+    metadata = SimpleNamespace(partitioner="org.apache.cassandra.dht.Murmur3Partitioner")
+    cluster = SimpleNamespace(metadata=metadata, connect=lambda: session, protocol_version=4)
+    statement = SimpleNamespace(bind=lambda _bounds: SimpleNamespace())
+    page = RawSession(cluster, lambda: 7.5).fetch(statement, (0, 1), 1000, None)
+    assert (page.data, page.count, page.columns, page.paging_state) == (b"bytes", 3, 2, b"next")
+    assert (page.now, page.read_at) == (7, 7_500_000)
+    assert result.current_rows == []
+
+
 @pytest.mark.requirement("FR-019")
 def test_a_claim_waits_until_postgresql_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scanner_module, "PAUSE_SECONDS_FIRST", 0.001)

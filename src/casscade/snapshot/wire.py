@@ -89,7 +89,11 @@ class RawSession:
         began = self._clock()
         result = self._session.execute(bound, execution_profile=EXEC_PROFILE_DEFAULT, paging_state=paging_state)
         told = getattr(result.response_future.message, "now_in_seconds", int(began))
-        ((data, count, columns),) = result.current_rows
+        rows = result.current_rows
+        ((data, count, columns),) = rows
+        # The driver's future is part of cycles and of a timer that lives as long as the request may take: it must not
+        # keep the bytes of each page until the collector comes by.
+        rows.clear()
         return Page(
             data,
             count,
