@@ -6,7 +6,6 @@ import threading
 import uuid
 from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,16 +13,15 @@ from cassandra import OperationTimedOut
 from psycopg import OperationalError
 
 from casscade.commitlog.observations import decode_any
-from casscade.core.errors import ConfigurationError, RetryableError
+from casscade.core.errors import RetryableError
 from casscade.core.keys import pack_values
 from casscade.cql.types import CqlType
 from casscade.schema.model import Column, ColumnKind, Table, assign_indexes, ordered_columns
 from casscade.snapshot import scanner as scanner_module
-from casscade.snapshot.page import Page, split_rows
+from casscade.snapshot.page import Page
 from casscade.snapshot.rows import TableScan
 from casscade.snapshot.scanner import PAGE_BYTES_MAX, ChunkBuilder, RateLimit, Scanner, ScanOptions, next_page_rows
 from casscade.snapshot.store import SnapshotStore, SnapshotTask
-from casscade.snapshot.wire import RawSession
 from casscade.transport.chunk import Chunk, SnapshotProgress
 
 TABLE = assign_indexes(
@@ -327,32 +325,6 @@ def test_the_rate_is_kept_over_all_callers() -> None:
     for _ in range(3):
         limit.wait(100, Recorder())
     assert [round(wait, 1) for wait in waits] == [0.0, 0.1, 0.2]
-
-
-def test_raw_rows_are_split_by_length() -> None:
-    data = bytes.fromhex("00000001 61 ffffffff 00000000 00000002 6263")
-    assert split_rows(data, 2, 2) == [[b"a", None], [b"", b"bc"]]
-
-
-def test_a_partitioner_without_numeric_tokens_is_refused() -> None:
-    cluster = SimpleNamespace(metadata=SimpleNamespace(partitioner="org.apache.cassandra.dht.ByteOrderedPartitioner"))
-    with pytest.raises(ConfigurationError) as caught:
-        RawSession(cluster)
-    assert caught.value.code == "partitioner_unsupported"
-
-
-def test_the_driver_does_not_keep_the_bytes_of_a_page() -> None:
-    result = SimpleNamespace(
-        current_rows=[(b"bytes", 3, 2)], paging_state=b"next", response_future=SimpleNamespace(message=None)
-    )
-    session = SimpleNamespace(execute=lambda *_arguments, **_options: result)
-    metadata = SimpleNamespace(partitioner="org.apache.cassandra.dht.Murmur3Partitioner")
-    cluster = SimpleNamespace(metadata=metadata, connect=lambda: session, protocol_version=4)
-    statement = SimpleNamespace(bind=lambda _bounds: SimpleNamespace())
-    page = RawSession(cluster, lambda: 7.5).fetch(statement, (0, 1), 1000, None)
-    assert (page.data, page.count, page.columns, page.paging_state) == (b"bytes", 3, 2, b"next")
-    assert (page.now, page.read_at) == (7, 7_500_000)
-    assert result.current_rows == []
 
 
 @pytest.mark.requirement("FR-019")
