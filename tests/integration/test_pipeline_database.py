@@ -13,7 +13,7 @@ from casscade.core.errors import ConfigurationError
 from casscade.load.control import ControlStore
 from casscade.pipeline.database import Database
 from casscade.pipeline.monitor import Monitor
-from casscade.pipeline.snapshots import Snapshots
+from casscade.pipeline.snapshots import IDLE_S, Snapshots
 from casscade.snapshot.ranges import split_ring
 from tests.support.databases import create_database, drop_database
 
@@ -108,12 +108,19 @@ def test_rows_that_were_copied_are_read_again_even_if_no_more_are_wanted(databas
     pooled = Database(config)
     pooled.open()
     try:
-        snapshots = Snapshots(config, pooled, Monitor("test"))
+        monitor = Monitor("test")
+        snapshots = Snapshots(config, pooled, monitor)
         with pooled.transaction() as connection:
             ControlStore("test", config.postgres.control_schema).migrate(connection)
         assert not snapshots.plan([])
         with pooled.transaction() as connection:
             snapshots.tasks.create_tasks(connection, uuid.uuid4(), "shop.orders", split_ring(1))
         assert snapshots.plan([])
+        assert snapshots.tick() == IDLE_S
+        # Nor does a table that is gone keep a pipeline busy which does read.
+        reading = Snapshots(parse_config(text.replace("never", "initial").encode(), "", {}, Path("/")), pooled, monitor)
+        assert reading.plan([])
+        assert reading.tick() == IDLE_S
+        assert monitor.status()["snapshot"][0]["eta_seconds"] is None
     finally:
         pooled.close()

@@ -53,6 +53,8 @@ class Snapshots:
         self._monitor = monitor
         self.tasks = SnapshotStore(config.name, config.postgres.control_schema)
         self._pace = Pace()
+        # Tables of this life: tasks of dropped ones stay open for ever.
+        self._tables: frozenset[uuid.UUID] = frozenset()
         self._open = False
         self.rechecks = RecheckStore(config.name, config.postgres.control_schema)
         # Who claims tasks in this life of the parts; nobody before the first.
@@ -78,6 +80,7 @@ class Snapshots:
         Nothing is when no existing rows are wanted, and none were copied by an earlier run, which would have to be read
         again when they change. (Rows of events that do not determine them have to, too.)
         """
+        self._tables = frozenset(target.table.id for target in targets)
         with self._database.transaction() as connection:
             if not self.wanted:
                 return bool(self.tasks.progress(connection)) or self._cellless
@@ -176,14 +179,18 @@ class Snapshots:
         was_open = self._open
         self._report(progress)
         if was_open or self._open:
-            for table in progress:
+            for table in self._own(progress):
                 self._log(table)
         return PROGRESS_S if self._open else IDLE_S
 
     def _report(self, progress: list[TableProgress]) -> None:
-        self._open = any(table.fraction < 1 and not table.paused for table in progress)
-        self._pace.add(time.monotonic(), progress)
+        own = self._own(progress)
+        self._open = self.wanted and any(table.fraction < 1 and not table.paused for table in own)
+        self._pace.add(time.monotonic(), own)
         self._monitor.snapshot(progress, self._pace)
+
+    def _own(self, progress: list[TableProgress]) -> list[TableProgress]:
+        return [table for table in progress if table.table_id in self._tables]
 
     def _log(self, table: TableProgress) -> None:
         speed = self._pace.speed(table.table_id)
