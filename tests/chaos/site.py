@@ -59,7 +59,14 @@ def site() -> Iterator[Site]:
     """Servers on free ports; at the end they are gone, and their files too unless the run failed."""
     directory = Path(tempfile.mkdtemp(prefix="casscade-chaos-"))
     directory.chmod(0o755)
-    settings = CassandraSettings(port=free_port(), storage_port=free_port(), commitlog_sync_period_ms=100, heap="512m")
+    settings = CassandraSettings(
+        port=free_port(),
+        storage_port=free_port(),
+        commitlog_sync_period_ms=100,
+        heap="768m",
+        # The better compiler takes longer than a run of some minutes gives back.
+        jvm=("-XX:TieredStopAtLevel=1",),
+    )
     node = CassandraNode(directory / "cassandra", settings)
     postgres = PostgresServer(
         directory / "postgres", port=free_port(), settings={"fsync": "off", "max_connections": "100"}
