@@ -65,7 +65,8 @@ def _wait_fenced(on: Pipeline, written: int) -> str:
     process.wait(lambda: "gave a partition up" in process.text()[written:], "giving its partitions up", READY_S)
     process.wait(lambda: bool(process.status()["kafka"]["partitions"]), "partitions of its own again", READY_S)
     refused = process.text()[written:].count(FENCED)
-    return f"it was refused {refused} times when it woke" if refused else "the group told it before it wrote"
+    how_often = "once" if refused == 1 else f"{refused} times"
+    return f"it was refused {how_often} when it woke" if refused else "the group told it before it wrote"
 
 
 def _quiet_state(on: Pipeline) -> str:
