@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -147,16 +148,27 @@ def postgres_server(server_choice: ServerChoice) -> PostgresServer:
     return server
 
 
-@pytest.fixture(scope="session")
-def kafka_broker() -> KafkaBroker:
-    """A running broker: `.bootstrap`; tests take topics of their own."""
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """The broker starts beside the first tests, so that none waits for it; whatever fails shows in its fixture."""
+    if any("kafka_broker" in getattr(item, "fixturenames", ()) for item in session.items):
+        threading.Thread(target=_start_broker, daemon=True).start()
+
+
+def _start_broker() -> KafkaBroker:
     directory = _run_directory() / "kafka"
     with places.locked(_run_directory() / "kafka.lock"):
         ports = _ports(directory, "clients", "controller")
         broker = KafkaBroker(directory, port=ports["clients"], controller_port=ports["controller"])
         if broker.pid is None:
             broker.start(owner=_owner())
-        broker.wait_ready()
+    return broker
+
+
+@pytest.fixture(scope="session")
+def kafka_broker() -> KafkaBroker:
+    """A running broker: `.bootstrap`; tests take topics of their own."""
+    broker = _start_broker()
+    broker.wait_ready()
     return broker
 
 

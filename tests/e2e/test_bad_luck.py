@@ -21,12 +21,11 @@ from casscade.devstack.postgres import PostgresServer
 from casscade.load.control import ControlStore
 from tests.support.both_sides import compare_keyspace, describe
 from tests.support.mixed_load import create_tables, fill
-from tests.support.pipeline_process import Ended, PipelineProcess, configuration, running, started
+from tests.support.pipeline_process import PipelineProcess, configuration, running, started
+from tests.support.refused import Document, refused
 from tests.support.replica import Replica, eventually
 
 pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("cdc")]
-
-Document = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
@@ -48,28 +47,6 @@ def document(cassandra_node: CassandraNode, database: str, schema: str, tmp_path
     return configuration(cassandra_node, database, tmp_path / "state", [{"source": f"{schema}.t"}])
 
 
-def refused(ended: Ended, status: int, code: str, *words: str) -> None:
-    """It ended with one error that says what to do, and with nothing else that looks like one."""
-    errors = [line for line in ended.text.splitlines() if line.startswith("error: ")]
-    assert ended.code == status, ended.text
-    assert len(errors) == 1
-    assert f"[{code}]" in errors[0]
-    assert "\n  try:   " in ended.text
-    assert "Traceback" not in ended.text
-    for word in words:
-        assert word in ended.text
-
-
-def _postgres_down(document: Document, schema: str) -> tuple[str, str]:
-    document["postgres"]["dsn"] = f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"
-    return "postgres_unreachable", "postgres.dsn"
-
-
-def _cassandra_down(document: Document, schema: str) -> tuple[str, str]:
-    document["cassandra"]["port"] = free_port()
-    return "cassandra_unreachable", str(document["cassandra"]["port"])
-
-
 def _without_cdc(document: Document, schema: str) -> tuple[str, str]:
     document["tables"] = [{"source": f"{schema}.plain"}]
     return "table_without_cdc", f"ALTER TABLE {schema}.plain WITH cdc = true"
@@ -85,42 +62,16 @@ def _no_table(document: Document, schema: str) -> tuple[str, str]:
     return "config_tables", f"{schema}.t"
 
 
-def _unknown_key(document: Document, schema: str) -> tuple[str, str]:
-    document["load"]["batch_row"] = 10
-    return "config_invalid", "batch_rows"
-
-
-def _state_directory(document: Document, schema: str) -> tuple[str, str]:
-    file = Path(document["capture"]["state_directory"]).parent / "file"
-    file.write_text("")
-    document["capture"]["state_directory"] = str(file / "state")
-    return "capture_state_directory", str(file / "state")
-
-
-def _no_cdc_directory(document: Document, schema: str) -> tuple[str, str]:
-    document["capture"]["cdc_directory"] += "-elsewhere"
-    return "capture_directory", document["capture"]["cdc_directory"]
-
-
 @pytest.mark.requirement("SC-014")
 @pytest.mark.parametrize(
     "spoil",
-    [
-        _postgres_down,
-        _cassandra_down,
-        _without_cdc,
-        _no_keyspace,
-        _no_table,
-        _unknown_key,
-        _state_directory,
-        _no_cdc_directory,
-    ],
+    [_without_cdc, _no_keyspace, _no_table],
 )
 def test_a_start_that_can_not_work_is_refused(
     document: Document, schema: str, tmp_path: Path, spoil: Callable[[Document, str], tuple[str, str]]
 ) -> None:
     code, word = spoil(document, schema)
-    with started(tmp_path / "pipeline", document, executed=spoil is _unknown_key) as process:
+    with started(tmp_path / "pipeline", document) as process:
         refused(process.wait_end(), 2, code, word)
 
 
@@ -207,9 +158,9 @@ def test_sigterm_during_the_snapshot_ends_it_at_once_and_it_goes_on_later(
     document: Document, database: str, keyspace: str, cassandra_session: Any, tmp_path: Path
 ) -> None:
     create_tables(cassandra_session, keyspace)
-    fill(cassandra_session, keyspace, 2000)
+    fill(cassandra_session, keyspace, 600)
     document["tables"] = [{"source": f"{keyspace}.*"}]
-    document["snapshot"] = {"ranges_per_table": 200, "page_rows": 1, "workers": 1}
+    document["snapshot"] = {"ranges_per_table": 100, "page_rows": 1, "workers": 1}
     count = f"SELECT count(*) FROM {keyspace}.orders".encode()
     process = PipelineProcess(tmp_path / "pipeline", document)
     with psycopg.connect(database, autocommit=True) as connection:
@@ -219,9 +170,9 @@ def test_sigterm_during_the_snapshot_ends_it_at_once_and_it_goes_on_later(
             ended = process.stop(5.0)
             assert ended.code == 0
             assert "Traceback" not in ended.text
-            process.document["snapshot"] = {"ranges_per_table": 200}
+            process.document["snapshot"] = {"ranges_per_table": 100}
             process.start()
-            eventually(lambda: connection.execute(count).fetchone(), (1000,), process)
+            eventually(lambda: connection.execute(count).fetchone(), (300,), process)
         finally:
             process.kill()
 
@@ -248,10 +199,10 @@ def test_postgres_may_go_and_come_back_even_during_the_snapshot(
     document: Document, own_server: PostgresServer, keyspace: str, cassandra_session: Any, tmp_path: Path
 ) -> None:
     create_tables(cassandra_session, keyspace)
-    fill(cassandra_session, keyspace, 800)
+    fill(cassandra_session, keyspace, 400)
     document["postgres"]["dsn"] = own_server.dsn()
     document["tables"] = [{"source": f"{keyspace}.*"}]
-    document["snapshot"] = {"ranges_per_table": 100, "page_rows": 1, "workers": 1}
+    document["snapshot"] = {"ranges_per_table": 50, "page_rows": 1, "workers": 1}
     with running(tmp_path / "pipeline", document) as process:
         pid = process.status()["pid"]
         process.wait(lambda: any(table["rows"] for table in process.status()["snapshot"]), "rows of the snapshot")
@@ -271,7 +222,7 @@ def test_postgres_may_go_and_come_back_even_during_the_snapshot(
             eventually(lambda: connection.execute(query).fetchall(), expected, process)
         comparisons = compare_keyspace(cassandra_session, own_server.dsn(), keyspace)
         assert sum(one.differences for one in comparisons) == 0, describe(comparisons)
-        assert [one.rows_postgres for one in comparisons] == [400, 400]
+        assert [one.rows_postgres for one in comparisons] == [200, 200]
         assert process.status()["pid"] == pid
         ended = process.stop()
     assert ended.code == 0

@@ -19,6 +19,7 @@ from casscade.load.loader import is_transient
 from casscade.load.raw import register
 from casscade.load.relation_writer import RelationWriter
 from casscade.load.sources import Sources
+from casscade.load.table_lock import TableLock
 from casscade.merge.fold import Fold
 from casscade.schema.ddl import ExistingSchema, plan_target
 from casscade.schema.mapping import Target, build_target
@@ -34,7 +35,8 @@ ONE, TWO = VALUES[:2]
 class Writers:
     """One table, written for several sources over a connection each."""
 
-    def __init__(self, dsn: str, sources: int, table: Table) -> None:
+    def __init__(self, dsn: str, sources: int, table: Table, *, alone: bool = True) -> None:
+        self._alone = alone
         self.target: Target = build_target(table)
         self.connections = [psycopg.connect(dsn, autocommit=True) for _ in range(sources)]
         control = ControlStore("test", "casscade")
@@ -50,7 +52,9 @@ class Writers:
         connection = self.connections[number]
         register(connection)
         epoch, _ = control.acquire(connection, f"node{number}")
-        writer = BatchWriter(control, Sources.single(f"node{number}", epoch), clock=lambda: float(NOW))
+        writer = BatchWriter(
+            control, Sources.single(f"node{number}", epoch), alone=self._alone, clock=lambda: float(NOW)
+        )
         writer.add_target(connection, self.target, 3600, self.columns)
         writer.prepare(connection)
         return writer
@@ -68,6 +72,11 @@ class Writers:
                 continue
             return
         raise AssertionError("a batch failed a hundred times")
+
+    def hold(self, number: int) -> None:
+        """Take the table's lock as a batch of this writer does, in the transaction that is open."""
+        writers = [writer for target in self.writers[number]._targets.values() for writer in target.writers]
+        TableLock(self.control).take(self.connections[number], [writers], alone=self._alone)
 
     def close(self) -> None:
         for connection in self.connections:
@@ -120,6 +129,27 @@ def test_replica_copies_merge_whoever_writes_them(database: str, clustering: boo
     try:
         _at_once([lambda number=number: replica(writers, number) for number in range(3)])  # type: ignore[misc]
         assert read_both(writers.connections[0], writers.target) == rows_expected(updates(), table), f"seed {seed}"
+    finally:
+        writers.close()
+
+
+@pytest.mark.servers
+@pytest.mark.requirement("FR-043")
+def test_a_batch_with_a_moved_key_waits_for_writers_that_go_side_by_side(database: str) -> None:
+    table = oracle_table(clustering=False, statics=False)
+    writers = Writers(database, 2, table, alone=False)
+    try:
+        held, other = writers.connections
+        batch = Batch(Fold())
+        batch.fold.add([_inserted(table, {0: live_cell(6, TWO)})])
+        with held.transaction():
+            writers.hold(0)
+            writers.writers[1].apply(other, batch)
+            other.execute("SET lock_timeout = '20ms'")
+            batch.alone = True
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                writers.writers[1].apply(other, batch)
+        writers.writers[1].apply(other, batch)
     finally:
         writers.close()
 

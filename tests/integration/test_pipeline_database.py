@@ -10,7 +10,9 @@ import pytest
 
 from casscade.config.load import parse_config
 from casscade.core.errors import ConfigurationError
+from casscade.core.position import Position
 from casscade.load.control import ControlStore
+from casscade.load.topics import KnownTopic, TopicStore
 from casscade.pipeline.database import Database
 from casscade.pipeline.monitor import Monitor
 from casscade.pipeline.snapshots import IDLE_S, Snapshots
@@ -59,6 +61,20 @@ def test_whoever_stops_within_a_transaction_loses_it(database: str) -> None:
             assert connection.execute(show).fetchone() == ("1min",)
     finally:
         pooled.close()
+
+
+@pytest.mark.requirement("FR-043")
+def test_all_loaders_go_by_the_topic_that_the_first_one_found(database: str) -> None:
+    control = ControlStore("test", "casscade")
+    store = TopicStore(control)
+    with psycopg.connect(database, autocommit=True) as connection:
+        control.migrate(connection)
+        assert store.known(connection, "t") is None
+        first = store.save(connection, "t", KnownTopic("id1", 2, [0, 7]))
+        assert first == KnownTopic("id1", 2, (0, 7))
+        assert store.save(connection, "t", KnownTopic("id2", 3, [1, 1, 1])) == first
+        assert store.known(connection, "other") is None
+    assert [first.beginning(number) for number in range(3)] == [Position(0, 0), Position(0, 7), Position(0, 0)]
 
 
 def test_another_encoding_than_utf8_is_refused(database: str) -> None:

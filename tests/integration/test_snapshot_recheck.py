@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +18,7 @@ from casscade.commitlog.observations import OBSERVING, encode_observing
 from casscade.core.cell import NO_TIMESTAMP, expiring_cell, live_cell, tombstone_cell
 from casscade.core.mutation import ComplexColumn, PartitionUpdate, Row
 from casscade.core.position import Position
+from casscade.devstack.cassandra import CassandraNode
 from casscade.load.batch import BatchWriter
 from casscade.load.batcher import Batcher
 from casscade.load.control import ControlStore
@@ -26,6 +28,7 @@ from casscade.load.sources import Sources
 from casscade.schema.connect import CassandraSettings, connect
 from casscade.schema.ddl import ExistingSchema, plan_target
 from casscade.schema.mapping import build_target
+from casscade.schema.model import Table
 from casscade.schema.reader import read_schema
 from casscade.snapshot.ranges import TOKEN_MAX, TOKEN_MIN
 from casscade.snapshot.recheck import Rechecker, RecheckStore
@@ -41,17 +44,15 @@ class Copy:
 
     def __init__(
         self,
-        cassandra_node: Any,
-        keyspace: str,
+        reader: RawSession,
+        table: Table,
         connection: psycopg.Connection[Any],
         *,
         element_times: bool = True,
     ) -> None:
-        settings = CassandraSettings((cassandra_node.address,), "datacenter1", cassandra_node.port)
-        self.cluster, self.session = connect(settings)
-        table = read_schema(self.session).find(keyspace, "t")
-        assert table is not None
+        self.reader = reader
         self.table = table
+        self.name = table.full_name
         self.scan = TableScan(table, element_times=element_times)
         self.shape = table.shape(replicated=True)
         self.connection = connection
@@ -72,7 +73,6 @@ class Copy:
         self.writer.add_target(connection, target, 0)
         self.writer.prepare(connection)
         self.batcher = Batcher(lambda: {self.shape.id: self.shape}, lambda _: False, batch_rows=1000, batch_s=1.0)
-        self.reader = RawSession(self.cluster)
 
     def _commit_progress(self, connection: Any, progress: Any) -> None:
         if isinstance(progress, RecheckProgress):
@@ -128,7 +128,7 @@ class Copy:
         return rechecker.step()
 
     def rows(self, columns: str = "k, a") -> list[tuple[Any, ...]]:
-        return self.connection.execute(f"SELECT {columns} FROM copy.t ORDER BY k".encode()).fetchall()
+        return self.connection.execute(f"SELECT {columns} FROM copy.{self.table.name} ORDER BY k".encode()).fetchall()
 
     def requests(self) -> int:
         row = self.connection.execute("SELECT count(*) FROM casscade.rechecks").fetchone()
@@ -142,28 +142,50 @@ def without_value() -> Row:
     return row
 
 
+@pytest.fixture(scope="module")
+def reader(cassandra_node: CassandraNode) -> Iterator[RawSession]:
+    cluster, _ = connect(CassandraSettings((cassandra_node.address,), "datacenter1", cassandra_node.port))
+    session = RawSession(cluster)
+    yield session
+    session.close()
+    cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def tables(cassandra_session: Any) -> Iterator[dict[str, Table]]:
+    """`plain` and `sets`, which all tests use one after the other: making tables takes longer than most of them."""
+    name = f"recheck_{uuid.uuid4().hex[:12]}"
+    cassandra_session.execute(
+        f"CREATE KEYSPACE {name} WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': 1}}"
+    )
+    cassandra_session.execute(f"CREATE TABLE {name}.plain (k int PRIMARY KEY, a int) WITH cdc = true")
+    cassandra_session.execute(f"CREATE TABLE {name}.sets (k int PRIMARY KEY, a int, s set<int>) WITH cdc = true")
+    yield {table.name: table for table in read_schema(cassandra_session).tables.values() if table.keyspace == name}
+    cassandra_session.execute(f"DROP KEYSPACE {name}", timeout=60)
+
+
+def emptied(session: Any, table: Table) -> Table:
+    """The table without the rows of the test before."""
+    session.execute(f"DELETE FROM {table.full_name} WHERE k IN (1, 2, 3)")
+    return table
+
+
 @pytest.fixture
-def copy(cassandra_node: Any, cassandra_session: Any, keyspace: str, database: str) -> Any:
-    cassandra_session.execute(f"CREATE TABLE {keyspace}.t (k int PRIMARY KEY, a int) WITH cdc = true")
+def copy(reader: RawSession, cassandra_session: Any, tables: dict[str, Table], database: str) -> Iterator[Copy]:
     with psycopg.connect(database, autocommit=True) as connection:
         register(connection)
-        built = Copy(cassandra_node, keyspace, connection)
-        yield built
-        built.reader.close()
-        built.cluster.shutdown()
+        yield Copy(reader, emptied(cassandra_session, tables["plain"]), connection)
 
 
 @pytest.mark.requirement("FR-001")
 @pytest.mark.parametrize("order", ["after", "before", "together", "together again"])
-def test_an_inserted_row_stays_and_an_updated_one_goes(
-    copy: Copy, cassandra_session: Any, keyspace: str, order: str
-) -> None:
-    cassandra_session.execute(f"INSERT INTO {keyspace}.t (k, a) VALUES (1, 10)")
-    cassandra_session.execute(f"UPDATE {keyspace}.t SET a = 20 WHERE k = 2")
-    cassandra_session.execute(f"INSERT INTO {keyspace}.t (k) VALUES (3)")
+def test_an_inserted_row_stays_and_an_updated_one_goes(copy: Copy, cassandra_session: Any, order: str) -> None:
+    cassandra_session.execute(f"INSERT INTO {copy.name} (k, a) VALUES (1, 10)")
+    cassandra_session.execute(f"UPDATE {copy.name} SET a = 20 WHERE k = 2")
+    cassandra_session.execute(f"INSERT INTO {copy.name} (k) VALUES (3)")
     scanned = copy.scanned()
     for key in (1, 2):
-        cassandra_session.execute(f"DELETE a FROM {keyspace}.t WHERE k = {key}")
+        cassandra_session.execute(f"DELETE a FROM {copy.name} WHERE k = {key}")
     deletions = ((1, without_value()), (2, without_value()))
     if order == "after":
         copy.apply(scanned)
@@ -185,8 +207,8 @@ def test_an_inserted_row_stays_and_an_updated_one_goes(
 
 
 @pytest.mark.requirement("FR-008")
-def test_a_row_whose_values_expired_is_read_again(copy: Copy, cassandra_session: Any, keyspace: str) -> None:
-    cassandra_session.execute(f"INSERT INTO {keyspace}.t (k, a) VALUES (1, 10)")
+def test_a_row_whose_values_expired_is_read_again(copy: Copy, cassandra_session: Any) -> None:
+    cassandra_session.execute(f"INSERT INTO {copy.name} (k, a) VALUES (1, 10)")
     copy.snapshot()
     row = Row(b"", [])
     now = int(time.time())
@@ -194,7 +216,7 @@ def test_a_row_whose_values_expired_is_read_again(copy: Copy, cassandra_session:
     copy.stream((1, row))
     assert copy.rows() == [(1, 11)]
     # Stands for the time that passes in Cassandra.
-    cassandra_session.execute(f"DELETE a FROM {keyspace}.t WHERE k = 1")
+    cassandra_session.execute(f"DELETE a FROM {copy.name} WHERE k = 1")
     copy.later_s = 1001
     copy.writer.reap(copy.connection)
     assert copy.rows() == []
@@ -202,8 +224,8 @@ def test_a_row_whose_values_expired_is_read_again(copy: Copy, cassandra_session:
     assert copy.rows() == [(1, None)]
 
 
-def test_a_row_that_was_deleted_as_a_whole_is_not_read_again(copy: Copy, cassandra_session: Any, keyspace: str) -> None:
-    cassandra_session.execute(f"INSERT INTO {keyspace}.t (k, a) VALUES (1, 10)")
+def test_a_row_that_was_deleted_as_a_whole_is_not_read_again(copy: Copy, cassandra_session: Any) -> None:
+    cassandra_session.execute(f"INSERT INTO {copy.name} (k, a) VALUES (1, 10)")
     copy.snapshot()
     deleted = Row(b"", [])
     deleted.deletion = int(time.time() * 1e6)
@@ -219,15 +241,11 @@ def test_a_request_for_a_table_that_is_gone_is_dropped(copy: Copy) -> None:
 
 
 @pytest.fixture
-def sets(cassandra_node: Any, cassandra_session: Any, keyspace: str, database: str) -> Any:
+def sets(reader: RawSession, cassandra_session: Any, tables: dict[str, Table], database: str) -> Iterator[Copy]:
     """A table with a set, read as from a node before 5.0: without the write times of its elements."""
-    cassandra_session.execute(f"CREATE TABLE {keyspace}.t (k int PRIMARY KEY, a int, s set<int>) WITH cdc = true")
     with psycopg.connect(database, autocommit=True) as connection:
         register(connection)
-        built = Copy(cassandra_node, keyspace, connection, element_times=False)
-        yield built
-        built.reader.close()
-        built.cluster.shutdown()
+        yield Copy(reader, emptied(cassandra_session, tables["sets"]), connection, element_times=False)
 
 
 def added(element: int, ttl: int = 0) -> Row:
@@ -242,16 +260,14 @@ def added(element: int, ttl: int = 0) -> Row:
 
 
 @pytest.mark.requirement("FR-010")
-def test_sets_without_write_times_are_read_again_after_each_change(
-    sets: Copy, cassandra_session: Any, keyspace: str
-) -> None:
+def test_sets_without_write_times_are_read_again_after_each_change(sets: Copy, cassandra_session: Any) -> None:
     for key in (1, 2, 3):
-        cassandra_session.execute(f"INSERT INTO {keyspace}.t (k, a, s) VALUES ({key}, 10, {{5, 4}})")
+        cassandra_session.execute(f"INSERT INTO {sets.name} (k, a, s) VALUES ({key}, 10, {{5, 4}})")
     sets.snapshot()
     assert sets.rows("k, s") == [(1, [4, 5]), (2, [4, 5]), (3, [4, 5])]
-    cassandra_session.execute(f"UPDATE {keyspace}.t SET s = s + {{6}} WHERE k = 1")
-    cassandra_session.execute(f"DELETE s FROM {keyspace}.t WHERE k = 2")
-    cassandra_session.execute(f"DELETE FROM {keyspace}.t WHERE k = 3")
+    cassandra_session.execute(f"UPDATE {sets.name} SET s = s + {{6}} WHERE k = 1")
+    cassandra_session.execute(f"DELETE s FROM {sets.name} WHERE k = 2")
+    cassandra_session.execute(f"DELETE FROM {sets.name} WHERE k = 3")
     emptied, deleted = Row(b"", []), Row(b"", [])
     emptied.complex = {1: ComplexColumn(int(time.time() * 1e6), {})}
     deleted.deletion = int(time.time() * 1e6)
@@ -269,12 +285,12 @@ def test_sets_without_write_times_are_read_again_after_each_change(
 
 
 def test_changes_that_wait_are_one_request_and_one_behind_the_read_is_another(
-    sets: Copy, cassandra_session: Any, keyspace: str
+    sets: Copy, cassandra_session: Any
 ) -> None:
-    cassandra_session.execute(f"INSERT INTO {keyspace}.t (k, s) VALUES (1, {{1}})")
+    cassandra_session.execute(f"INSERT INTO {sets.name} (k, s) VALUES (1, {{1}})")
     sets.snapshot()
     for element in (2, 3):
-        cassandra_session.execute(f"UPDATE {keyspace}.t SET s = s + {{{element}}} WHERE k = 1")
+        cassandra_session.execute(f"UPDATE {sets.name} SET s = s + {{{element}}} WHERE k = 1")
         sets.stream((1, added(element)))
     assert sets.requests() == 1
     (request,) = sets.rechecks.claim(sets.connection)
@@ -284,7 +300,7 @@ def test_changes_that_wait_are_one_request_and_one_behind_the_read_is_another(
     assert sets.rechecks.claim(sets.connection) == [request]
     sets.connection.execute("UPDATE casscade.rechecks SET claimed_until = now() - interval '1 second'")
     assert sets.rechecks.claim(sets.connection) == [request]
-    cassandra_session.execute(f"UPDATE {keyspace}.t SET s = s + {{4}} WHERE k = 1")
+    cassandra_session.execute(f"UPDATE {sets.name} SET s = s + {{4}} WHERE k = 1")
     sets.stream((1, added(4)))
     sets.rechecks.answered(sets.connection, RecheckProgress((request.recheck_id,)))
     assert sets.requests() == 1
@@ -294,14 +310,12 @@ def test_changes_that_wait_are_one_request_and_one_behind_the_read_is_another(
 
 
 @pytest.mark.requirement("FR-008")
-def test_a_set_without_ttls_is_read_again_when_the_cells_beside_it_end(
-    sets: Copy, cassandra_session: Any, keyspace: str
-) -> None:
-    cassandra_session.execute(f"INSERT INTO {keyspace}.t (k, a, s) VALUES (1, 1, {{1}}) USING TTL 1000")
+def test_a_set_without_ttls_is_read_again_when_the_cells_beside_it_end(sets: Copy, cassandra_session: Any) -> None:
+    cassandra_session.execute(f"INSERT INTO {sets.name} (k, a, s) VALUES (1, 1, {{1}}) USING TTL 1000")
     sets.snapshot()
     assert sets.rows("k, s") == [(1, [1])]
     # Stands for the time that passes in Cassandra.
-    cassandra_session.execute(f"DELETE FROM {keyspace}.t WHERE k = 1")
+    cassandra_session.execute(f"DELETE FROM {sets.name} WHERE k = 1")
     sets.later_s = 1001
     sets.writer.reap(sets.connection)
     sets.recheck()
@@ -311,17 +325,17 @@ def test_a_set_without_ttls_is_read_again_when_the_cells_beside_it_end(
 @pytest.mark.requirement("FR-008")
 @pytest.mark.parametrize("met_by", ["reaper", "batch"])
 def test_a_set_without_ttls_is_read_again_when_an_element_of_the_stream_ends(
-    sets: Copy, cassandra_session: Any, keyspace: str, met_by: str
+    sets: Copy, cassandra_session: Any, met_by: str
 ) -> None:
-    cassandra_session.execute(f"INSERT INTO {keyspace}.t (k, a, s) VALUES (1, 1, {{1}})")
+    cassandra_session.execute(f"INSERT INTO {sets.name} (k, a, s) VALUES (1, 1, {{1}})")
     sets.snapshot()
-    cassandra_session.execute(f"UPDATE {keyspace}.t USING TTL 1000 SET s = s + {{6}} WHERE k = 1")
+    cassandra_session.execute(f"UPDATE {sets.name} USING TTL 1000 SET s = s + {{6}} WHERE k = 1")
     sets.stream((1, added(6, ttl=1000)))
     sets.recheck()
     assert sets.rows("k, s") == [(1, [1, 6])]
     assert sets.requests() == 0
     # Stands for the time that passes in Cassandra.
-    cassandra_session.execute(f"DELETE s[6] FROM {keyspace}.t WHERE k = 1")
+    cassandra_session.execute(f"DELETE s[6] FROM {sets.name} WHERE k = 1")
     sets.later_s = 1001
     if met_by == "reaper":
         sets.writer.reap(sets.connection)

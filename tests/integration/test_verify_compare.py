@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,9 +39,8 @@ class Copy:
         return compare_table(self.session, self.connection, self.target, **settings)
 
 
-@pytest.fixture
-def copy(cassandra_session: Any, keyspace: str, database: str) -> Iterator[Copy]:
-    session = cassandra_session
+def fill(session: Any, keyspace: str) -> None:
+    """Cassandra's side."""
     session.execute(
         f"CREATE TABLE {keyspace}.t (p text, at timestamp, n decimal, s int static, v text, tags set<text>, "
         "d date, q double, j frozen<map<text, int>>, PRIMARY KEY (p, at, n)) WITH CLUSTERING ORDER BY (at DESC, n ASC)"
@@ -48,27 +48,58 @@ def copy(cassandra_session: Any, keyspace: str, database: str) -> Iterator[Copy]
     insert = session.prepare(
         f"INSERT INTO {keyspace}.t (p, at, n, s, v, tags, d, q, j) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
     )
+    for p in range(PARTITIONS):
+        for c in range(p % 4):
+            tags = {"x", "a"} if c else set()
+            session.execute(
+                insert, (str(p), c * 86_400_000, c, p, f"v{c}\0", tags, "2024-01-31", float("nan"), {"k": c})
+            )
+        if p % 4 == 0:
+            session.execute(f"INSERT INTO {keyspace}.t (p, s) VALUES (%s, %s)", (str(p), p))
+
+
+def copied(session: Any, keyspace: str, connection: psycopg.Connection[Any]) -> Copy:
+    """PostgreSQL's side of what `fill` wrote."""
     table = next(table for table in read_schema(session).tables.values() if table.keyspace == keyspace)
     target = build_target(table)
+    for statement in plan_target(target, ExistingSchema()):
+        connection.execute(statement.sql.encode())
+    connection.execute(f"SET search_path TO {keyspace}".encode())
+    for p in range(PARTITIONS):
+        for c in range(p % 4):
+            connection.execute(
+                "INSERT INTO t (p, at, n, v, tags, d, q, j, _cdc_ts) "
+                "VALUES (%s, to_timestamp(%s), %s, %s, %s, '2024-01-31', 'NaN', %s, 1)",
+                (str(p), c * 86_400, c, f"v{c}\ufffd", "{a,x}" if c else None, f'{{"k": {c}}}'),
+            )
+        connection.execute("INSERT INTO t_static (p, s, _cdc_ts) VALUES (%s, %s, 1)", (str(p), p))
+    return Copy(session, connection, target)
+
+
+@pytest.fixture(scope="module")
+def filled(cassandra_session: Any) -> Iterator[str]:
+    """A keyspace for all tests that change nothing in Cassandra."""
+    name = f"verify_{uuid.uuid4().hex[:12]}"
+    cassandra_session.execute(
+        f"CREATE KEYSPACE {name} WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': 1}}"
+    )
+    fill(cassandra_session, name)
+    yield name
+    cassandra_session.execute(f"DROP KEYSPACE {name}", timeout=60)
+
+
+@pytest.fixture
+def copy(cassandra_session: Any, filled: str, database: str) -> Iterator[Copy]:
     with psycopg.connect(database, autocommit=True) as connection:
-        for statement in plan_target(target, ExistingSchema()):
-            connection.execute(statement.sql.encode())
-        connection.execute(f"SET search_path TO {keyspace}".encode())
-        for p in range(PARTITIONS):
-            for c in range(p % 4):
-                tags = {"x", "a"} if c else set()
-                session.execute(
-                    insert, (str(p), c * 86_400_000, c, p, f"v{c}\0", tags, "2024-01-31", float("nan"), {"k": c})
-                )
-                connection.execute(
-                    "INSERT INTO t (p, at, n, v, tags, d, q, j, _cdc_ts) "
-                    "VALUES (%s, to_timestamp(%s), %s, %s, %s, '2024-01-31', 'NaN', %s, 1)",
-                    (str(p), c * 86_400, c, f"v{c}\ufffd", "{a,x}" if c else None, f'{{"k": {c}}}'),
-                )
-            if p % 4 == 0:
-                session.execute(f"INSERT INTO {keyspace}.t (p, s) VALUES (%s, %s)", (str(p), p))
-            connection.execute("INSERT INTO t_static (p, s, _cdc_ts) VALUES (%s, %s, 1)", (str(p), p))
-        yield Copy(session, connection, target)
+        yield copied(cassandra_session, filled, connection)
+
+
+@pytest.fixture
+def own_copy(cassandra_session: Any, keyspace: str, database: str) -> Iterator[Copy]:
+    """For a test that changes Cassandra's side."""
+    fill(cassandra_session, keyspace)
+    with psycopg.connect(database, autocommit=True) as connection:
+        yield copied(cassandra_session, keyspace, connection)
 
 
 def test_equal_sides(copy: Copy) -> None:
@@ -122,7 +153,8 @@ def test_keys_and_values_are_shown_only_when_asked_for(copy: Copy) -> None:
     assert "'3'" in str(shown.examples[0])
 
 
-def test_what_agrees_after_a_moment_is_no_difference(copy: Copy) -> None:
+def test_what_agrees_after_a_moment_is_no_difference(own_copy: Copy) -> None:
+    copy = own_copy
     copy.sql("DELETE FROM t WHERE p = '5'")
     copy.sql("DELETE FROM t_static WHERE p = '5'")
     copy.sql("INSERT INTO t (p, at, n, _cdc_ts) VALUES ('late', to_timestamp(0), 1, 1)")
@@ -138,7 +170,8 @@ def test_what_agrees_after_a_moment_is_no_difference(copy: Copy) -> None:
     assert result.differences == 0
 
 
-def test_a_key_that_postgres_cannot_hold_is_missing(copy: Copy) -> None:
+def test_a_key_that_postgres_cannot_hold_is_missing(own_copy: Copy) -> None:
+    copy = own_copy
     for key in ("3", "3\0"):
         insert = f"INSERT INTO {copy.schema}.t (p, at, n) VALUES (%s, 0, 1.10)"
         copy.session.execute(insert, (key,))

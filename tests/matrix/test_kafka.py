@@ -36,6 +36,7 @@ class Members:
     """The agent and the loaders of one pipeline."""
 
     def __init__(self, directory: Path, document: dict[str, Any], stack: ExitStack) -> None:
+        self.name = document["name"]
         self._directory = directory
         self.document = document
         self._stack = stack

@@ -20,6 +20,7 @@ from casscade.devstack.kafka import KafkaBroker
 from casscade.devstack.places import free_port
 from casscade.transport.chunk import Chunk
 from casscade.transport.envelope import open_envelope
+from casscade.transport.kafka.chunks import place_of
 from casscade.transport.kafka.client import KafkaSettings
 from casscade.transport.kafka.outlet import KafkaOutlet
 from casscade.transport.kafka.topic import ensure_topic
@@ -99,8 +100,10 @@ def create(settings: KafkaSettings, config: dict[str, str], partitions: int = PA
 class TestTopic:
     @pytest.mark.requirement("FR-043")
     def test_is_created_and_found_again(self, settings: KafkaSettings) -> None:
-        assert ensure_topic(settings) == PARTITIONS
-        assert ensure_topic(settings) == PARTITIONS
+        made = ensure_topic(settings)
+        assert made[:2] == (PARTITIONS, 1)
+        assert made.id
+        assert ensure_topic(settings, made.id) == made
 
     @pytest.mark.parametrize(
         ("config", "code"),
@@ -109,6 +112,8 @@ class TestTopic:
             ({"cleanup.policy": "compact,delete"}, "topic_compacted"),
             ({}, "topic_message_bytes"),
             ({"max.message.bytes": "20000000", "retention.ms": "3600000"}, "topic_retention"),
+            ({"max.message.bytes": "20000000", "retention.bytes": "1000000"}, "topic_retention_bytes"),
+            ({"max.message.bytes": "20000000", "min.insync.replicas": "2"}, "topic_in_sync"),
         ],
     )
     def test_that_would_lose_mutations_is_refused(
@@ -134,7 +139,7 @@ class TestTopic:
 
     def test_is_not_made_by_brokers_that_make_what_is_looked_for(self, making_broker: KafkaBroker) -> None:
         settings = KafkaSettings((making_broker.bootstrap,), "made", "made", PARTITIONS, 1)
-        assert ensure_topic(settings) == PARTITIONS
+        assert ensure_topic(settings).partitions == PARTITIONS
 
 
 class TestOutlet:
@@ -149,6 +154,7 @@ class TestOutlet:
         homes: dict[bytes, set[int]] = {}
         offsets: dict[bytes, list[int]] = {}
         for partition, key, value in read_all(settings, 1000):
+            assert partition == place_of(key, PARTITIONS)
             opened = open_envelope(value)
             homes.setdefault(key, set()).add(partition)
             offsets.setdefault(key, []).append(opened.position.offset)

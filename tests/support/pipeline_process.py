@@ -164,6 +164,14 @@ class PipelineProcess:
             document: dict[str, Any] = json.load(answer)
         return document
 
+    def metric(self, name: str) -> float:
+        """The value of a metric without labels of its own; raises OSError when it does not answer."""
+        with urllib.request.urlopen(self.url("/metrics"), timeout=5) as answer:
+            for line in answer.read().decode().splitlines():
+                if line.startswith(f"{name}{{"):
+                    return float(line.rpartition(" ")[2])
+        raise AssertionError(f"there is no metric {name}")
+
     @property
     def exit_code(self) -> int | None:
         return None if self._process is None else self._process.poll()

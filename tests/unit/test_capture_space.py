@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from casscade.capture.node_sizes import cdc_total_bytes, mutation_bytes_max
 from casscade.capture.space import SpaceGuard, SpaceMeter, SpaceReading, default_total_bytes, used_bytes
 
 
@@ -65,3 +66,36 @@ def test_the_guard_reads_the_directory_and_calls_back(tmp_path: Path) -> None:
 def test_the_default_space_is_cassandras(tmp_path: Path) -> None:
     assert 0 < default_total_bytes(tmp_path) <= 4096 << 20
     assert SpaceGuard(tmp_path, None, print).check().total_bytes == default_total_bytes(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"cdc_total_space": "4096MiB"}, 4096 << 20),
+        ({"cdc_total_space": "8GiB"}, 8 << 30),
+        ({"cdc_total_space": "1048576KiB"}, 1 << 30),
+        ({"cdc_total_space_in_mb": "256"}, 256 << 20),
+        ({"cdc_total_space": "0MiB"}, None),
+        ({"cdc_total_space_in_mb": "0"}, None),
+        ({"cdc_total_space": None}, None),
+        ({"cdc_total_space": "much"}, None),
+        ({"cdc_total_space_in_mb": "-1"}, None),
+        ({}, None),
+    ],
+)
+def test_the_node_tells_its_space(settings: dict[str, str | None], expected: int | None) -> None:
+    assert cdc_total_bytes(settings) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"max_mutation_size": "16384KiB", "commitlog_segment_size": "64MiB"}, 16 << 20),
+        ({"max_mutation_size": None, "commitlog_segment_size": "32MiB"}, 16 << 20),
+        ({"max_mutation_size_in_kb": "1024"}, 1 << 20),
+        ({"commitlog_segment_size_in_mb": "64"}, 32 << 20),
+        ({}, None),
+    ],
+)
+def test_the_node_tells_its_largest_mutation(settings: dict[str, str | None], expected: int | None) -> None:
+    assert mutation_bytes_max(settings) == expected

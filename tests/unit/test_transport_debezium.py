@@ -24,6 +24,9 @@ class StoredMessage:
     def topic(self) -> str:
         return "cdc.shop.orders"
 
+    def partition(self) -> int:
+        return 0
+
     def offset(self) -> int:
         return self._offset
 

@@ -86,6 +86,14 @@ class CaptureSection(Section):
         "looked at every 20 ms at the latest, or as often as this says if that is more often",
     )
 
+    cdc_total_space_bytes: WholeNumber | None = Field(
+        default=None,
+        ge=MIB,
+        le=1 << 50,
+        description="Space of cdc_raw (`cdc_total_space` of cassandra.yaml) by which the space guard warns, in bytes; "
+        "by default what the node says (4.0 and later), or Cassandra's own default: 4 GiB, or 1/8 of the volume",
+    )
+
     @model_validator(mode="after")
     def _apart(self) -> CaptureSection:
         if self.state_directory.is_relative_to(self.cdc_directory):

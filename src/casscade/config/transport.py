@@ -57,6 +57,7 @@ _KAFKA_ONLY: Final = (
     "replication_factor",
     "retention_hours",
     "compression",
+    "session_timeout_ms",
     "security",
 )
 
@@ -87,7 +88,8 @@ class TransportSection(Section):
         default=12,
         ge=1,
         le=10_000,
-        description="Partitions of the topic, which bound the number of loaders; they can't be changed later",
+        description="Partitions of the topic, which bound the number of loaders; docs/kafka.md tells what more of them "
+        "mean later",
     )
     replication_factor: WholeNumber = Field(default=3, ge=1, le=10, description="Copies of each partition")
     retention_hours: WholeNumber = Field(
@@ -95,6 +97,13 @@ class TransportSection(Section):
     )
     compression: Literal["none", "lz4", "zstd", "snappy", "gzip"] = Field(
         default="lz4", description="Compression of messages"
+    )
+    session_timeout_ms: WholeNumber = Field(
+        default=10_000,
+        ge=1000,
+        le=300_000,
+        description="Time after which a loader that was killed or cut off loses its partitions to the others, in "
+        "milliseconds; brokers allow 6000 and more unless their group.min.session.timeout.ms says otherwise",
     )
     security: KafkaSecuritySection = KafkaSecuritySection()
 

@@ -15,6 +15,11 @@ try. `code` comes from a bounded set: it is also the metric label and the name o
 
 from __future__ import annotations
 
+from typing import Final
+
+# Of brokers that are away, which passes by itself: known to whoever shows it, without Kafka's client.
+KAFKA_UNAVAILABLE: Final = "kafka_unavailable"
+
 
 class CasscadeError(Exception):
     """Base of all errors that Casscade raises on purpose.

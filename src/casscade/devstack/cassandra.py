@@ -146,6 +146,8 @@ class CassandraNode(Server):
             port=self.port,
             execution_profiles={EXEC_PROFILE_DEFAULT: profile},
             protocol_version=self.release.protocol,
+            # Nobody here asks the driver for the schema, and it would read it again after each change.
+            schema_metadata_enabled=False,
             schema_event_refresh_window=-1,
             connect_timeout=15.0,
         )

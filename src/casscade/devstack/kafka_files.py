@@ -47,6 +47,8 @@ def server_properties(
         "share.coordinator.state.topic.min.isr": "1",
         # Groups of a test or a demo need not wait for further members.
         "group.initial.rebalance.delay.ms": "0",
+        # ... and may give up a member that was killed sooner than in production.
+        "group.min.session.timeout.ms": "1000",
         # A broker that was killed is registered for as long; its next start waits for that to end.
         "broker.heartbeat.interval.ms": "500",
         "broker.session.timeout.ms": "2000",

@@ -55,7 +55,8 @@ class Batch:
     """What is to be committed together: a fold, what could not be decoded, and how far that brings each source.
 
     `mutations` counts the streamed ones; `write_times` has a write time (microseconds) of each that tells one, for the
-    latency. `rereads` are rows that events of Debezium's did not determine.
+    latency. `rereads` are rows that events of Debezium's did not determine. `alone`: other writers must stay out of its
+    tables, because a key of it may be theirs.
     """
 
     fold: Fold
@@ -65,6 +66,7 @@ class Batch:
     rereads: list[Reread] = field(default_factory=list)
     write_times: list[int] = field(default_factory=list)
     mutations: int = 0
+    alone: bool = False
 
 
 class TargetWriter:
@@ -122,8 +124,8 @@ def _moment(second: int) -> Raw:
 class BatchWriter:
     """Applies batches over one connection for the sources that it owns, each fenced by its epoch.
 
-    `alone`: whether other writers must stay out of the tables of a batch; with Kafka each partition key has one owner,
-    so that only what goes over all keys (expiry) needs the table for itself.
+    `alone`: whether other writers must stay out of the tables of every batch; with Kafka each partition key has one
+    owner, so that only what goes over all keys (expiry) and batches with misplaced keys need the table for themselves.
     """
 
     def __init__(
@@ -187,7 +189,7 @@ class BatchWriter:
         """Commit one batch; raises FencedError, psycopg errors, or InvariantError for an unknown table."""
         counts = BatchCounts()
         letters = list(batch.dead_letters)
-        with self._transaction(connection, batch.fold.tables, alone=self._alone):
+        with self._transaction(connection, batch.fold.tables, alone=self._alone or batch.alone):
             self._write(connection, batch.fold, counts, letters)
             self._finish(connection, batch, counts, letters)
         self.sources.advanced(batch.positions)
@@ -209,7 +211,7 @@ class BatchWriter:
                 del letters[kept:]
                 raise
 
-        with self._transaction(connection, batch.fold.tables, alone=self._alone):
+        with self._transaction(connection, batch.fold.tables, alone=self._alone or batch.alone):
             for poison in isolate(connection, batch.fold, write, counts):
                 letters.append(self._poison_letter(poison))
             self._finish(connection, batch, counts, letters)

@@ -42,7 +42,7 @@ class Batcher:
     (or whose mutation names an unknown column); it returns whether the schema changed. The content of `excluded`
     columns is taken out. `cuts` tells what TRUNCATE made void, which is left out. `events` decodes chunks of Debezium's
     messages. `counts` has the mutations by what became of them: `decoded`, a reason of `LEFT_OUT`, or the code of what
-    was wrong.
+    was wrong. `misplaced` counts those whose key belongs to another Kafka partition.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class Batcher:
         self._bytes = 0
         self._started: float | None = None
         self.counts: Counter[str] = Counter()
+        self.misplaced = 0
 
     @property
     def left_out(self) -> dict[str, int]:
@@ -125,6 +126,9 @@ class Batcher:
             fold.add(updates)
         self.counts["decoded"] += len(chunk.mutations)
         self._bytes += chunk.size
+        if chunk.misplaced:
+            batch.alone = True
+            self.misplaced += chunk.misplaced
         if streamed:
             batch.mutations += len(chunk.mutations)
         for event, value, refused in chunk.refused:

@@ -6,7 +6,8 @@ prints it.
 
 from __future__ import annotations
 
-from casscade.observability.metric_table import METRICS, PIPELINE_LABEL
+from casscade.observability.metric import PIPELINE_LABEL
+from casscade.observability.metric_table import METRICS
 
 
 def markdown() -> str:

@@ -14,7 +14,8 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from casscade.core.errors import InvariantError
-from casscade.observability.metric_table import METRICS, PIPELINE_LABEL, Metric
+from casscade.observability.metric import PIPELINE_LABEL, Metric
+from casscade.observability.metric_table import METRICS
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 OTHER: Final = "other"

@@ -19,7 +19,7 @@ from casscade.capture.position_file import PositionFile
 from casscade.capture.space import SpaceGuard
 from casscade.config import PipelineConfig, resolve_tables
 from casscade.core.backoff import STABLE_S, Backoff
-from casscade.core.errors import ConfigurationError, RetryableError
+from casscade.core.errors import KAFKA_UNAVAILABLE, ConfigurationError, RetryableError
 from casscade.core.position import START
 from casscade.observability.health import State
 from casscade.observability.logs import get_logger
@@ -27,11 +27,12 @@ from casscade.pipeline.cassandra import cassandra_settings
 from casscade.pipeline.kafka import kafka_settings, require_own_capture
 from casscade.pipeline.local_node import require_local, require_same_source
 from casscade.pipeline.monitor import Monitor
+from casscade.pipeline.node_limits import space_guard, warn_of_large_mutations
+from casscade.pipeline.topic_identity import IDENTITY_JOIN_S, TopicFile, TopicGate, TopicIdentityWatch
 from casscade.schema.checks import require_replicable
-from casscade.schema.connect import connect, read_node, require_cdc_enabled
+from casscade.schema.connect import connect, read_node, read_settings, require_cdc_enabled
 from casscade.schema.reader import read_schema
 from casscade.transport.kafka.outlet import KafkaOutlet
-from casscade.transport.kafka.topic import ensure_topic
 
 log = get_logger("casscade.agent")
 
@@ -74,6 +75,7 @@ class _Parts:
     position: PositionFile
     tables: CapturedTables
     space: SpaceGuard
+    identity: TopicIdentityWatch
     stop: threading.Event
     failures: list[BaseException] = field(default_factory=list)
 
@@ -86,8 +88,10 @@ class Agent:
         self._monitor = monitor
         require_own_capture(config)
         self._settings = kafka_settings(config)
-        self._reached = False
+        self._gate = TopicGate(self._settings)
         self._stop = threading.Event()
+        # It outlives the parts, since the growth of the last minutes makes its forecast.
+        self._space: SpaceGuard | None = None
 
     def stop(self) -> None:
         """Ask it to end; may be called by a signal handler."""
@@ -110,9 +114,18 @@ class Agent:
                         backoff.succeed()
                     wait = backoff.fail()
                     log.warning("the agent begins again", reason=error.what, wait_s=round(wait, 1))
-                    self._stop.wait(wait)
+                    if error.code == KAFKA_UNAVAILABLE:
+                        self._monitor.health.set("kafka", State.DOWN, error.what)
+                    self._pause(wait)
         finally:
             cluster.shutdown()
+
+    def _pause(self, wait_s: float) -> None:
+        """Wait, while `cdc_raw` fills up."""
+        until = time.monotonic() + wait_s
+        while (left := until - time.monotonic()) > 0 and not self._stop.wait(min(left, _SPACE_INTERVAL_S)):
+            if self._space is not None:
+                self._monitor.space(self._space.check())
 
     def _live(self, session: Any) -> None:
         """One life of the parts: until `stop`, or what one of them raised."""
@@ -123,33 +136,41 @@ class Agent:
         ]
         for thread in threads:
             thread.start()
+        parts.identity.start()
         try:
             self._supervise(parts)
         finally:
             parts.stop.set()
             for thread in threads:
                 thread.join(_JOIN_TIMEOUT_S)
+            parts.identity.join(IDENTITY_JOIN_S)
             parts.outlet.close(_CLOSE_TIMEOUT_S)
             self._save(parts)
-        for failure in parts.failures:
-            raise failure
+        for failure in (*parts.failures, parts.identity.failure):
+            if failure is not None:
+                raise failure
 
     def _build(self, session: Any) -> _Parts:
         config, monitor = self._config, self._monitor
-        node = read_node(session, str(config.cassandra.contact_points[0]))
+        address = str(config.cassandra.contact_points[0])
+        node = read_node(session, address)
         require_cdc_enabled(node)
         require_local(node, config.capture.cdc_directory)
         require_same_source(config.capture.state_directory, node.host_id)
+        settings = read_settings(session, node, address)
+        warn_of_large_mutations(settings)
         source = str(node.host_id)
         tables = CapturedTables(config, session)
         tables.refresh()
         monitor.health.set("cassandra", State.OK)
+        if self._space is None:
+            self._space = space_guard(config, settings, monitor)
+        topic_file = TopicFile(config.capture.state_directory, self._settings.topic)
+        topic = self._gate.ensure(topic_file.load())
+        topic_file.save(topic.id)
+        monitor.health.set("kafka", State.OK)
         stored = PositionFile(config.capture.state_directory, source)
         position = stored.load()
-        # Whoever has a position has produced before: an outage is waited for, also by a new process.
-        partitions = ensure_topic(self._settings, reached=self._reached or position != START)
-        self._reached = True
-        monitor.health.set("kafka", State.OK)
         outlet = KafkaOutlet(self._settings)
         stop = threading.Event()
         follower = Follower(
@@ -172,11 +193,11 @@ class Agent:
             source=source,
             position=str(position),
             topic=self._settings.topic,
-            partitions=partitions,
+            partitions=topic.partitions,
             tables=len(tables.replicated),
         )
-        space = SpaceGuard(config.capture.cdc_directory, None, monitor.space_crossed)
-        return _Parts(follower, outlet, stored, tables, space, stop)
+        identity = TopicIdentityWatch(self._settings, topic.id, stop)
+        return _Parts(follower, outlet, stored, tables, self._space, identity, stop)
 
     def _acknowledge(self, parts: _Parts) -> None:
         """Serve acknowledgements, and keep the position that they lead to."""

@@ -33,6 +33,7 @@ def kafka_settings(config: PipelineConfig) -> KafkaSettings:
         replication_factor=section.replication_factor,
         retention_hours=section.retention_hours,
         compression=section.compression,
+        session_timeout_ms=section.session_timeout_ms,
         security=KafkaSecurity(
             protocol=security.protocol,
             ca_file=_path(security.ca_file),

@@ -14,7 +14,7 @@ from typing import Final
 import psycopg
 
 from casscade.core.backoff import STABLE_S, Backoff
-from casscade.core.errors import FencedError, RetryableError
+from casscade.core.errors import KAFKA_UNAVAILABLE, FencedError, RetryableError
 from casscade.observability.health import State
 from casscade.observability.logs import get_logger
 from casscade.pipeline.catalog import SCHEMA_CHANGED
@@ -44,6 +44,8 @@ def keep_running(
             live()
         except RetryableError as error:
             reason, wait = error.what, 0.0 if error.code in CHANGES else backoff.fail()
+            if error.code == KAFKA_UNAVAILABLE:
+                monitor.health.set("kafka", State.DOWN, reason)
         except FencedError:
             if not sent_back():
                 raise

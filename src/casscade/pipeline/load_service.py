@@ -24,6 +24,7 @@ from casscade.load.concealment import excluded_columns
 from casscade.load.control import ControlStore
 from casscade.load.loader import Loader
 from casscade.load.sources import Sources
+from casscade.load.topics import KnownTopic, TopicStore
 from casscade.observability.health import State
 from casscade.observability.logs import get_logger
 from casscade.pipeline.cassandra import cassandra_settings
@@ -35,12 +36,14 @@ from casscade.pipeline.monitor import Monitor
 from casscade.pipeline.partitions import Partitions
 from casscade.pipeline.snapshot_outlet import SnapshotOutlet
 from casscade.pipeline.snapshots import SnapshotReader, Snapshots
+from casscade.pipeline.topic_identity import IDENTITY_JOIN_S, TopicGate, TopicIdentityWatch
 from casscade.pipeline.topic_truncations import TopicTruncations, TopicWatch
 from casscade.schema.connect import connect, read_node
 from casscade.schema.truncations import read_truncations
 from casscade.transport.direct import DirectTransport
-from casscade.transport.kafka.source import KafkaSource, offsets_at, source_name
-from casscade.transport.kafka.topic import ensure_topic
+from casscade.transport.kafka.offsets import offsets_at, source_name
+from casscade.transport.kafka.source import KafkaSource
+from casscade.transport.kafka.topic import beginnings
 
 log = get_logger("casscade.load")
 
@@ -55,6 +58,7 @@ class _Parts:
     outlet: SnapshotOutlet
     reader: SnapshotReader | None
     watch: TopicWatch
+    identity: TopicIdentityWatch
     stop: threading.Event
     failures: list[BaseException] = field(default_factory=list)
 
@@ -66,12 +70,13 @@ class LoadService:
         self._config = config
         self._monitor = monitor
         self._settings = kafka_settings(config)
-        self._reached = False
         # Debezium keys its messages by row, so that the rows of a partition are not those of one loader.
         self._foreign = config.transport.format == "debezium"
         self._stop = threading.Event()
         self._database = Database(config)
         self._control = ControlStore(config.name, config.postgres.control_schema)
+        self._topics = TopicStore(self._control)
+        self._gate = TopicGate(self._settings)
         self._snapshots = Snapshots(config, self._database, monitor)
         self._truncations = TopicTruncations(
             self._control, self._snapshots.tasks, monitor, lambda seconds: offsets_at(self._settings, seconds)
@@ -114,12 +119,9 @@ class LoadService:
             for statement in catalog.apply(connection):
                 log.info("changed PostgreSQL", purpose=statement.purpose)
             resume = self._truncations.apply(connection, lambda: self._read_truncations(session), targets)
-            # Where loaders have been before, an outage of the brokers is waited for, also by a new process.
-            self._reached = self._reached or self._control.position(connection, first) is not None
         self._truncations.report(resume)
         tables = [target.table for target in targets]
-        ensure_topic(self._settings, reached=self._reached)
-        self._reached = True
+        topic = self._topic()
         for component in ("postgres", "cassandra", "kafka"):
             monitor.health.set(component, State.OK)
         stop = threading.Event()
@@ -143,6 +145,7 @@ class LoadService:
             lambda: loader,
             stop,
             lambda connection: self._truncations.require_unchanged(connection, resume.newest),
+            {source_name(self._settings.topic, number): topic.beginning(number) for number in range(topic.partitions)},
         )
         loader = Loader(transport, batcher, writer, self._database.connect, stop, monitor, on_fenced=partitions.fenced)
         foreign = debezium_topics(config, tables)
@@ -150,7 +153,7 @@ class LoadService:
             for table in tables:
                 for limit in limits(table):
                     log.warning("events do not carry all of a table", table=table.full_name, limit=limit)
-        source = KafkaSource(self._settings, partitions, transport, stop, foreign)
+        source = KafkaSource(self._settings, partitions, transport, stop, foreign, topic.partitions)
         outlet = SnapshotOutlet(self._settings, self._database, self._snapshots.commit_progress, stop)
         monitor.watch_load(source, transport, batcher)
         reader = None
@@ -161,7 +164,27 @@ class LoadService:
         watch = TopicWatch(
             lambda: self._read_truncations(session), resume.newest, lambda: first in sources.names(), stop
         )
-        return _Parts(source, loader, outlet, reader, watch, stop)
+        identity = TopicIdentityWatch(self._settings, topic.id, stop)
+        return _Parts(source, loader, outlet, reader, watch, identity, stop)
+
+    def _topic(self) -> KnownTopic:
+        """The topic, checked; the first loader of the pipeline keeps what it found."""
+        name = self._settings.topic
+        with self._database.transaction() as connection:
+            known = self._topics.known(connection, name)
+        shape = self._gate.ensure("" if known is None else known.id)
+        if known is None:
+            found = KnownTopic(shape.id, shape.partitions, beginnings(self._settings, shape.partitions))
+            with self._database.transaction() as connection:
+                known = self._topics.save(connection, name, found)
+        if shape.partitions > known.partitions:
+            log.warning(
+                "the topic has more partitions than at first: keys that moved are applied one batch at a time",
+                topic=name,
+                partitions=shape.partitions,
+                partitions_at_first=known.partitions,
+            )
+        return known
 
     def _read_truncations(self, session: Any) -> dict[str, dict[uuid.UUID, Truncation]]:
         """What the nodes that answer recorded; nothing where the mutations don't tell where in the log they lie."""
@@ -187,6 +210,7 @@ class LoadService:
         consuming = threading.Thread(target=self._consume, args=(parts,), name="consume", daemon=True)
         consuming.start()
         parts.watch.start()
+        parts.identity.start()
         if parts.reader is not None:
             parts.reader.start()
         next_progress = 0.0
@@ -207,7 +231,8 @@ class LoadService:
         # Leave the group before the loader ends, so that what was handed over is still applied.
         parts.source.leave()
         consuming.join(_JOIN_TIMEOUT_S)
-        for failure in (parts.loader.failure, parts.outlet.failure, parts.watch.failure, *parts.failures):
+        watched = (parts.watch.failure, parts.identity.failure)
+        for failure in (parts.loader.failure, parts.outlet.failure, *watched, *parts.failures):
             if failure is not None:
                 raise failure
 
@@ -222,6 +247,7 @@ class LoadService:
         parts.stop.set()
         parts.loader.join(_JOIN_TIMEOUT_S)
         parts.watch.join(_JOIN_TIMEOUT_S)
+        parts.identity.join(IDENTITY_JOIN_S)
         parts.outlet.close(_JOIN_TIMEOUT_S)
         for thread in ("decode", "write", "consume"):
             self._monitor.health.retire(thread)

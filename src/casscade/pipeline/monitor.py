@@ -64,6 +64,7 @@ class Monitor(Observer):
         self._snapshot_rows = 0
         self._snapshot_remaining: float | None = None
         self._left_out: Counter[str] = Counter()
+        self._misplaced = 0
         self._truncations = 0
         self._truncated_at: float | None = None
         self.metrics.before_scrape(self._copy)
@@ -86,6 +87,7 @@ class Monitor(Observer):
         """What the parts of an earlier life counted is not forgotten with them."""
         if self._batcher is not None:
             self._left_out.update(self._batcher.left_out)
+            self._misplaced += self._batcher.misplaced
 
     def committed(self, committed: Committed) -> None:
         counts = committed.counts
@@ -145,6 +147,8 @@ class Monitor(Observer):
             if reading.threshold
             else "cdc_raw has room again",
             used_ratio=round(reading.ratio, 3),
+            threshold=reading.threshold,
+            total_bytes=reading.total_bytes,
             seconds_left=None if reading.seconds_left is None else round(reading.seconds_left),
         )
 
@@ -218,7 +222,7 @@ class Monitor(Observer):
             "mutations_forwarded": counters.mutations_forwarded,
             "skipped": dict(counters.skipped),
             "anomalies": dict(counters.anomalies),
-            "cdc_space_ratio": None if self._space is None else round(self._space.ratio, 4),
+            **_space_status(self._space),
         }
 
     def _lag(self) -> float:
@@ -248,12 +252,16 @@ class Monitor(Observer):
         if self._kafka is not None:
             metrics.set("casscade_kafka_assigned_partitions", self._kafka.assigned)
             metrics.set("casscade_kafka_paused_flag", int(self._kafka.paused))
+            misplaced = self._misplaced + (0 if self._batcher is None else self._batcher.misplaced)
+            metrics.set_total("casscade_kafka_misplaced_mutations_total", misplaced)
             for lag in self._kafka.lag():
                 metrics.set("casscade_kafka_lag_events", lag.events, partition=lag.source)
         if self._outlet is not None:
             metrics.set("casscade_kafka_unacknowledged_messages", self._outlet.messages_waiting)
         if self._space is not None:
             metrics.set("casscade_capture_cdc_space_ratio", self._space.ratio)
+            left = self._space.seconds_left
+            metrics.set("casscade_capture_cdc_space_left_seconds", math.inf if left is None else left)
         metrics.set_total("casscade_load_applied_truncations_total", self._truncations)
         left_out = self._left_out + Counter({} if self._batcher is None else self._batcher.left_out)
         for reason, mutations in left_out.items():
@@ -286,6 +294,17 @@ class Monitor(Observer):
             metrics.set_total("casscade_capture_skipped_mutations_total", count, reason=reason)
         for code, count in list(counters.anomalies.items()):
             metrics.set_total("casscade_capture_anomalies_anomalies_total", count, code=code)
+
+
+def _space_status(reading: SpaceReading | None) -> dict[str, Any]:
+    """How full cdc_raw is, the highest threshold that it reached, and the time left; nulls where that is unknown."""
+    left = None if reading is None else reading.seconds_left
+    return {
+        "cdc_space_ratio": None if reading is None else round(reading.ratio, 4),
+        "cdc_space_total_bytes": None if reading is None else reading.total_bytes,
+        "cdc_space_threshold": None if reading is None else reading.threshold,
+        "cdc_space_seconds_left": None if left is None else round(left),
+    }
 
 
 def progress_document(progress: TableProgress, speed: Speed) -> dict[str, Any]:

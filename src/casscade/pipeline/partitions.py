@@ -18,7 +18,7 @@ from psycopg import Connection
 
 from casscade.core.backoff import Backoff
 from casscade.core.errors import FencedError, RetryableError
-from casscade.core.position import Position
+from casscade.core.position import START, Position
 from casscade.load.control import ControlStore
 from casscade.load.loader import Loader
 from casscade.load.sources import Sources
@@ -44,14 +44,17 @@ class Partitions:
         loader: Callable[[], Loader],
         stop: threading.Event,
         require_unchanged: Callable[[Connection[Any]], None],
+        beginnings: Mapping[str, Position] | None = None,
     ) -> None:
-        """`require_unchanged` raises RetryableError when the parts must be built anew before a partition is read."""
+        """`require_unchanged` raises RetryableError when the parts must be built anew before a partition is read;
+        `beginnings` tell from where a partition is read of which nothing was applied, by default its offset 0."""
         self._database = database
         self._control = control
         self._sources = sources
         self._loader = loader
         self._stop = stop
         self._require_unchanged = require_unchanged
+        self._beginnings = beginnings or {}
         self._lock = threading.Lock()
         self._fenced: list[str] = []
         self._drained: set[str] = set()
@@ -77,6 +80,7 @@ class Partitions:
                 )
                 self._stop.wait(wait)
                 continue
+            position = max(position, self._beginnings.get(source, START))
             self._sources.own(source, epoch, position)
             log.info("took a partition over", source=source, epoch=epoch, position=position.offset)
             return position

@@ -33,9 +33,10 @@ from casscade.pipeline.database import Database
 from casscade.pipeline.lives import keep_running
 from casscade.pipeline.local_node import require_local, require_same_source
 from casscade.pipeline.monitor import Monitor
+from casscade.pipeline.node_limits import space_guard
 from casscade.pipeline.snapshots import SnapshotReader, Snapshots
 from casscade.pipeline.truncations import Truncations, TruncationWatch
-from casscade.schema.connect import NodeSession, connect, read_node, require_cdc_enabled
+from casscade.schema.connect import NodeSession, connect, read_node, read_settings, require_cdc_enabled
 from casscade.schema.truncations import read_truncations
 from casscade.snapshot.store import owner_of
 from casscade.transport.direct import DirectTransport
@@ -175,7 +176,7 @@ class Pipeline:
             reader = self._snapshots.reader(cluster, node.release_version, targets, transport, owner)
         failures: list[BaseException] = []
         thread = threading.Thread(target=_guarded(follower, failures, stop), name="capture", daemon=True)
-        space = SpaceGuard(config.capture.cdc_directory, None, monitor.space_crossed)
+        space = space_guard(config, read_settings(session, node, address), monitor)
         return Parts(follower, loader, reader, watch, space, stop, thread, failures)
 
     def _writer(self, source: str, epoch: int, position: Position, catalog: Catalog) -> BatchWriter:

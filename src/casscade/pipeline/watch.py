@@ -1,4 +1,4 @@
-"""A thread that looks every second whether a table was truncated.
+"""A thread that looks from time to time whether something changed that the parts were built on.
 
 Invariant: when a look raises, `failure` says so and `stop` is set; nothing else ends the thread but `stop`.
 """
@@ -19,14 +19,17 @@ POLL_S: Final = 1.0
 class Watch(ABC):
     """Calls `look` until `stop`; `failure` is what a look raised."""
 
-    def __init__(self, stop: threading.Event) -> None:
+    name = "truncations"
+
+    def __init__(self, stop: threading.Event, every_s: float = POLL_S) -> None:
         self._stop = stop
+        self._every_s = every_s
         self.failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="truncations", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
 
     @abstractmethod
     def look(self) -> None:
-        """Ask once. Raises RetryableError with code `table_truncated` when the parts must be built anew."""
+        """Ask once. Raises what ends this life of the parts."""
 
     def start(self) -> None:
         """Start the thread."""
@@ -41,7 +44,7 @@ class Watch(ABC):
         try:
             while not self._stop.is_set():
                 self.look()
-                self._stop.wait(POLL_S)
+                self._stop.wait(self._every_s)
         except BaseException as error:
             self.failure = error
             self._stop.set()

@@ -52,6 +52,7 @@ class Chunk:
     - `captured_at`: Unix time in seconds when the chunk was read.
     - `size`: bytes of the mutations plus a constant for each, as the queue counts them.
     - `refused`: what came as a message and is none of ours: its event id, its bytes and the reason; to be set aside.
+    - `misplaced`: messages that lie in another Kafka partition than their key says: another loader may own the key.
     - `scanned`: read from a table, not from a commit log: CQL does not show the liveness of such rows.
     - `progress`: set for chunks of a snapshot or recheck; their `end` is not a position in a commit log and is ignored.
     """
@@ -67,6 +68,7 @@ class Chunk:
     segment: int = -1
     origin: str = ""
     scanned: bool = False
+    misplaced: int = 0
     refused: list[tuple[str, bytes, BadDataError]] = field(default_factory=list)
 
     def __post_init__(self) -> None:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import time
 import uuid
+import zlib
 from typing import Final, NamedTuple
 
 from confluent_kafka import Message
 
 from casscade.commitlog.observations import OBSERVING
-from casscade.core.errors import BadDataError
+from casscade.commitlog.peek import partition_key_of
+from casscade.core.errors import BadDataError, CorruptionError
 from casscade.core.position import Position
 from casscade.debezium.message import DEBEZIUM, ConnectMessage, pack
 from casscade.transport.chunk import Chunk
@@ -31,15 +33,27 @@ class Run(NamedTuple):
 _REFUSED: Final = Run(0, b"", 0)
 
 
-def add_message(chunks: dict[Run, Chunk], message: Message, source: str, start: Position, *, own: bool) -> None:
+# The encodings that agents and loaders send: those of the commit log, and of rows that were read.
+_ENCODINGS: Final = frozenset({6, 7, 8, OBSERVING})
+
+
+def place_of(key: bytes, partitions: int) -> int:
+    """The partition of a key; what librdkafka's partitioner `consistent` reckons."""
+    return zlib.crc32(key) % partitions
+
+
+def add_message(
+    chunks: dict[Run, Chunk], message: Message, source: str, start: Position, *, own: bool, partitions: int = 1
+) -> None:
     """Put a message of partition `source` into one of `chunks`, which begin at `start`.
 
-    `own` tells Casscade's topic from one of Debezium's, whose messages have no envelope and are not looked into here.
+    `own` tells Casscade's topic from one of Debezium's, whose messages have no envelope and are not looked into here;
+    `partitions` is the number by which the place of a key in it is reckoned.
     """
     value, offset = message.value() or b"", message.offset()
     assert offset is not None
     try:
-        envelope = open_envelope(value) if own else _as_envelope(message, offset)
+        envelope = _own_envelope(value) if own else _as_envelope(message, offset)
     except BadDataError as refused:
         chunk = chunks.setdefault(_REFUSED, Chunk(source, OBSERVING, start, time.time()))
         chunk.refused.append((f"{source}:{offset}", value, refused))
@@ -59,7 +73,32 @@ def add_message(chunks: dict[Run, Chunk], message: Message, source: str, start: 
         chunk = found
         chunk.mutations.append(envelope.mutation)
         chunk.offsets.append(envelope.position.offset)
+        if own and _home(message, envelope.mutation, partitions) != message.partition():
+            chunk.misplaced += 1
     chunk.size += len(value)
+
+
+def _own_envelope(value: bytes) -> Envelope:
+    envelope = open_envelope(value)
+    if envelope.encoding not in _ENCODINGS:
+        raise BadDataError(
+            "envelope_encoding",
+            f"A message holds a mutation in the encoding {envelope.encoding}, which this Casscade does not know",
+            now="the message is set aside as a dead letter, the others go on",
+            hint="upgrade the loaders before the agents",
+        )
+    return envelope
+
+
+def _home(message: Message, mutation: bytes, partitions: int) -> int:
+    """Where a message belongs, by its key; by that of its mutation if somebody sent it without one."""
+    key = _bytes(message.key())
+    if key is None:
+        try:
+            key = partition_key_of(mutation)
+        except CorruptionError:
+            key = b""
+    return place_of(key, partitions)
 
 
 def _as_envelope(message: Message, offset: int) -> Envelope:

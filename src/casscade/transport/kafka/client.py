@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException
 
-from casscade.core.errors import CasscadeError, ConfigurationError, RetryableError
+from casscade.core.errors import KAFKA_UNAVAILABLE, CasscadeError, ConfigurationError, RetryableError
 from casscade.core.limits import KAFKA_MESSAGE_BYTES_MAX
 from casscade.security.secret import Secret
 
@@ -39,7 +39,7 @@ _RIGHTS: Final = frozenset(
         KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     }
 )
-_LOGIN: Final = frozenset({KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._AUTHENTICATION, KafkaError._SSL})
+LOGIN: Final = frozenset({KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._AUTHENTICATION, KafkaError._SSL})
 
 
 class SparseLog(logging.Filter):
@@ -97,6 +97,7 @@ class KafkaSettings:
     replication_factor: int = 3
     retention_hours: int = 168
     compression: str = "lz4"
+    session_timeout_ms: int = 10_000
     security: KafkaSecurity = field(default_factory=KafkaSecurity)
 
     @property
@@ -146,7 +147,7 @@ def translate(error: KafkaError | KafkaException, settings: KafkaSettings, doing
             hint=f"grant the principal its rights on topic {settings.topic} and group {settings.group} "
             "(docs/kafka.md lists them)",
         )
-    if code in _LOGIN:
+    if code in LOGIN:
         return ConfigurationError(
             "kafka_login",
             f"Kafka refused the connection while {doing} ({name})",
@@ -154,8 +155,16 @@ def translate(error: KafkaError | KafkaException, settings: KafkaSettings, doing
             now="the process stops; nothing that was read is lost",
             hint="compare transport.security with the listeners of the brokers",
         )
+    if code == KafkaError.INVALID_SESSION_TIMEOUT:
+        return ConfigurationError(
+            "kafka_session_timeout",
+            f"the brokers do not allow a session timeout of {settings.session_timeout_ms} ms",
+            where=settings.where,
+            now="the process stops; nothing that was read is lost",
+            hint="set transport.session_timeout_ms within group.min and group.max.session.timeout.ms of the brokers",
+        )
     return RetryableError(
-        "kafka_unavailable",
+        KAFKA_UNAVAILABLE,
         f"Kafka failed while {doing} ({name})",
         where=settings.where,
         now="it is tried again",

@@ -12,23 +12,26 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from casscade.commitlog.peek import partition_key_of
-from casscade.core.errors import CasscadeError, CorruptionError
-from casscade.core.limits import KAFKA_PRODUCER_BYTES, KAFKA_PRODUCER_MESSAGES
+from casscade.core.errors import CasscadeError, ConfigurationError, CorruptionError
+from casscade.core.limits import KAFKA_MESSAGE_BYTES_MAX, KAFKA_PRODUCER_BYTES, KAFKA_PRODUCER_MESSAGES
 from casscade.core.position import START, Position
 from casscade.transport.chunk import Chunk
 from casscade.transport.envelope import SNAPSHOT_HOST, sealer
-from casscade.transport.kafka.client import KafkaSettings, client_properties, translate
+from casscade.transport.kafka.client import LOGIN, KafkaSettings, client_properties, translate
 
 # Messages of one request: more does not raise the throughput of one broker, and adds latency.
 _LINGER_MS: Final = 5
 _WAIT_S: Final = 0.02
 # How soon it shows that brokers are back although nothing is to be sent; a few kilobytes of JSON each time.
 _STATISTICS_MS: Final = 1000
+# Whoever may not log in any more is as far from the brokers as one whose brokers are down.
+_AWAY: Final = LOGIN | {KafkaError._ALL_BROKERS_DOWN}
 # A chunk that only moves the position costs nothing; so many may wait behind one that is not acknowledged.
 CHUNKS_WAITING_MAX: Final = 4096
 
@@ -74,7 +77,8 @@ class KafkaOutlet:
             "message.timeout.ms": 0,
             "queue.buffering.max.kbytes": KAFKA_PRODUCER_BYTES // 1024,
             "queue.buffering.max.messages": KAFKA_PRODUCER_MESSAGES,
-            "partitioner": "murmur2_random",
+            # What loaders reckon with, too (`chunks.place_of`).
+            "partitioner": "consistent",
             "error_cb": self._on_error,
             "stats_cb": self._on_statistics,
             "statistics.interval.ms": _STATISTICS_MS,
@@ -107,12 +111,24 @@ class KafkaOutlet:
                     if not self._wait(stop):
                         return False
                 except KafkaException as error:
-                    raise self._failure or translate(error, self._settings, "producing") from error
+                    raise self._not_taken(error, chunk, offset, len(value)) from error
         while len(self._waiting) >= CHUNKS_WAITING_MAX:
             if not self._wait(stop):
                 return False
         self._waiting.append(sent)
         return True
+
+    def _not_taken(self, error: KafkaException, chunk: Chunk, offset: int, size: int) -> CasscadeError:
+        """What the client itself refuses: a mutation that no message may hold, or a passing state."""
+        if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
+            return self._failure or translate(error, self._settings, "producing")
+        return ConfigurationError(
+            "kafka_message_size",
+            f"a mutation needs a message of {size} bytes, {KAFKA_MESSAGE_BYTES_MAX} is the most",
+            where=f"{chunk.origin}, segment {chunk.segment}, offset {offset}",
+            now="the process stops in front of it, and what follows stays in the commit log",
+            hint="bound mutations by max_mutation_size in cassandra.yaml of every node",
+        )
 
     def _wait(self, stop: threading.Event) -> bool:
         """Leave `poll` time to make room; False when `stop` was set."""
@@ -122,10 +138,18 @@ class KafkaOutlet:
 
     def poll(self, timeout_s: float) -> None:
         """Serve acknowledgements, for `timeout_s` seconds at most if there are none."""
-        self._producer.poll(timeout_s)
+        self._serve(timeout_s)
         if self._failure is not None:
             raise self._failure
         self._settle()
+
+    def _serve(self, timeout_s: float) -> None:
+        """Serve the client's events; what ends the producer comes as an exception, whatever `error_cb` does."""
+        try:
+            self._producer.poll(timeout_s)
+        except KafkaException as error:
+            if self._failure is None:
+                self._failure = translate(error, self._settings, "producing")
 
     def acknowledged(self, source: str) -> Position:
         """Everything of `source` up to here is held by the brokers."""
@@ -151,10 +175,11 @@ class KafkaOutlet:
         """Wait for what is under way, at most `timeout_s`; the rest is produced again by the next outlet."""
         deadline = time.monotonic() + timeout_s
         while self._waiting and self._failure is None and time.monotonic() < deadline:
-            self._producer.poll(_WAIT_S)
+            self._serve(_WAIT_S)
             self._settle()
         self._producer.purge()
-        self._producer.flush(1.0)
+        with suppress(KafkaException):  # of a producer that has ended; what it says is in `_failure` or does not matter
+            self._producer.flush(1.0)
 
     def _settle(self) -> None:
         """Acknowledge the chunks at the front of which every message is acknowledged."""
@@ -170,7 +195,7 @@ class KafkaOutlet:
 
     def _on_error(self, error: KafkaError) -> None:
         """The client's own events: all brokers down passes by itself, a fatal error does not."""
-        if error.code() == KafkaError._ALL_BROKERS_DOWN and not self._down_since:
+        if error.code() in _AWAY and not self._down_since:
             self._down_since = time.monotonic()
         if error.fatal():
             self.fail(error)

@@ -14,25 +14,25 @@ from typing import Final, NamedTuple, Protocol
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from casscade.core.errors import ConfigurationError
+from casscade.core.errors import CasscadeError, ConfigurationError
 from casscade.core.limits import KAFKA_CONSUMER_BYTES, KAFKA_MESSAGE_BYTES_MAX
 from casscade.core.position import START, Position
 from casscade.transport.chunk import Chunk
 from casscade.transport.kafka.chunks import Run, add_message
 from casscade.transport.kafka.client import ADMIN_TIMEOUT_S, KafkaSettings, client_properties, translate
 from casscade.transport.kafka.gaps import AGAIN, BEFORE, Gaps, Place
+from casscade.transport.kafka.offsets import source_name
 
 # One call brings so many messages: enough to keep its price small, few enough to stay in the processor's cache.
 MESSAGES_MAX: Final = 512
 _POLL_S: Final = 0.05
 _STATISTICS_S: Final = 1.0
-# A loader that is stopped (SIGSTOP, a hanging disk) loses its partitions after this time.
-SESSION_TIMEOUT_MS: Final = 10_000
 # A member that was stopped hears from the group within a heartbeat or two (3 s each) that it is one no more.
 SUSPENDED_S: Final = 8.0
+_HEARTBEAT_MS_MAX: Final = 3000
 
 
-# Topics that did not exist are looked for so often.
+# Partitions that were added, and topics that did not exist, are looked for so often.
 _DISCOVERY_MS: Final = 10_000
 
 
@@ -84,11 +84,6 @@ class PartitionLag(NamedTuple):
         return max(0, self.end - self.applied)
 
 
-def source_name(topic: str, partition: int) -> str:
-    """The name under which a partition's position is kept."""
-    return f"{topic}/{partition}"
-
-
 class KafkaSource:
     """Reads the topic as a member of the pipeline's group until `stop`; one thread calls `run`.
 
@@ -103,10 +98,15 @@ class KafkaSource:
         queue: Queue,
         stop: threading.Event,
         foreign: Sequence[str] = (),
+        partitions: int = 0,
     ) -> None:
-        """`foreign` are topics of Debezium's, which may not exist yet; their messages are decoded by the loader."""
+        """`partitions`: by how many the place of a key is reckoned, those of the settings if it is 0.
+
+        `foreign` are topics of Debezium's, which may not exist yet; their messages are decoded by the loader.
+        """
         self._settings = settings
         self._foreign = tuple(foreign)
+        self._partitions = partitions or settings.partitions
         self._owner = owner
         self._queue = queue
         self._stop = stop
@@ -124,13 +124,13 @@ class KafkaSource:
             "enable.auto.offset.store": False,
             "auto.offset.reset": "error",
             "partition.assignment.strategy": "cooperative-sticky",
-            "session.timeout.ms": SESSION_TIMEOUT_MS,
+            "session.timeout.ms": settings.session_timeout_ms,
+            "heartbeat.interval.ms": min(_HEARTBEAT_MS_MAX, settings.session_timeout_ms // 3),
             "fetch.message.max.bytes": KAFKA_MESSAGE_BYTES_MAX,
             "queued.max.messages.kbytes": KAFKA_CONSUMER_BYTES // 1024,
             "fetch.wait.max.ms": 100,
+            "topic.metadata.refresh.interval.ms": _DISCOVERY_MS,
         }
-        if self._foreign:
-            properties["topic.metadata.refresh.interval.ms"] = _DISCOVERY_MS
         self._consumer = Consumer(properties)
 
     @property
@@ -208,7 +208,9 @@ class KafkaSource:
         return source_name(*place)
 
     def _place(self, place: Place, position: Position) -> TopicPartition:
-        return TopicPartition(*place, OFFSET_BEGINNING if position == START else position.offset)
+        """Topics of Debezium's are read from what is there; in ours, what is no longer there is a gap."""
+        anywhere = position == START and place[0] != self._settings.topic
+        return TopicPartition(*place, OFFSET_BEGINNING if anywhere else position.offset)
 
     def _places(self, places: Iterable[Place]) -> list[TopicPartition]:
         return [TopicPartition(*place) for place in places]
@@ -282,7 +284,7 @@ class KafkaSource:
                 continue
             chunks = runs.setdefault(partition, {})
             start = starts.setdefault(partition, Position(0, self._positions[partition]))
-            add_message(chunks, message, self._name(partition), start, own=own)
+            add_message(chunks, message, self._name(partition), start, own=own, partitions=self._partitions)
             self._positions[partition] = offset + 1
         for partition in again:
             self._consumer.seek(self._place(partition, Position(0, self._positions[partition])))
@@ -297,16 +299,35 @@ class KafkaSource:
     def _raise(self, error: KafkaError, message: Message) -> None:
         """An error in the place of a message: passing ones are only seen, the others end the source."""
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
-            raise ConfigurationError(
-                "kafka_retention",
-                f"partition {message.partition()} of topic {message.topic()} no longer holds the messages at the "
-                "committed position: they were deleted before they were applied",
-                where=self._settings.where,
-                now="this loader stops, so that the gap is not passed in silence",
-                hint="keep messages for longer (transport.retention_hours); casscade verify tells which rows differ",
-            )
+            raise self._out_of_range(message)
         if not error.retriable() or error.fatal():
             raise translate(error, self._settings, "consuming")
+
+    def _out_of_range(self, message: Message) -> CasscadeError:
+        """The committed position is none that the partition holds: it lies before its beginning, or beyond its end."""
+        place = (message.topic() or "", message.partition() or 0)
+        position = self._positions.get(place, self._owner.applied(self._name(place)).offset)
+        try:
+            _, end = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=ADMIN_TIMEOUT_S)
+        except KafkaException as error:
+            return translate(error, self._settings, "looking for the end of a partition")
+        if position > end:
+            return ConfigurationError(
+                "kafka_position",
+                f"partition {place[1]} of topic {place[0]} ends at {end}, before the committed position {position}: "
+                "the brokers lost messages, or it is another topic",
+                where=self._settings.where,
+                now="this loader stops, so that nothing is passed in silence",
+                hint="name a new topic (transport.topic) for agents and loaders; casscade verify shows what differs",
+            )
+        return ConfigurationError(
+            "kafka_retention",
+            f"partition {place[1]} of topic {place[0]} no longer holds the messages at the committed position "
+            f"{position}: they were deleted before they were applied",
+            where=self._settings.where,
+            now="this loader stops, so that the gap is not passed in silence",
+            hint="keep messages for longer (transport.retention_hours); casscade verify tells which rows differ",
+        )
 
     def _look(self) -> None:
         """Note the ends of the partitions, as far as the last fetches told them."""
@@ -319,22 +340,3 @@ class KafkaSource:
             _, high = self._consumer.get_watermark_offsets(place, cached=True)
             if high >= 0:
                 self._ends[partition] = high
-
-
-def offsets_at(settings: KafkaSettings, seconds: float) -> dict[str, Position]:
-    """For each partition of the topic, by its source name, the position of the first message from `seconds` on.
-
-    Partitions without one are left out. Raises RetryableError when Kafka does not answer.
-    """
-    consumer = Consumer(client_properties(settings, "look") | {"group.id": settings.group})
-    try:
-        topic = consumer.list_topics(settings.topic, timeout=ADMIN_TIMEOUT_S).topics[settings.topic]
-        wanted = [TopicPartition(settings.topic, number, int(seconds * 1000)) for number in topic.partitions]
-        found = consumer.offsets_for_times(wanted, timeout=ADMIN_TIMEOUT_S)
-    except KafkaException as error:
-        raise translate(error, settings, "looking for messages by their time") from error
-    finally:
-        consumer.close()
-    return {
-        source_name(settings.topic, place.partition): Position(0, place.offset) for place in found if place.offset >= 0
-    }

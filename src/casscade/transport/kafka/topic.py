@@ -1,174 +1,245 @@
 """The pipeline's topic: created as it has to be, or checked when it exists.
 
 Invariant: a topic that passes loses nothing that a pipeline needs: it is never compacted, takes the largest mutation,
-and keeps messages for the time that was asked for.
+keeps messages for the time that was asked for, and is the one that positions were kept for.
 """
 
 from __future__ import annotations
 
 import time
-from typing import Any, Final
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any, Final, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined] # re-exported without saying so
     AdminClient,
     ConfigResource,
     NewTopic,
+    OffsetSpec,
     ResourceType,
+    TopicDescription,
 )
 
 from casscade.core.errors import CasscadeError, ConfigurationError, RetryableError
 from casscade.core.limits import KAFKA_MESSAGE_BYTES_MAX
-from casscade.transport.kafka.client import ADMIN_TIMEOUT_S, KafkaSettings, client_properties, translate
+from casscade.observability.logs import get_logger
+from casscade.transport.kafka.client import ADMIN_TIMEOUT_S, LOGIN, KafkaSettings, client_properties, translate
+from casscade.transport.kafka.topic_checks import (
+    HOUR_MS,
+    TopicShape,
+    check_broker,
+    check_configuration,
+    check_shape,
+    in_sync_copies,
+    refused,
+)
+
+log = get_logger("casscade.kafka")
+
+T = TypeVar("T")
 
 # A topic that was just created reaches all brokers' metadata within this time.
 _APPEAR_TIMEOUT_S: Final = 15.0
-_HOUR_MS: Final = 3_600_000
-_UNREACHED: Final = frozenset({KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT})
+_SERVE_S: Final = 0.05
+_UNREACHED: Final = frozenset(
+    {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE}
+)
+_NOT_TOLD: Final = frozenset(
+    {KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.INVALID_REQUEST}
+)
 
 
-def ensure_topic(settings: KafkaSettings, *, reached: bool = False) -> int:
-    """Create the topic if it does not exist, check it if it does; returns how many partitions it has.
+class _Admin:
+    """Administrative requests about one topic, with their errors in our families."""
 
-    With `reached` these brokers have answered before: if none does now, that is an outage and no wrong configuration.
+    def __init__(self, settings: KafkaSettings, *, reached: bool = False) -> None:
+        self._settings = settings
+        self._reached = reached
+        self._login: KafkaError | None = None
+        self._client = AdminClient(client_properties(settings, "admin") | {"error_cb": self._on_error})
 
-    Raises ConfigurationError (`kafka_unreachable`, `kafka_rights`, `kafka_login`, `topic_compacted`,
-    `topic_partitions`, `topic_message_bytes`, `topic_retention`, `topic_refused`) or RetryableError.
-    """
-    admin = AdminClient(client_properties(settings, "admin"))
-    partitions = _partitions(admin, settings, reached=reached)
-    if partitions == 0:
-        _create(admin, settings)
-        partitions = _await_topic(admin, settings)
-    _check(_configuration(admin, settings), partitions, settings)
-    return partitions
+    def _on_error(self, error: KafkaError) -> None:
+        """A login that is refused does not end a request, which would be tried until its time is over."""
+        if error.code() in LOGIN:
+            self._login = error
+
+    def _result(self, future: Future[T], doing: str) -> T:
+        """What a request brought; raises KafkaException for what the callers tell apart."""
+        while not future.done():
+            self._client.poll(_SERVE_S)
+            if self._login is not None:
+                raise translate(self._login, self._settings, doing)
+        try:
+            return future.result()
+        except KafkaException as error:
+            if error.args[0].code() in _UNREACHED and not self._reached:
+                raise ConfigurationError(
+                    "kafka_unreachable",
+                    f"no broker of Kafka answered within {ADMIN_TIMEOUT_S:.0f} s",
+                    where=self._settings.where,
+                    now="nothing was started",
+                    hint="check transport.bootstrap_servers and transport.security",
+                ) from error
+            raise
+
+    def shape(self) -> TopicShape | None:
+        """The topic as it is, None when there is none."""
+        doing = f"looking for topic {self._settings.topic}"
+        wanted = TopicCollection([self._settings.topic])
+        try:
+            futures = self._client.describe_topics(wanted, request_timeout=ADMIN_TIMEOUT_S)
+            found: TopicDescription = self._result(futures[self._settings.topic], doing)
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                return None
+            raise translate(error, self._settings, doing) from error
+        copies = min((len(partition.replicas) for partition in found.partitions), default=0)
+        return TopicShape(len(found.partitions), copies, str(found.topic_id))
+
+    def create(self) -> None:
+        """Create it; another instance that was faster is no error."""
+        settings = self._settings
+        topic = NewTopic(
+            settings.topic,
+            num_partitions=settings.partitions,
+            replication_factor=settings.replication_factor,
+            config={
+                "cleanup.policy": "delete",
+                "retention.ms": str(settings.retention_hours * HOUR_MS),
+                "retention.bytes": "-1",
+                "max.message.bytes": str(KAFKA_MESSAGE_BYTES_MAX),
+                "compression.type": "producer",
+                "min.insync.replicas": str(in_sync_copies(settings.replication_factor)),
+                "unclean.leader.election.enable": "false",
+            },
+        )
+        doing = f"creating topic {settings.topic}"
+        try:
+            self._result(self._client.create_topics([topic], operation_timeout=ADMIN_TIMEOUT_S)[settings.topic], doing)
+        except KafkaException as error:
+            cause = error.args[0]
+            if cause.code() == KafkaError.TOPIC_ALREADY_EXISTS:
+                return
+            if cause.code() in {KafkaError.INVALID_REPLICATION_FACTOR, KafkaError.POLICY_VIOLATION}:
+                raise refused(
+                    "topic_refused",
+                    f"Kafka did not create it: {cause.name()}",
+                    settings,
+                    "lower transport.replication_factor to the number of brokers, or create the topic by hand",
+                ) from error
+            raise translate(error, settings, doing) from error
+
+    def configuration(self) -> dict[str, str]:
+        """The settings of the topic, those that the brokers give it included."""
+        doing = f"reading the configuration of topic {self._settings.topic}"
+        try:
+            return self._describe(ConfigResource(ResourceType.TOPIC, self._settings.topic), doing)
+        except KafkaException as error:
+            raise translate(error, self._settings, doing) from error
+
+    def broker_configuration(self) -> dict[str, str]:
+        """The settings of one broker; empty where they are not told to us (DescribeConfigs on the cluster)."""
+        doing = "reading the configuration of a broker"
+        try:
+            brokers = self._client.list_topics(self._settings.topic, timeout=ADMIN_TIMEOUT_S).brokers
+            return self._describe(ConfigResource(ResourceType.BROKER, str(min(brokers))), doing)
+        except KafkaException as error:
+            if error.args[0].code() in _NOT_TOLD:
+                return {}
+            raise translate(error, self._settings, doing) from error
+
+    def _describe(self, resource: ConfigResource, doing: str) -> dict[str, str]:
+        future = self._client.describe_configs([resource], request_timeout=ADMIN_TIMEOUT_S)[resource]
+        entries: dict[str, Any] = self._result(future, doing)
+        return {name: str(entry.value) for name, entry in entries.items() if entry.value is not None}
+
+    def beginnings(self, partitions: int) -> list[int]:
+        """The offset of the oldest message that each partition holds."""
+        doing = "looking for the oldest messages"
+        first = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+        wanted = {TopicPartition(self._settings.topic, number): first for number in range(partitions)}
+        try:
+            futures = self._client.list_offsets(wanted, request_timeout=ADMIN_TIMEOUT_S)
+            found = {place.partition: self._result(future, doing).offset for place, future in futures.items()}
+        except KafkaException as error:
+            raise translate(error, self._settings, doing) from error
+        return [found[number] for number in range(partitions)]
 
 
 def count_partitions(settings: KafkaSettings) -> int:
     """How many partitions the topic has, 0 when there is none; raises ConfigurationError or RetryableError."""
-    return _partitions(AdminClient(client_properties(settings, "admin")), settings, reached=False)
+    shape = _Admin(settings).shape()
+    return 0 if shape is None else shape.partitions
 
 
-def _partitions(admin: AdminClient, settings: KafkaSettings, *, reached: bool) -> int:
-    """How many partitions the topic has, 0 when there is none.
+def ensure_topic(settings: KafkaSettings, known_id: str = "", *, reached: bool = False) -> TopicShape:
+    """Create the topic if it does not exist, check it if it does; returns what it is like.
 
-    Asked for by its name, a topic that is missing would be made, in the broker's way, where brokers do that
-    (`auto.create.topics.enable`): so all are listed.
+    `known_id` is that of the topic for which positions are kept. With `reached` these brokers have answered before: if
+    none does now, that is an outage (RetryableError) and no wrong configuration.
+
+    Raises ConfigurationError (`kafka_unreachable`, `kafka_rights`, `kafka_login`, `topic_gone`, `topic_recreated`,
+    `topic_partitions`, `topic_replication`, `topic_compacted`, `topic_message_bytes`, `topic_retention`,
+    `topic_retention_bytes`, `topic_in_sync`, `topic_unclean`, `topic_refused`, `broker_request_bytes`) or
+    RetryableError.
     """
-    try:
-        listed = admin.list_topics(timeout=ADMIN_TIMEOUT_S)
-    except KafkaException as error:
-        if error.args[0].code() in _UNREACHED and not reached:
-            raise ConfigurationError(
-                "kafka_unreachable",
-                f"no broker of Kafka answered within {ADMIN_TIMEOUT_S:.0f} s",
-                where=settings.where,
-                now="nothing was started",
-                hint="check transport.bootstrap_servers and transport.security",
-            ) from error
-        raise translate(error, settings, "listing topics") from error
-    topic = listed.topics.get(settings.topic)
-    if topic is None or (topic.error is not None and topic.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART):
-        return 0
-    if topic.error is not None:
-        raise translate(topic.error, settings, f"looking for topic {settings.topic}")
-    return len(topic.partitions)
+    admin = _Admin(settings, reached=reached)
+    shape = admin.shape()
+    require_same(shape, settings, known_id)
+    if shape is None:
+        admin.create()
+        shape = _await_topic(admin, settings)
+    check_shape(shape, settings)
+    for warning in check_configuration(admin.configuration(), shape, settings):
+        log.warning("the topic costs more than it has to", topic=settings.topic, reason=warning)
+    check_broker(admin.broker_configuration(), settings)
+    return shape
 
 
-def _create(admin: AdminClient, settings: KafkaSettings) -> None:
-    """Create it; another instance that was faster is no error."""
-    topic = NewTopic(
-        settings.topic,
-        num_partitions=settings.partitions,
-        replication_factor=settings.replication_factor,
-        config={
-            "cleanup.policy": "delete",
-            "retention.ms": str(settings.retention_hours * _HOUR_MS),
-            "max.message.bytes": str(KAFKA_MESSAGE_BYTES_MAX),
-            "compression.type": "producer",
-            "min.insync.replicas": str(max(1, min(2, settings.replication_factor - 1))),
-        },
+def beginnings(settings: KafkaSettings, partitions: int) -> list[int]:
+    """The offset of the oldest message of each partition; raises what `ensure_topic` raises."""
+    return _Admin(settings).beginnings(partitions)
+
+
+def look_again(settings: KafkaSettings, known_id: str) -> None:
+    """Raise ConfigurationError when the topic is gone or another one; what passes by itself (an outage) is ignored."""
+    with suppress(RetryableError):
+        require_same(_Admin(settings, reached=True).shape(), settings, known_id)
+
+
+def require_same(shape: TopicShape | None, settings: KafkaSettings, known_id: str) -> None:
+    """Raise ConfigurationError (`topic_gone`, `topic_recreated`) when positions are kept for another topic."""
+    if not known_id or (shape is not None and shape.id == known_id):
+        return
+    code, what = (
+        ("topic_gone", "it was deleted")
+        if shape is None
+        else ("topic_recreated", "it was deleted, and another one has its name")
     )
-    future = admin.create_topics([topic], operation_timeout=ADMIN_TIMEOUT_S)[settings.topic]
-    try:
-        future.result()
-    except KafkaException as error:
-        cause = error.args[0]
-        if cause.code() == KafkaError.TOPIC_ALREADY_EXISTS:
-            return
-        if cause.code() in {KafkaError.INVALID_REPLICATION_FACTOR, KafkaError.POLICY_VIOLATION}:
-            raise _refused(
-                "topic_refused",
-                f"Kafka did not create it: {cause.name()}",
-                settings,
-                "lower transport.replication_factor to the number of brokers, or create the topic by hand",
-            ) from error
-        raise translate(error, settings, f"creating topic {settings.topic}") from error
+    raise _other(code, what, settings)
 
 
-def _await_topic(admin: AdminClient, settings: KafkaSettings) -> int:
+def _other(code: str, what: str, settings: KafkaSettings) -> CasscadeError:
+    return ConfigurationError(
+        code,
+        f"topic {settings.topic} can't be used: {what}; mutations that it held may not be applied",
+        where=settings.where,
+        now="nothing is read, written or created, so that the gap is not passed in silence",
+        hint="name a new topic (transport.topic) for agents and loaders; casscade verify shows what differs",
+    )
+
+
+def _await_topic(admin: _Admin, settings: KafkaSettings) -> TopicShape:
     deadline = time.monotonic() + _APPEAR_TIMEOUT_S
     while time.monotonic() < deadline:
-        partitions = _partitions(admin, settings, reached=True)
-        if partitions:
-            return partitions
-        time.sleep(0.05)
+        shape = admin.shape()
+        if shape is not None and shape.partitions:
+            return shape
+        time.sleep(_SERVE_S)
     raise RetryableError(
         "topic_missing",
         f"topic {settings.topic} was created and does not appear",
         where=settings.where,
         now="it is tried again",
-    )
-
-
-def _configuration(admin: AdminClient, settings: KafkaSettings) -> dict[str, str]:
-    resource = ConfigResource(ResourceType.TOPIC, settings.topic)
-    try:
-        entries: dict[str, Any] = admin.describe_configs([resource], request_timeout=ADMIN_TIMEOUT_S)[resource].result()
-    except KafkaException as error:
-        raise translate(error, settings, f"reading the configuration of topic {settings.topic}") from error
-    return {name: str(entry.value) for name, entry in entries.items()}
-
-
-def _check(configuration: dict[str, str], partitions: int, settings: KafkaSettings) -> None:
-    if "compact" in configuration.get("cleanup.policy", ""):
-        raise _refused(
-            "topic_compacted",
-            "it is compacted: Kafka would drop mutations of a key that has newer ones, and each holds other columns",
-            settings,
-            "kafka-configs --alter --add-config cleanup.policy=delete, or name another topic",
-        )
-    if partitions < settings.partitions:
-        raise _refused(
-            "topic_partitions",
-            f"it has {partitions} partitions, transport.partitions asks for {settings.partitions}",
-            settings,
-            f"set transport.partitions: {partitions}, or name a new topic (adding partitions moves keys)",
-        )
-    message_bytes = int(configuration.get("max.message.bytes", KAFKA_MESSAGE_BYTES_MAX))
-    if message_bytes < KAFKA_MESSAGE_BYTES_MAX:
-        raise _refused(
-            "topic_message_bytes",
-            f"it takes messages of {message_bytes} bytes, a mutation may need {KAFKA_MESSAGE_BYTES_MAX}",
-            settings,
-            f"kafka-configs --alter --add-config max.message.bytes={KAFKA_MESSAGE_BYTES_MAX}",
-        )
-    retention = int(configuration.get("retention.ms", -1))
-    if 0 <= retention < settings.retention_hours * _HOUR_MS:
-        raise _refused(
-            "topic_retention",
-            f"it keeps messages for {retention / _HOUR_MS:.1f} hours, transport.retention_hours asks for "
-            f"{settings.retention_hours}",
-            settings,
-            f"kafka-configs --alter --add-config retention.ms={settings.retention_hours * _HOUR_MS}, or lower the key",
-        )
-
-
-def _refused(code: str, what: str, settings: KafkaSettings, hint: str) -> CasscadeError:
-    return ConfigurationError(
-        code,
-        f"topic {settings.topic} can't be used: {what}",
-        where=settings.where,
-        now="nothing was started",
-        hint=hint,
     )
