@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, TopicPartition
+from confluent_kafka import TopicPartition
 
 from casscade.core.position import START, Position
 from casscade.transport.chunk import Chunk
@@ -158,10 +158,11 @@ class TestOwnTopic:
         assert (handed, end) == ([5, 8, 9], Position(0, 10))
         assert consumer.sought == [(TOPIC, 6)]
 
-    def test_the_beginning_need_not_be_offset_0(self, read: Any) -> None:
+    def test_a_beginning_that_is_gone_is_asked_for_once_more(self, read: Any) -> None:
+        """A broker that holds it no more then answers with an error, which ends the source."""
         handed, end, consumer = read(assigned, messages(40), messages(40, 41), position=0)
         assert (handed, end) == ([40, 41], Position(0, 42))
-        assert consumer.sought == [(TOPIC, OFFSET_BEGINNING)]
+        assert consumer.sought == [(TOPIC, 0)]
 
     def test_a_partition_that_comes_back_within_one_call_is_read_from_its_position(self, read: Any) -> None:
         def back(consumer: FakeConsumer) -> list[StoredMessage]:
