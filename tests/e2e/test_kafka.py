@@ -85,7 +85,9 @@ def test_a_killed_loader_and_a_foreign_message_cost_nothing(
             second.wait(lambda: connection.execute(last).fetchone() is not None, "the last row", 20.0)
             equal = lambda: compare_keyspace(session, database, keyspace)[0].differences == 0  # noqa: E731
             second.wait(equal, "equal sides", 20.0)
-            letters = connection.execute("SELECT event_id, code, mutation FROM casscade.dead_letters").fetchall()
+            kept = "SELECT event_id, code, mutation FROM casscade.dead_letters"
+            second.wait(lambda: connection.execute(kept).fetchone() is not None, "the dead letter", 20.0)
+            letters = connection.execute(kept).fetchall()
         (comparison,) = compare_keyspace(session, database, keyspace)
         assert comparison.differences == 0, describe([comparison]) + second.tail()
         assert comparison.rows_cassandra > KEYS
