@@ -74,14 +74,17 @@ class _Admin:
             return future.result()
         except KafkaException as error:
             if error.args[0].code() in _UNREACHED and not self._reached:
-                raise ConfigurationError(
-                    "kafka_unreachable",
-                    f"no broker of Kafka answered within {ADMIN_TIMEOUT_S:.0f} s",
-                    where=self._settings.where,
-                    now="nothing was started",
-                    hint="check transport.bootstrap_servers and transport.security",
-                ) from error
+                raise self._unreachable() from error
             raise
+
+    def _unreachable(self) -> ConfigurationError:
+        return ConfigurationError(
+            "kafka_unreachable",
+            f"no broker of Kafka answered within {ADMIN_TIMEOUT_S:.0f} s",
+            where=self._settings.where,
+            now="nothing was started",
+            hint="check transport.bootstrap_servers and transport.security",
+        )
 
     def shape(self) -> TopicShape | None:
         """The topic as it is, None when there is none."""
@@ -96,6 +99,21 @@ class _Admin:
             raise translate(error, self._settings, doing) from error
         copies = min((len(partition.replicas) for partition in found.partitions), default=0)
         return TopicShape(len(found.partitions), copies, str(found.topic_id))
+
+    def listed_partitions(self) -> int:
+        """How many partitions the list of all topics tells, 0 when it has none of the name; needs no controller.
+
+        Asked for by its name, a topic that is missing would be made where brokers do that.
+        """
+        try:
+            topic = self._client.list_topics(timeout=ADMIN_TIMEOUT_S).topics.get(self._settings.topic)
+        except KafkaException as error:
+            if error.args[0].code() in _UNREACHED and not self._reached:
+                raise self._unreachable() from error
+            raise translate(error, self._settings, "listing topics") from error
+        if topic is not None and topic.error is not None:
+            raise translate(topic.error, self._settings, f"looking for topic {self._settings.topic}")
+        return 0 if topic is None else len(topic.partitions)
 
     def create(self) -> None:
         """Create it; another instance that was faster is no error."""
@@ -169,8 +187,7 @@ class _Admin:
 
 def count_partitions(settings: KafkaSettings) -> int:
     """How many partitions the topic has, 0 when there is none; raises ConfigurationError or RetryableError."""
-    shape = _Admin(settings).shape()
-    return 0 if shape is None else shape.partitions
+    return _Admin(settings).listed_partitions()
 
 
 def ensure_topic(settings: KafkaSettings, known_id: str = "", *, reached: bool = False) -> TopicShape:
