@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -31,13 +32,14 @@ from casscade.snapshot.rows import TableScan, shows_element_times
 from casscade.snapshot.scanner import Scanner, ScanOptions
 from casscade.snapshot.store import SnapshotStore, owner_of
 from casscade.snapshot.wire import RawSession
-from casscade.transport.chunk import Chunk, Progress, RecheckProgress
+from casscade.transport.chunk import Chunk, Progress, RecheckProgress, SnapshotProgress
 from tests.support.cdc_reader import Mutation
 
 NAME: Final = "differential"
 RANGES: Final = 2
 RECHECKS_MAX: Final = 100
 _FOR_EVER_S: Final = 1e9
+_LOOK_S: Final = 0.01
 
 
 class LoadingSide:
@@ -141,6 +143,12 @@ class LoadingSide:
             )
             scanner.start()
             yield chunks
+            # Workers end by themselves only when all is durable, and what they read is applied later here.
+            while sum(_ends_a_task(chunk) for chunk in chunks) < RANGES * len(self.targets):
+                scanner.join(0)
+                assert scanner.running, "the scan ended too early"
+                time.sleep(_LOOK_S)
+            scanner.stop()
             assert scanner.join(_FOR_EVER_S)
 
     def _scans(self) -> dict[uuid.UUID, TableScan]:
@@ -179,3 +187,7 @@ class LoadingSide:
         with psycopg.connect(self._dsn) as connection:
             register(connection)
             yield connection
+
+
+def _ends_a_task(chunk: Chunk) -> bool:
+    return isinstance(chunk.progress, SnapshotProgress) and chunk.progress.done

@@ -27,7 +27,10 @@ def test_the_driver_does_not_keep_the_bytes_of_a_page() -> None:
     result = SimpleNamespace(
         current_rows=[(b"bytes", 3, 2)], paging_state=b"next", response_future=SimpleNamespace(message=None)
     )
-    session = SimpleNamespace(execute=lambda *_arguments, **_options: result)
+    session = SimpleNamespace(
+        execute=lambda *_arguments, **_options: result,
+        execution_profile_clone_update=lambda _profile, **changes: changes,
+    )
     metadata = SimpleNamespace(partitioner="org.apache.cassandra.dht.Murmur3Partitioner")
     cluster = SimpleNamespace(metadata=metadata, connect=lambda: session, protocol_version=4)
     statement = SimpleNamespace(bind=lambda _bounds: SimpleNamespace())

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, Session
 from cassandra.protocol import ExecuteMessage, ProtocolHandler, ResultMessage, read_int
-from cassandra.query import BoundStatement
+from cassandra.query import BoundStatement, tuple_factory
 
 from casscade.core.errors import ConfigurationError
 from casscade.snapshot.page import Page
@@ -68,6 +68,8 @@ class RawSession:
         self._clock = clock
         self._session: Session = cluster.connect()
         self._session.client_protocol_handler = RawProtocol
+        # The page that stands for a row has no columns with names, whatever rows are made of elsewhere.
+        self._profile = self._session.execution_profile_clone_update(EXEC_PROFILE_DEFAULT, row_factory=tuple_factory)
         version = int(cluster.protocol_version)
         if NOW_IN_SECONDS_SINCE <= version < _DSE_PROTOCOLS:
             self._session.add_request_init_listener(_tell_the_time, clock)
@@ -87,7 +89,7 @@ class RawSession:
 
     def _fetch(self, bound: Any, paging_state: bytes | None) -> Page:
         began = self._clock()
-        result = self._session.execute(bound, execution_profile=EXEC_PROFILE_DEFAULT, paging_state=paging_state)
+        result = self._session.execute(bound, execution_profile=self._profile, paging_state=paging_state)
         told = getattr(result.response_future.message, "now_in_seconds", int(began))
         rows = result.current_rows
         ((data, count, columns),) = rows
