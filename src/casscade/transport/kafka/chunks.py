@@ -65,7 +65,8 @@ def add_message(
         chunk = chunks.setdefault(_REFUSED, Chunk(source, OBSERVING, start, time.time()))
         chunk.refused.append((f"{source}:{offset}", value, refused))
     else:
-        run = Run(envelope.encoding, envelope.host, envelope.position.segment, _letter(message))
+        letter = _letter(message) if own else -1
+        run = Run(envelope.encoding, envelope.host, envelope.position.segment, letter)
         found = chunks.get(run)
         if found is None:
             found = chunks[run] = Chunk(
