@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,8 +29,14 @@ from casscade.transport.direct import DirectTransport
 from casscade.transport.journal import Journal
 
 WAIT_S = 10.0
-# Tries every few milliseconds, gives up within a twentieth of a second.
-HASTY = SessionOptions(RetryPolicy(0.001, 0.002, 0.05), failures_max=1000)
+# Tries every few milliseconds, gives up within a fiftieth of a second.
+HASTY = SessionOptions(RetryPolicy(0.001, 0.002, 0.02), failures_max=1000)
+
+
+@pytest.fixture(autouse=True)
+def _busy_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Syncing each batch to a busy disk would take most of the time; `test_transport_journal` does it."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 class Postgres:
@@ -169,17 +176,17 @@ def test_the_journal_of_an_earlier_life_is_applied_first_and_in_order(tmp_path: 
 def test_a_second_outage_while_the_journal_is_read_back_loses_nothing(tmp_path: Path) -> None:
     postgres = Postgres()
     postgres.away.set()
-    numbers = range(1, 301)
+    numbers = range(1, 101)
     with living(postgres, tmp_path) as site:
-        site.put(*numbers[:200])
-        wait_for(lambda: site.acknowledged == 200)
-        for until in (50, 120):
+        site.put(*numbers[:80])
+        wait_for(lambda: site.acknowledged == 80)
+        for until in (20, 50):
             postgres.away.clear()
             wait_for(lambda until=until: len(postgres.applied) >= until)  # type: ignore[misc]
             postgres.away.set()
             wait_for(lambda: site.loader.session.spent)
-        site.put(*numbers[200:])
-        wait_for(lambda: site.acknowledged == 300)
+        site.put(*numbers[80:])
+        wait_for(lambda: site.acknowledged == 100)
         postgres.away.clear()
         wait_for(lambda: site.journal.waiting == 0 and set(numbers) <= set(postgres.applied))
 

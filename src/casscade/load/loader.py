@@ -1,7 +1,7 @@
 """The loader's two threads: one decodes and folds, one writes; a short queue of batches lies between them.
 
-Invariant: a position is acknowledged upstream only after the transaction that made its effect durable; whatever fails
-before that is applied again, which changes nothing.
+Invariant: a position is acknowledged upstream only after the transaction that made its effect durable, or after a
+refuge holds durably what PostgreSQL does not take; whatever fails before that is applied again, which changes nothing.
 """
 
 from __future__ import annotations
