@@ -28,6 +28,7 @@ from casscade.schema.reader import read_schema
 F = TypeVar("F", bound=Callable[..., object])
 
 SHOWN_MAX: Final = 10
+EACH_MAX: Final = 1000
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -86,7 +87,7 @@ def list_letters(config_file: Path, each: bool, **options: Any) -> None:
         groups = store.groups(connection, _filter(options))
         _print_groups(groups)
         if each:
-            for letter in store.letters(connection, _filter(options), 1000):
+            for letter in store.letters(connection, _filter(options), EACH_MAX, content=False):
                 click.echo(
                     f"{letter.id:>8}  {letter.code:<24} {letter.table or 'unknown':<30} {letter.state:<9} "
                     f"{letter.retries} retries  {letter.last_failed_at:%Y-%m-%d %H:%M:%S}  {letter.event_id}"

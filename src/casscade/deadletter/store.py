@@ -74,7 +74,8 @@ class Letter(NamedTuple):
 
 
 _COLUMNS: Final = sql.SQL(
-    "id, event_id, source_name, code, message, stack, encoding, mutation, key_digest, retry_count, first_failed_at, "
+    "id, event_id, source_name, code, message, stack, encoding, "
+    "CASE WHEN %(content)s THEN mutation ELSE '' END, key_digest, retry_count, first_failed_at, "
     "last_failed_at, schema_version, state, scanned, topic || '/' || partition || ':' || message_offset"
 )
 # Of those that are being replayed nothing is asked but to wait.
@@ -110,12 +111,12 @@ class DeadLetterStore:
         ).fetchall()
         return [Group(*row) for row in rows]
 
-    def letters(self, connection: Connection[Any], which: Filter, limit: int) -> list[Letter]:
-        """The oldest letters, `limit` at most."""
+    def letters(self, connection: Connection[Any], which: Filter, limit: int, *, content: bool = True) -> list[Letter]:
+        """The oldest letters, `limit` at most; without `content` their bytes, which may be many, are left out."""
         where, values = self._where(which)
         rows = connection.execute(
             sql.SQL("SELECT {} FROM {} WHERE {} ORDER BY id LIMIT %(limit)s").format(_COLUMNS, self._table, where),
-            values | {"limit": limit},
+            values | {"limit": limit, "content": content},
         ).fetchall()
         return [Letter(*row) for row in rows]
 
