@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from typing import Any, cast
 
 import pytest
 
+from casscade.core.errors import RetryableError
 from casscade.core.position import Position
 from casscade.transport.chunk import Chunk, ReplayProgress
 from casscade.transport.envelope import SNAPSHOT_HOST, seal
+from casscade.transport.kafka import dead_letters
 from casscade.transport.kafka.chunks import FOREIGN_HOST, LETTER_HEADER, Run, add_message, host_of
+from casscade.transport.kafka.client import KafkaSettings
+from casscade.transport.kafka.dead_letters import LetterProducer
 
 HOST = uuid.UUID(int=5)
 
@@ -57,3 +62,13 @@ def test_the_host_of_an_envelope_follows_from_the_chunk() -> None:
     assert host_of(Chunk("t/0", 8, position, 0.0, origin=str(HOST))) == HOST.bytes
     assert host_of(Chunk("replay", 8, position, 0.0, progress=ReplayProgress((1,)), scanned=True)) == SNAPSHOT_HOST
     assert host_of(Chunk("shop.ks.t/0", 109, position, 0.0)) == FOREIGN_HOST
+
+
+def test_brokers_that_do_not_answer_are_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dead_letters, "KEEP_S", 0.2)
+    producer = LetterProducer(KafkaSettings(("127.0.0.1:1",), "t.dead_letters", "g"), "test")
+    chunk = Chunk("t/0", 8, Position(0, 1), 0.0, [b"x"], [0], origin=str(HOST), places=[0])
+    with pytest.raises(RetryableError, match="_TIMED_OUT") as caught:
+        producer.keep([chunk], "57P01", "task", threading.Event())
+    assert caught.value.code == "kafka_unavailable"
+    producer.close()

@@ -6,7 +6,9 @@ by all in-sync replicas before anybody is told so, and what goes back is there b
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final
@@ -28,6 +30,8 @@ OUTAGE: Final = b"outage"
 MESSAGES_MAX: Final = 500
 _POLL_S: Final = 0.2
 _WAIT_S: Final = 0.05
+# Whoever waits for it shows no sign of life meanwhile; a batch is acknowledged within a second.
+KEEP_S: Final = 20.0
 
 Header = tuple[str, bytes]
 
@@ -62,6 +66,7 @@ class LetterProducer:
     def __init__(self, settings: KafkaSettings, role: str) -> None:
         self._settings = settings
         self._failed: KafkaError | None = None
+        self._deadline = math.inf
         self._producer = Producer(
             client_properties(settings, role)
             | {
@@ -75,7 +80,11 @@ class LetterProducer:
         )
 
     def keep(self, chunks: Iterable[Chunk], code: str, task: str, stop: threading.Event) -> bool:
-        """Hold the mutations of chunks in the topic of dead letters; False when `stop` was set before all were held."""
+        """Hold the mutations of chunks in the topic of dead letters; False when `stop` was set before all were held.
+
+        Raises RetryableError, also when the brokers don't acknowledge all of it within `KEEP_S`.
+        """
+        self._deadline = time.monotonic() + KEEP_S
         for chunk in chunks:
             first, second = sealer(chunk.version, host_of(chunk), chunk.segment, round(chunk.captured_at * 1_000_000))
             own = chunk.own_progress
@@ -131,6 +140,9 @@ class LetterProducer:
         if self._failed is not None:
             failed, self._failed = self._failed, None
             raise translate(failed, self._settings, "producing")
+        if time.monotonic() > self._deadline:
+            self._deadline = math.inf
+            raise translate(KafkaError(KafkaError._TIMED_OUT), self._settings, "producing")
 
 
 class LetterReader:
