@@ -18,6 +18,10 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import psycopg
+from click.testing import CliRunner
+
+from casscade.cli.main import main as main_command
 from casscade.devstack.cassandra_files import CassandraSettings
 from casscade.devstack.kafka import KafkaBroker
 from casscade.devstack.places import free_port
@@ -79,13 +83,29 @@ def _run(stack: Stack, arguments: argparse.Namespace) -> bool:
                 recoveries = [_outage(stack, process, minutes, arguments) for minutes in arguments.minutes]
             time.sleep(5.0)  # the last statements are durable for capture one sync of the commit log later
             process.wait(lambda: _settled(process), "catching up", 120.0)
-            comparisons = compare_keyspace(session, dsn, "shop")
             status = process.status()
+            _replay(session, dsn, process)
+            comparisons = compare_keyspace(session, dsn, "shop")
             ended = process.stop()
     print(f"{load.counts.total()} statements, dead letters {status['dead_letters']}, exit status {ended.code}")
     print(describe(comparisons))
     lost = sum(one.differences for one in comparisons)
     return not lost and not status["dead_letters"] and ended.code == 0 and max(recoveries) <= RECOVERY_S_MAX
+
+
+def _replay(session: Any, dsn: str, process: PipelineProcess) -> None:
+    """A row that PostgreSQL refuses at first becomes a dead letter, and comes back by the command."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        letters = b"SELECT count(*) FROM casscade.dead_letters"
+        connection.execute("ALTER TABLE shop.customers ADD CONSTRAINT refused CHECK (name <> 'refused')")
+        session.execute("INSERT INTO shop.customers (id, name) VALUES (-1, 'refused')")
+        process.wait(lambda: connection.execute(letters).fetchone() == (1,), "a dead letter", 30.0)
+        connection.execute("ALTER TABLE shop.customers DROP CONSTRAINT refused")
+        replayed = CliRunner().invoke(main_command, ["dlq", "replay", "-c", str(process.config_file), "--all"])
+        assert replayed.exit_code == 0, replayed.output
+        process.wait(lambda: connection.execute(letters).fetchone() == (0,), "its replay", 30.0)
+        assert connection.execute("SELECT name FROM shop.customers WHERE id = -1").fetchone() == ("refused",)
+    print("a dead letter was replayed", flush=True)
 
 
 def _start(stack: Stack, document: dict[str, Any], started: ExitStack, *, kafka: bool) -> PipelineProcess:
