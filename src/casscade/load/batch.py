@@ -9,43 +9,41 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from psycopg import Connection
 
-from casscade.commitlog.encoder import encode_mutation
-from casscade.commitlog.observations import OBSERVING, encode_observing, has_observations
 from casscade.core.errors import InvariantError
-from casscade.core.mutation import PartitionUpdate
 from casscade.core.position import Position
 from casscade.cql.bounds import ClusteringOrder
 from casscade.debezium.decoder import Reread
 from casscade.load.catalog import read_composite_oids
-from casscade.load.control import ControlStore, DeadLetter
+from casscade.load.control import ControlStore
 from casscade.load.counters import BatchCounts
 from casscade.load.deletions import DeletionApplier
 from casscade.load.doubts import doubts_of, request_rechecks
-from casscade.load.isolation import Poison, isolate
+from casscade.load.flood import FloodGuard
+from casscade.load.isolation import isolate
 from casscade.load.layouts import build_layout
+from casscade.load.letters import RETRIES_EXHAUSTED, DeadLetter, letter_of
 from casscade.load.raw import Raw
-from casscade.load.relation_writer import RejectedRow, RelationWriter
+from casscade.load.relation_writer import RelationWriter
+from casscade.load.row_letters import poison_letter, rejected_letters
 from casscade.load.sources import Sources
 from casscade.load.table_lock import TableLock
 from casscade.load.tombstones import TombstoneStore
 from casscade.merge.fold import Fold, TableFold
 from casscade.schema.mapping import Relation, Target
-from casscade.transport.chunk import Progress
+from casscade.transport.chunk import Chunk, JournalProgress, Progress, ReadProgress, ReplayProgress
 
 REAP_ROWS_MAX = 5000
-# Dead letters that were made from folded rows are encoded as Cassandra 5.0 writes them, or with their observations.
-_LETTER_ENCODING = 8
 
 
-CommitProgress = Callable[[Connection[Any], Progress], None]
+CommitProgress = Callable[[Connection[Any], ReadProgress], None]
 
 
-def no_snapshot(_connection: Connection[Any], progress: Progress) -> None:
+def no_snapshot(_connection: Connection[Any], progress: ReadProgress) -> None:
     """For writers that never see a snapshot."""
     raise InvariantError("snapshot_unexpected", f"{type(progress).__name__} came to a writer without a snapshot")
 
@@ -56,7 +54,7 @@ class Batch:
 
     `mutations` counts the streamed ones; `write_times` has a write time (microseconds) of each that tells one, for the
     latency. `rereads` are rows that events of Debezium's did not determine. `alone`: other writers must stay out of its
-    tables, because a key of it may be theirs.
+    tables, because a key of it may be theirs. `chunks` is what it was made from.
     """
 
     fold: Fold
@@ -67,6 +65,12 @@ class Batch:
     write_times: list[int] = field(default_factory=list)
     mutations: int = 0
     alone: bool = False
+    chunks: list[Chunk] = field(default_factory=list)
+
+    @property
+    def items(self) -> int:
+        """What a share of dead letters is taken of: rows and deletions, and what could not be decoded."""
+        return self.fold.row_count() + len(self.dead_letters)
 
 
 class TargetWriter:
@@ -135,9 +139,11 @@ class BatchWriter:
         *,
         alone: bool = True,
         commit_progress: CommitProgress = no_snapshot,
+        dead_letter_percent_max: int = 100,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.control = control
+        self._flood = FloodGuard(dead_letter_percent_max)
         self.sources = sources
         self._alone = alone
         self._lock = TableLock(control)
@@ -192,7 +198,7 @@ class BatchWriter:
         with self._transaction(connection, batch.fold.tables, alone=self._alone or batch.alone):
             self._write(connection, batch.fold, counts, letters)
             self._finish(connection, batch, counts, letters)
-        self.sources.advanced(batch.positions)
+        self._committed(batch, letters)
         return counts
 
     def apply_isolated(self, connection: Connection[Any], batch: Batch) -> BatchCounts:
@@ -213,10 +219,42 @@ class BatchWriter:
 
         with self._transaction(connection, batch.fold.tables, alone=self._alone or batch.alone):
             for poison in isolate(connection, batch.fold, write, counts):
-                letters.append(self._poison_letter(poison))
+                name = self._targets[poison.table.table.id].target.table.full_name
+                letters.append(poison_letter(poison, name))
             self._finish(connection, batch, counts, letters)
+        self._committed(batch, letters)
+        return counts
+
+    def set_aside(self, connection: Connection[Any], batch: Batch, cause: str, retries: int) -> BatchCounts:
+        """Commit a batch whose time for retries is over, all of it as dead letters; `cause` is the last code."""
+        counts = BatchCounts()
+        shapes = {table_id: target.target.table.shape(replicated=True) for table_id, target in self._targets.items()}
+        message = f"PostgreSQL failed with {cause} until the time for retries was over"
+        letters = [
+            replace(letter_of(chunk, index, RETRIES_EXHAUSTED, message, shapes), retries=retries)
+            for chunk in batch.chunks
+            for index in range(len(chunk.mutations))
+        ]
+        refused = {event for chunk in batch.chunks for event, _, _ in chunk.refused}
+        letters += [letter for letter in batch.dead_letters if letter.event_id in refused]
+        with connection.transaction():
+            self._store(connection, batch, counts, letters)
         self.sources.advanced(batch.positions)
         return counts
+
+    def checkpoint(self, connection: Connection[Any]) -> None:
+        """Commit the positions as they are: proof that this process works, and still owns its sources."""
+        with connection.transaction():
+            self.sources.commit(connection, self.control, {})
+
+    @staticmethod
+    def _replayed(batch: Batch) -> int:
+        """Letters that are applied again: that they fail again is no flood."""
+        return sum(len(chunk.own_ids) for chunk in batch.chunks)
+
+    def _committed(self, batch: Batch, letters: Sequence[DeadLetter]) -> None:
+        self._flood.committed(batch.items, max(0, len(letters) - self._replayed(batch)))
+        self.sources.advanced(batch.positions)
 
     def _write(self, connection: Connection[Any], fold: Fold, counts: BatchCounts, letters: list[DeadLetter]) -> None:
         now = int(self._clock())
@@ -225,21 +263,33 @@ class BatchWriter:
             if target is None:
                 raise InvariantError("target_missing", f"No target for table id {uuid.UUID(bytes=table_id)}")
             target.write(connection, table, now, counts)
-            letters += self._rejected(target, table)
+            for writer in target.writers:
+                letters += rejected_letters(writer, table, target.target.table.full_name)
 
     def _finish(
         self, connection: Connection[Any], batch: Batch, counts: BatchCounts, letters: list[DeadLetter]
     ) -> None:
         """The rest of the transaction: dead letters, snapshot progress, the positions."""
-        if letters:
-            self.control.set_aside(connection, letters)
-            counts.dead_letters.update(letter.code for letter in letters)
+        self._flood.check(batch.items, len(letters) - self._replayed(batch))
         self._request_rechecks(connection)
         for table_id, doubts in doubts_of(batch.rereads).items():
             request_rechecks(self.control, connection, uuid.UUID(bytes=table_id), doubts, static=False)
             counts.rereads += len(doubts)
+        self._store(connection, batch, counts, letters)
+
+    def _store(
+        self, connection: Connection[Any], batch: Batch, counts: BatchCounts, letters: Sequence[DeadLetter]
+    ) -> None:
+        replayed: list[int] = []
         for progress in batch.progress:
-            self._commit_progress(connection, progress)
+            own = progress.inner if isinstance(progress, JournalProgress) else progress
+            if isinstance(own, ReplayProgress):
+                replayed += own.ids
+            elif own is not None:
+                self._commit_progress(connection, own)
+        if letters or replayed:
+            counts.replayed += self.control.letters.settle(connection, letters, replayed)
+            counts.dead_letters.update(letter.code for letter in letters)
         self.sources.commit(connection, self.control, batch.positions)
 
     def reap(self, connection: Connection[Any]) -> BatchCounts:
@@ -272,35 +322,3 @@ class BatchWriter:
             for writer in target.writers:
                 writer.tombstones.refresh(connection)
         return purged
-
-    def _rejected(self, target: TargetWriter, fold: TableFold) -> list[DeadLetter]:
-        letters: list[DeadLetter] = []
-        for writer in target.writers:
-            rejected: Sequence[RejectedRow] = writer.rejected
-            writer.rejected = []
-            for row in rejected:
-                update = PartitionUpdate(fold.table, row.partition_key)
-                if writer.layout.static:
-                    update.static_row = row.row
-                else:
-                    update.rows = [row.row]
-                letters.append(self._letter(target, update, row.error.code, row.error.what))
-        return letters
-
-    def _poison_letter(self, poison: Poison) -> DeadLetter:
-        table = poison.table
-        update = PartitionUpdate(table.table, b"")
-        for (partition_key, _), row in table.rows.items():
-            update.key, update.rows = partition_key, [row]
-        for partition_key, static in table.statics.items():
-            update.key, update.static_row = partition_key, static
-        for partition_key, deletions in table.deletions.items():
-            update.key, update.deletion = partition_key, deletions.deletion
-            update.range_tombstones = deletions.ranges
-        return self._letter(self._targets[table.table.id], update, poison.code, poison.message)
-
-    def _letter(self, target: TargetWriter, update: PartitionUpdate, code: str, message: str) -> DeadLetter:
-        encoding = OBSERVING if has_observations(update) else _LETTER_ENCODING
-        encoded = encode_observing(update) if encoding == OBSERVING else encode_mutation([update], encoding)
-        event = f"row:{uuid.uuid5(uuid.NAMESPACE_OID, encoded.hex())}"
-        return DeadLetter(event, target.target.table.full_name, code, message, encoding, encoded)

@@ -16,21 +16,22 @@ from casscade.core.cell import NO_TIMESTAMP
 from casscade.core.errors import BadDataError, InvariantError, UnknownSchemaError
 from casscade.core.limits import BATCH_BYTES_MAX
 from casscade.core.mutation import PartitionUpdate
-from casscade.core.position import START, Position, event_id
+from casscade.core.position import START
 from casscade.core.table import TableShape
 from casscade.debezium.decoder import LOG_MARKER, NOT_REPLICATED, SNAPSHOT, EventDecoder
 from casscade.debezium.message import DEBEZIUM
 from casscade.load.batch import Batch
 from casscade.load.concealment import Excluded, conceal
-from casscade.load.control import DeadLetter
 from casscade.load.cuts import Cuts
+from casscade.load.letters import letter_of, refused_letter, stack_of
 from casscade.merge.fold import Fold
 from casscade.merge.row import is_observed, newest_timestamp
-from casscade.transport.chunk import Chunk
+from casscade.transport.chunk import Chunk, ReplayProgress
 
 Tables = Mapping[bytes, TableShape]
 
 TRUNCATED = "truncated"
+NO_LONGER = "table_not_replicated"
 # Why mutations are left out that are no dead letters.
 LEFT_OUT = ("table_gone", TRUNCATED, LOG_MARKER, NOT_REPLICATED, SNAPSHOT)
 
@@ -99,10 +100,13 @@ class Batcher:
         if self._started is None:
             self._started = self._clock()
         batch = self._batch
+        batch.chunks.append(chunk)
         tables = self._tables()
         fold = batch.fold
         write_times = batch.write_times
         streamed = not chunk.scanned
+        # (Events of Debezium's may say what only a read can tell, and nothing else.)
+        replayed = isinstance(chunk.own_progress, ReplayProgress) and chunk.version != DEBEZIUM
         cut = self._cuts.concern(chunk)
         decode = decode_any if chunk.version != DEBEZIUM else self._decode_event
         for position, mutation in enumerate(chunk.mutations):
@@ -111,6 +115,8 @@ class Batcher:
             except BadDataError as error:
                 updates = self._decode_again(chunk, position, error)
                 tables = self._tables()
+            if replayed and not updates:
+                self._keep(chunk, position)
             if cut and updates:
                 updates = self._cut(chunk, updates, chunk.offsets[position])
             if streamed and updates:
@@ -132,12 +138,21 @@ class Batcher:
         if streamed:
             batch.mutations += len(chunk.mutations)
         for event, value, refused in chunk.refused:
-            self._set_aside(event, refused, chunk.version, value)
+            self.counts[refused.code] += 1
+            batch.dead_letters.append(refused_letter(chunk, event, refused, value))
         if chunk.progress is not None:
             batch.progress.append(chunk.progress)
-        else:
+        if chunk.moves:
             # Also where it moves nothing yet: a source that is not named here is not fenced.
             batch.positions[chunk.source] = max(chunk.end, batch.positions.get(chunk.source, START))
+
+    def _keep(self, chunk: Chunk, position: int) -> None:
+        """A replayed letter says nothing of a replicated table: it stays, unless it was set aside already."""
+        if any(letter.replaces in chunk.own_ids for letter in self._batch.dead_letters):
+            return
+        self.counts[NO_LONGER] += 1
+        message = "its table is not replicated by this configuration, or not there any more"
+        self._batch.dead_letters.append(letter_of(chunk, position, NO_LONGER, message, self._tables()))
 
     def _cut(self, chunk: Chunk, updates: list[PartitionUpdate], offset: int) -> list[PartitionUpdate]:
         """Those of a mutation's updates whose table was not truncated after it."""
@@ -188,13 +203,10 @@ class Batcher:
                 self.counts["decoded"] -= 1
                 return []
         self.counts["decoded"] -= 1
-        event = event_id(chunk.origin, Position(chunk.segment, chunk.offsets[position]))
-        self._set_aside(event, error, chunk.version, mutation)
-        return []
-
-    def _set_aside(self, event: str, error: BadDataError, encoding: int, content: bytes) -> None:
         self.counts[error.code] += 1
-        self._batch.dead_letters.append(DeadLetter(event, "", error.code, error.what, encoding, content))
+        letter = letter_of(chunk, position, error.code, error.what, self._tables(), stack_of(error))
+        self._batch.dead_letters.append(letter)
+        return []
 
 
 def _mark_unknown(update: PartitionUpdate) -> None:
