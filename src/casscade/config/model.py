@@ -93,6 +93,17 @@ class CaptureSection(Section):
         description="Space of cdc_raw (`cdc_total_space` of cassandra.yaml) by which the space guard warns, in bytes; "
         "by default what the node says (4.0 and later), or Cassandra's own default: 4 GiB, or 1/8 of the volume",
     )
+    on_gap: Literal["resnapshot", "stop", "ignore"] = Field(
+        default="resnapshot",
+        description="What follows when input was lost before it was read (see docs/gaps.md). `resnapshot`: the node's "
+        "token ranges are read again, then all rows of the tables are compared and repaired; `stop`: the process that "
+        "writes to PostgreSQL ends with an error; `ignore`: it is only recorded",
+    )
+    on_corruption: Literal["continue", "halt"] = Field(
+        default="continue",
+        description="What follows when a part of a segment is damaged. `continue`: the part becomes a dead letter and "
+        "a gap, the rest is read; `halt`: capture stops before it with an error",
+    )
 
     @model_validator(mode="after")
     def _apart(self) -> CaptureSection:

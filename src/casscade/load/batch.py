@@ -18,6 +18,7 @@ from casscade.commitlog.encoder import encode_mutation
 from casscade.commitlog.observations import OBSERVING, encode_observing, has_observations
 from casscade.core.errors import InvariantError
 from casscade.core.mutation import PartitionUpdate
+from casscade.core.notice import Notice
 from casscade.core.position import Position
 from casscade.cql.bounds import ClusteringOrder
 from casscade.debezium.decoder import Reread
@@ -43,6 +44,7 @@ _LETTER_ENCODING = 8
 
 
 CommitProgress = Callable[[Connection[Any], Progress], None]
+Record = Callable[[Connection[Any], Notice], None]
 
 
 def no_snapshot(_connection: Connection[Any], progress: Progress) -> None:
@@ -50,13 +52,17 @@ def no_snapshot(_connection: Connection[Any], progress: Progress) -> None:
     raise InvariantError("snapshot_unexpected", f"{type(progress).__name__} came to a writer without a snapshot")
 
 
+def no_record(_connection: Connection[Any], _notice: Notice) -> None:
+    """For writers that no agent speaks to: what it tells is dropped."""
+
+
 @dataclass(slots=True)
 class Batch:
     """What is to be committed together: a fold, what could not be decoded, and how far that brings each source.
 
     `mutations` counts the streamed ones; `write_times` has a write time (microseconds) of each that tells one, for the
-    latency. `rereads` are rows that events of Debezium's did not determine. `alone`: other writers must stay out of its
-    tables, because a key of it may be theirs.
+    latency. `rereads` are rows that events of Debezium's did not determine. `notices` are what agents told. `alone`:
+    other writers must stay out of its tables, because a key of it may be theirs.
     """
 
     fold: Fold
@@ -64,6 +70,7 @@ class Batch:
     progress: list[Progress] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     rereads: list[Reread] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
     write_times: list[int] = field(default_factory=list)
     mutations: int = 0
     alone: bool = False
@@ -135,6 +142,7 @@ class BatchWriter:
         *,
         alone: bool = True,
         commit_progress: CommitProgress = no_snapshot,
+        record: Record = no_record,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.control = control
@@ -143,6 +151,7 @@ class BatchWriter:
         self._lock = TableLock(control)
         self._targets: dict[bytes, TargetWriter] = {}
         self._commit_progress = commit_progress
+        self._record = record
         self._clock = clock
 
     def add_target(
@@ -166,6 +175,10 @@ class BatchWriter:
 
         statics = None if target.statics is None else writer(target.statics)
         self._targets[target.table.id.bytes] = TargetWriter(target, writer(target.rows), statics)
+
+    def target(self, table_id: bytes) -> TargetWriter:
+        """The writer of a table that was added."""
+        return self._targets[table_id]
 
     def prepare(self, connection: Connection[Any]) -> None:
         """Ready a new connection: staging tables, knowledge of tombstones."""
@@ -238,6 +251,8 @@ class BatchWriter:
         for table_id, doubts in doubts_of(batch.rereads).items():
             request_rechecks(self.control, connection, uuid.UUID(bytes=table_id), doubts, static=False)
             counts.rereads += len(doubts)
+        for notice in batch.notices:
+            self._record(connection, notice)
         for progress in batch.progress:
             self._commit_progress(connection, progress)
         self.sources.commit(connection, self.control, batch.positions)

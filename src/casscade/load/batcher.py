@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from casscade.commitlog.observations import decode_any
 from casscade.commitlog.peek import mentions_any
 from casscade.core.cell import NO_TIMESTAMP
-from casscade.core.errors import BadDataError, InvariantError, UnknownSchemaError
+from casscade.core.errors import BadDataError, CorruptionError, InvariantError, UnknownSchemaError
 from casscade.core.limits import BATCH_BYTES_MAX
 from casscade.core.mutation import PartitionUpdate
 from casscade.core.position import START, Position, event_id
@@ -133,6 +133,11 @@ class Batcher:
             batch.mutations += len(chunk.mutations)
         for event, value, refused in chunk.refused:
             self._set_aside(event, refused, chunk.version, value)
+        for notice in chunk.notices:
+            batch.notices.append(notice)
+            if notice.content:
+                damage = CorruptionError(notice.reason, f"A part of a commit log segment is damaged: {notice.detail}")
+                self._set_aside(notice.event_id, damage, notice.version, notice.content)
         if chunk.progress is not None:
             batch.progress.append(chunk.progress)
         else:

@@ -30,6 +30,8 @@ from casscade.observability.logs import get_logger
 from casscade.pipeline.cassandra import cassandra_settings
 from casscade.pipeline.catalog import Catalog
 from casscade.pipeline.database import Database
+from casscade.pipeline.gap_repair import GapRepair
+from casscade.pipeline.gaps import Gaps, GapWatch
 from casscade.pipeline.kafka import debezium_topics, kafka_settings
 from casscade.pipeline.lives import keep_running
 from casscade.pipeline.monitor import Monitor
@@ -57,6 +59,8 @@ class _Parts:
     loader: Loader
     outlet: SnapshotOutlet
     reader: SnapshotReader | None
+    repair: GapRepair | None
+    gap_watch: GapWatch
     watch: TopicWatch
     identity: TopicIdentityWatch
     stop: threading.Event
@@ -78,6 +82,7 @@ class LoadService:
         self._topics = TopicStore(self._control)
         self._gate = TopicGate(self._settings)
         self._snapshots = Snapshots(config, self._database, monitor)
+        self._gaps = Gaps(config, self._database, self._snapshots.tasks, monitor)
         self._truncations = TopicTruncations(
             self._control, self._snapshots.tasks, monitor, lambda seconds: offsets_at(self._settings, seconds)
         )
@@ -119,6 +124,8 @@ class LoadService:
             for statement in catalog.apply(connection):
                 log.info("changed PostgreSQL", purpose=statement.purpose)
             resume = self._truncations.apply(connection, lambda: self._read_truncations(session), targets)
+            repaired = self._gaps.plan(connection, session, targets, self._name)
+        self._gaps.require_none()
         self._truncations.report(resume)
         tables = [target.table for target in targets]
         topic = self._topic()
@@ -157,15 +164,17 @@ class LoadService:
         outlet = SnapshotOutlet(self._settings, self._database, self._snapshots.commit_progress, stop)
         monitor.watch_load(source, transport, batcher)
         reader = None
-        if self._snapshots.plan(targets):
+        if self._snapshots.plan(targets, repaired):
             owner = f"{self._name}#{uuid.uuid4()}"
             reader = self._snapshots.reader(cluster, node.release_version, targets, outlet, owner)
+        repair = self._gaps.repair(cluster, session, node.release_version, targets, outlet.put, stop)
+        gap_watch = self._gaps.watch(stop)
         log.info("starting", topic=self._settings.topic, tables=[target.table.full_name for target in targets])
         watch = TopicWatch(
             lambda: self._read_truncations(session), resume.newest, lambda: first in sources.names(), stop
         )
         identity = TopicIdentityWatch(self._settings, topic.id, stop)
-        return _Parts(source, loader, outlet, reader, watch, identity, stop)
+        return _Parts(source, loader, outlet, reader, repair, gap_watch, watch, identity, stop)
 
     def _topic(self) -> KnownTopic:
         """The topic, checked; the first loader of the pipeline keeps what it found."""
@@ -196,7 +205,7 @@ class LoadService:
         return found
 
     def _writer(self, sources: Sources, catalog: Catalog) -> BatchWriter:
-        writer = BatchWriter(self._control, sources, alone=self._foreign)
+        writer = BatchWriter(self._control, sources, alone=self._foreign, record=self._gaps.record)
         with self._database.transaction() as connection:
             margin_s = self._config.load.tombstone_margin_seconds
             for target in catalog.targets:
@@ -211,8 +220,11 @@ class LoadService:
         consuming.start()
         parts.watch.start()
         parts.identity.start()
+        parts.gap_watch.start()
         if parts.reader is not None:
             parts.reader.start()
+        if parts.repair is not None:
+            parts.repair.start()
         next_progress = 0.0
         while not self._stop.is_set() and not parts.stop.is_set():
             now = time.monotonic()
@@ -231,7 +243,8 @@ class LoadService:
         # Leave the group before the loader ends, so that what was handed over is still applied.
         parts.source.leave()
         consuming.join(_JOIN_TIMEOUT_S)
-        watched = (parts.watch.failure, parts.identity.failure)
+        repairs = (None if parts.repair is None else parts.repair.failure, parts.gap_watch.failure)
+        watched = (parts.watch.failure, parts.identity.failure, *repairs)
         for failure in (parts.loader.failure, parts.outlet.failure, *watched, *parts.failures):
             if failure is not None:
                 raise failure
@@ -248,6 +261,9 @@ class LoadService:
         parts.loader.join(_JOIN_TIMEOUT_S)
         parts.watch.join(_JOIN_TIMEOUT_S)
         parts.identity.join(IDENTITY_JOIN_S)
+        parts.gap_watch.join(_JOIN_TIMEOUT_S)
+        if parts.repair is not None:
+            parts.repair.join(_JOIN_TIMEOUT_S)
         parts.outlet.close(_JOIN_TIMEOUT_S)
         for thread in ("decode", "write", "consume"):
             self._monitor.health.retire(thread)

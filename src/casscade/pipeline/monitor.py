@@ -18,11 +18,13 @@ from casscade.observability.health import Health, State
 from casscade.observability.latency import LatencyHistogram
 from casscade.observability.logs import get_logger
 from casscade.observability.metrics import Metrics
+from casscade.pipeline.gap_status import copy_gaps, gap_status
 
 if TYPE_CHECKING:  # An agent is watched without the loader's modules, and PostgreSQL's client, in its memory.
     from casscade.capture.counters import Anomaly
     from casscade.capture.follower import Follower
     from casscade.capture.space import SpaceReading
+    from casscade.core.gap import Gap, GapCounts
     from casscade.load.batcher import Batcher
     from casscade.snapshot.pace import Pace, Speed
     from casscade.snapshot.store import TableProgress
@@ -65,6 +67,8 @@ class Monitor(Observer):
         self._snapshot_remaining: float | None = None
         self._left_out: Counter[str] = Counter()
         self._misplaced = 0
+        self._gaps: list[Gap] = []
+        self._gap_counts: GapCounts = {}
         self._truncations = 0
         self._truncated_at: float | None = None
         self.metrics.before_scrape(self._copy)
@@ -162,6 +166,10 @@ class Monitor(Observer):
         self._snapshot = [(table, pace.speed(table.table_id)) for table in progress]
         self._snapshot_remaining = pace.remaining()
 
+    def gaps(self, newest: list[Gap], counts: GapCounts) -> None:
+        """The newest gaps, and how many there are of each reason and state."""
+        self._gaps, self._gap_counts = newest, counts
+
     def truncated(self, at: float) -> None:
         """A truncation was applied; `at` is the Unix time that the node recorded."""
         with self._lock:
@@ -196,6 +204,7 @@ class Monitor(Observer):
             }
             document["truncations"] = {"applied": self._truncations, "truncated_at": self._truncated_at}
         document["capture"] = self._capture_status()
+        document["gaps"] = [gap_status(gap) for gap in self._gaps]
         if self._outlet is not None:
             document["kafka"] = {"unacknowledged_messages": self._outlet.messages_waiting}
         if self._kafka is not None:
@@ -222,6 +231,7 @@ class Monitor(Observer):
             "mutations_forwarded": counters.mutations_forwarded,
             "skipped": dict(counters.skipped),
             "anomalies": dict(counters.anomalies),
+            "cdc_off": self._follower.losses.off,
             **_space_status(self._space),
         }
 
@@ -267,6 +277,7 @@ class Monitor(Observer):
         for reason, mutations in left_out.items():
             metrics.set_total("casscade_capture_skipped_mutations_total", mutations, reason=reason)
         self._copy_capture()
+        copy_gaps(metrics, self._gap_counts)
         tables = [progress for progress, _ in self._snapshot]
         metrics.set("casscade_snapshot_finished_ranges", sum(table.ranges_done for table in tables))
         metrics.set("casscade_snapshot_planned_ranges", sum(table.ranges_total for table in tables))
@@ -287,7 +298,7 @@ class Monitor(Observer):
         metrics.set_total("casscade_capture_finished_segments_total", counters.segments_finished)
         metrics.set_total("casscade_capture_deleted_segments_total", counters.segments_deleted)
         metrics.set_total("casscade_capture_quarantined_segments_total", counters.segments_quarantined)
-        metrics.set_total("casscade_capture_gaps_segments_total", counters.gaps)
+        metrics.set_total("casscade_capture_gaps_gaps_total", counters.gaps)
         metrics.set("casscade_capture_quarantine_bytes", counters.quarantine_bytes)
         metrics.set("casscade_capture_lag_segments", self._follower.status().segments_waiting)
         for reason, count in list(counters.skipped.items()):

@@ -1,6 +1,7 @@
 """Messages of a partition sorted into chunks, those of Casscade's own topic and those of Debezium's.
 
-Invariant: each message is in exactly one chunk: as a mutation with the place that gives it its event id, or refused.
+Invariant: each message is in exactly one chunk: as a mutation with the place that gives it its event id, as a notice,
+or refused.
 """
 
 from __future__ import annotations
@@ -71,10 +72,13 @@ def add_message(
                 scanned=envelope.host == SNAPSHOT_HOST,
             )
         chunk = found
-        chunk.mutations.append(envelope.mutation)
-        chunk.offsets.append(envelope.position.offset)
-        if own and _home(message, envelope.mutation, partitions) != message.partition():
-            chunk.misplaced += 1
+        if envelope.notice is not None:
+            chunk.notices.append(envelope.notice)
+        else:
+            chunk.mutations.append(envelope.mutation)
+            chunk.offsets.append(envelope.position.offset)
+            if own and _home(message, envelope.mutation, partitions) != message.partition():
+                chunk.misplaced += 1
     chunk.size += len(value)
 
 

@@ -22,7 +22,7 @@ from casscade.core.errors import CasscadeError, ConfigurationError, CorruptionEr
 from casscade.core.limits import KAFKA_MESSAGE_BYTES_MAX, KAFKA_PRODUCER_BYTES, KAFKA_PRODUCER_MESSAGES
 from casscade.core.position import START, Position
 from casscade.transport.chunk import Chunk
-from casscade.transport.envelope import SNAPSHOT_HOST, sealer
+from casscade.transport.envelope import SNAPSHOT_HOST, seal_notice, sealer
 from casscade.transport.kafka.client import LOGIN, KafkaSettings, client_properties, translate
 
 # Messages of one request: more does not raise the throughput of one broker, and adds latency.
@@ -91,32 +91,43 @@ class KafkaOutlet:
         self._down_since = 0.0
 
     def put(self, chunk: Chunk, stop: threading.Event, on_done: Callable[[], None] | None = None) -> bool:
-        """Produce the chunk's mutations; waits while too much is under way. False when `stop` was set meanwhile.
+        """Produce what the chunk holds; waits while too much is under way. False when `stop` was set meanwhile.
 
         A chunk that was refused may have been produced in part: it is produced again, which changes nothing.
         `on_done` is called without arguments by `poll` once all of it is acknowledged.
         """
-        sent = _Sent(self, chunk.source, chunk.end, len(chunk.mutations), on_done)
+        sent = _Sent(self, chunk.source, chunk.end, len(chunk.mutations) + len(chunk.notices), on_done)
         host = SNAPSHOT_HOST if chunk.scanned else uuid.UUID(chunk.source).bytes
         first, second = sealer(chunk.version, host, chunk.segment, int(chunk.captured_at * 1_000_000))
-        produce = self._producer.produce
-        topic = self._settings.topic
+        for notice in chunk.notices:
+            value = seal_notice(notice, host, int(chunk.captured_at * 1_000_000))
+            if not self._produce(value, host, sent, stop, (chunk, notice.position.offset)):
+                return False
         for offset, mutation in zip(chunk.offsets, chunk.mutations, strict=True):
             value = b"".join((first, offset.to_bytes(4, "big"), second, mutation))
-            while True:
-                try:
-                    produce(topic, value, _key(mutation), on_delivery=sent.delivered)
-                    break
-                except BufferError:
-                    if not self._wait(stop):
-                        return False
-                except KafkaException as error:
-                    raise self._not_taken(error, chunk, offset, len(value)) from error
+            if not self._produce(value, _key(mutation), sent, stop, (chunk, offset)):
+                return False
         while len(self._waiting) >= CHUNKS_WAITING_MAX:
             if not self._wait(stop):
                 return False
         self._waiting.append(sent)
         return True
+
+    def _produce(self, value: bytes, key: bytes, sent: _Sent, stop: threading.Event, place: tuple[Chunk, int]) -> bool:
+        """Produce a message; waits while there is no room. False when `stop` was set meanwhile.
+
+        `place` has the chunk and the offset of its mutation.
+        """
+        while True:
+            try:
+                self._producer.produce(self._settings.topic, value, key, on_delivery=sent.delivered)
+            except BufferError:
+                if not self._wait(stop):
+                    return False
+            except KafkaException as error:
+                raise self._not_taken(error, *place, len(value)) from error
+            else:
+                return True
 
     def _not_taken(self, error: KafkaException, chunk: Chunk, offset: int, size: int) -> CasscadeError:
         """What the client itself refuses: a mutation that no message may hold, or a passing state."""
