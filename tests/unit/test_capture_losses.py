@@ -95,6 +95,7 @@ def test_a_segment_deleted_while_the_agent_is_down_is_told_until_a_later_positio
     capture = again(node, capture)
     capture.steps()
     assert [each.key for each in capture.outlet.notices] == ["segment_vanished:10"]
+    assert (capture.reasons, capture.follower.counters.gaps) == ([], 0), "it was reported before"
     settle(capture)
     segment_twelve = node.segment(12)
     segment_twelve.write(make_mutation(12))

@@ -23,7 +23,7 @@ from casscade.capture.directory import (
     lock_directory,
 )
 from casscade.capture.live import LeftSegments, Switch
-from casscade.capture.losses import Losses, gaps_of
+from casscade.capture.losses import Losses
 from casscade.capture.opened import OpenSegment, unread_of
 from casscade.capture.reclaim import Ledger, delete_segment, read_index
 from casscade.capture.reports import Reporter
@@ -237,7 +237,7 @@ class Follower:
 
     def _tell(self, notices: list[Notice]) -> None:
         self._sender.tell(notices)
-        for notice in gaps_of(notices):
+        for notice in self.losses.news(notices):
             self._reports.lost(notice)
 
     # Reading

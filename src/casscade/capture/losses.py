@@ -53,6 +53,7 @@ class Losses:
         self.is_kept: Callable[[Position], bool] = lambda acknowledged: acknowledged > START
         self._off: frozenset[str] | None = None
         self._seen: dict[int, SegmentEntry] = {}
+        self._told = {*self._journal.pending, self._journal.run}
 
     def switched_off(self, what: frozenset[str]) -> None:
         """What has CDC off now (`NODE`, ids of tables); may be called by any thread."""
@@ -62,6 +63,10 @@ class Losses:
     def off(self) -> list[str]:
         """What has CDC off, as far as is known."""
         return sorted(self._journal.off)
+
+    def news(self, notices: Iterable[Notice]) -> list[Notice]:
+        """Those that tell of lost input, and that no earlier life has told already."""
+        return [each for each in notices if (each.kind == GAP or each.reason) and each.key not in self._told]
 
     # At the start
 
@@ -217,8 +222,3 @@ class Losses:
 def _has_data(entry: SegmentEntry) -> bool:
     """Whether the segment holds CDC data, as far as the directory shows."""
     return entry.indexed or (entry.version <= MOVED_SEGMENT_VERSION and not entry.live)
-
-
-def gaps_of(notices: Iterable[Notice]) -> list[Notice]:
-    """Those that tell of lost input."""
-    return [notice for notice in notices if notice.kind == GAP or notice.reason]
