@@ -116,6 +116,32 @@ def test_what_the_agent_had_read_and_not_finished_counts_as_lost(node: FakeNode)
     assert [(each.reason, each.position) for each in capture.outlet.notices] == [(SEGMENT_VANISHED, position)]
 
 
+@pytest.mark.requirement("FR-023")
+def test_what_still_goes_into_a_segment_without_its_link_is_lost_up_to_its_end(node: FakeNode) -> None:
+    segment = node.segment(10)
+    segment.write(make_mutation(1))
+    segment.sync()
+    capture = settle(Capture(node))
+    segment.path.unlink()
+    capture = again(node, capture)
+    capture.steps()
+    assert [each.key for each in capture.outlet.notices] == ["segment_vanished:10"]
+    segment.write(make_mutation(2))
+    segment.sync()
+    capture.steps()
+    assert len(capture.outlet.notices) == 1, "it is not over"
+    # It ends while the agent is down.
+    capture.follower.close()
+    segment.complete()
+    open_segment(node, 11)
+    capture = again(node, capture)
+    capture.steps()
+    assert {each.key for each in capture.outlet.notices} == {"segment_vanished:10", "segment_vanished:10:end"}
+    assert capture.numbers == [11]
+    capture.steps()
+    assert len(capture.outlet.notices) == 2
+
+
 def test_a_segment_that_was_finished_may_go(node: FakeNode) -> None:
     segment = node.segment(10)
     segment.write(make_mutation(1))

@@ -31,6 +31,7 @@ class Journal:
     - `existed`: whether an earlier life left it.
     - `run`: names the time since the state began; `fresh`: nothing was acknowledged in it; `lost`: an earlier run was.
     - `unread`: ids of segments with CDC data that were seen and not finished. `newest`: the newest segment seen.
+    - `writing`: segments that are gone while the node still writes them.
     - `finished`: the highest id of a segment that was read to its end and is durable downstream.
     - `off`: what has CDC switched off (`node`, or the id of a table), since when (Unix milliseconds).
     - `pending`: notices by key, each with the position at which it was sent.
@@ -43,6 +44,7 @@ class Journal:
         self.fresh = True
         self.lost = False
         self.unread: set[int] = set()
+        self.writing: set[int] = set()
         self.newest = -1
         self.finished = -1
         self.off: dict[str, int] = {}
@@ -58,6 +60,7 @@ class Journal:
             self.run = str(content["run"])
             self.fresh, self.lost = bool(content["fresh"]), bool(content["lost"])
             self.unread = {int(segment) for segment in content["unread"]}
+            self.writing = {int(segment) for segment in content["writing"]}
             self.newest, self.finished = int(content["newest"]), int(content["finished"])
             self.off = {str(what): int(since) for what, since in content["off"].items()}
             for packed, segment, offset in content["pending"]:
@@ -67,7 +70,12 @@ class Journal:
         except FileNotFoundError:
             return
         except (OSError, ValueError, KeyError, TypeError, AttributeError, BadDataError):
-            self.unread, self.off, self.pending = set(), {}, {}
+            self.unread, self.writing, self.off, self.pending = set(), set(), {}, {}
+
+    def marks(self) -> tuple[object, ...]:
+        """What tells whether it has to be saved; `newest` apart."""
+        kept = (frozenset(self.unread), frozenset(self.writing), frozenset(self.off.items()), frozenset(self.pending))
+        return (self.fresh, self.lost, self.finished, *kept)
 
     def renew(self, *, lost: bool) -> None:
         """Another run begins."""
@@ -82,6 +90,7 @@ class Journal:
             "fresh": self.fresh,
             "lost": self.lost,
             "unread": sorted(self.unread)[-UNREAD_MAX:],
+            "writing": sorted(self.writing)[-UNREAD_MAX:],
             "newest": self.newest,
             "finished": self.finished,
             "off": self.off,

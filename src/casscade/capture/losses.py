@@ -14,7 +14,7 @@ from typing import Final
 
 from casscade.capture.directory import MOVED_SEGMENT_VERSION, Listing, SegmentEntry
 from casscade.capture.journal import PENDING_MAX, UNREAD_MAX, Journal
-from casscade.capture.reclaim import Ledger
+from casscade.capture.reclaim import Ledger, read_index
 from casscade.core.notice import (
     BEGIN,
     CDC_OFF,
@@ -136,8 +136,9 @@ class Losses:
         `reading` is the segment that is open, -1 for none; `acknowledged` what is durable downstream.
         """
         journal = self._journal
-        before = (journal.fresh, len(journal.pending), journal.finished, set(journal.unread), dict(journal.off))
+        before = journal.marks()
         found, empty = self._went(listing, ledger, reading, acknowledged)
+        found += self._unlinked(listing, ledger, reading)
         found += self._switched(position)
         if self.is_kept(acknowledged):
             journal.fresh = journal.lost = False
@@ -153,13 +154,7 @@ class Losses:
         unread |= {segment for segment in journal.unread - done if segment >= acknowledged.segment}
         journal.unread = set(sorted(unread - {notice.position.segment for notice in found})[-UNREAD_MAX:])
         newest = max((entry.id for entry in listing.segments if entry.version > MOVED_SEGMENT_VERSION), default=-1)
-        if newest > journal.newest or before != (
-            journal.fresh,
-            len(journal.pending),
-            journal.finished,
-            journal.unread,
-            journal.off,
-        ):
+        if newest > journal.newest or journal.marks() != before:
             journal.newest = max(newest, journal.newest)
             journal.save()
         return found, empty
@@ -190,6 +185,25 @@ class Losses:
         self._seen = {entry.id: entry for entry in listing.segments}
         return found, empty
 
+    def _unlinked(self, listing: Listing, ledger: Ledger, reading: int) -> list[Notice]:
+        """Segments that went while the node was writing them: what came into them until their end is lost, too.
+
+        The node goes on writing their index, until it says so or a later segment has one.
+        """
+        writing = self._journal.writing
+        indexes = dict(listing.lone_indexes)
+        for segment, path in indexes.items():
+            if segment != reading and not ledger.is_read(segment) and not _is_over(listing, segment, path):
+                writing.add(segment)
+        found: list[Notice] = []
+        for segment in sorted(writing):
+            left = indexes.get(segment)
+            if left is None or _is_over(listing, segment, left):
+                writing.discard(segment)
+                notice = self._vanished(Position(segment, 0))
+                found.append(notice._replace(key=f"{notice.key}:end", detail="it went while the node was writing it"))
+        return found
+
     def _switched(self, position: Position) -> list[Notice]:
         """CDC that is on again was off: what was written meanwhile is in no segment."""
         off, known = self._off, self._journal.off
@@ -217,6 +231,12 @@ class Losses:
 
     def _gap(self, reason: str, key: str, position: Position, detail: str) -> Notice:
         return Notice(GAP, self._source, f"{reason}:{key}", reason, position, detail)
+
+
+def _is_over(listing: Listing, segment: int, index_path: Path) -> bool:
+    """Whether nothing more comes into a segment of which only the index is left."""
+    index = read_index(index_path)
+    return listing.newest_indexed > segment or (index is not None and index.completed)
 
 
 def _has_data(entry: SegmentEntry) -> bool:
