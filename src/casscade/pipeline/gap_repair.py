@@ -148,6 +148,8 @@ class GapRepair:
             closing(self._database.connect()) as connection,
             closing(self._database.connect()) as rows,
         ):
+            # All keys of a table are hashed at once, which takes its time.
+            connection.execute("SET statement_timeout = 0")
             repair = RowRepair(self._control, self._writer(connection), rows, reader, self._scans)
             for target in self._targets:
 
