@@ -59,12 +59,14 @@ def add_message(
         chunk = chunks.setdefault(_REFUSED, Chunk(source, OBSERVING, start, time.time()))
         chunk.refused.append((f"{source}:{offset}", value, refused))
     else:
-        run = Run(envelope.encoding, envelope.host, envelope.position.segment)
+        # A notice has no mutation that would have an encoding.
+        encoding = envelope.encoding if envelope.notice is None else OBSERVING
+        run = Run(encoding, envelope.host, envelope.position.segment)
         found = chunks.get(run)
         if found is None:
             found = chunks[run] = Chunk(
                 source,
-                envelope.encoding,
+                encoding,
                 start,
                 envelope.captured_at / 1_000_000,
                 segment=envelope.position.segment,
@@ -84,7 +86,7 @@ def add_message(
 
 def _own_envelope(value: bytes) -> Envelope:
     envelope = open_envelope(value)
-    if envelope.encoding not in _ENCODINGS:
+    if envelope.notice is None and envelope.encoding not in _ENCODINGS:
         raise BadDataError(
             "envelope_encoding",
             f"A message holds a mutation in the encoding {envelope.encoding}, which this Casscade does not know",
