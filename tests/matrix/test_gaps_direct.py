@@ -14,7 +14,7 @@ from casscade.devstack.cassandra import CassandraNode
 from tests.support.both_sides import compare_keyspace, describe
 from tests.support.pipeline_process import PipelineProcess, configuration
 
-pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("cdc")]
+pytestmark = [pytest.mark.servers]
 
 REPAIR_S_MAX = 40.0
 ROWS = 40
