@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from casscade.commitlog.observations import decode_any
 from casscade.commitlog.peek import mentions_any
 from casscade.core.cell import NO_TIMESTAMP
-from casscade.core.errors import BadDataError, InvariantError, UnknownSchemaError
+from casscade.core.errors import BadDataError, CorruptionError, InvariantError, UnknownSchemaError
 from casscade.core.limits import BATCH_BYTES_MAX
 from casscade.core.mutation import PartitionUpdate
 from casscade.core.position import START
@@ -23,7 +23,7 @@ from casscade.debezium.message import DEBEZIUM
 from casscade.load.batch import Batch
 from casscade.load.concealment import Excluded, conceal
 from casscade.load.cuts import Cuts
-from casscade.load.letters import letter_of, refused_letter, stack_of
+from casscade.load.letters import damage_letter, letter_of, refused_letter, stack_of
 from casscade.merge.fold import Fold
 from casscade.merge.row import is_observed, newest_timestamp
 from casscade.transport.chunk import Chunk, ReplayProgress
@@ -140,6 +140,12 @@ class Batcher:
         for event, value, refused in chunk.refused:
             self.counts[refused.code] += 1
             batch.dead_letters.append(refused_letter(chunk, event, refused, value))
+        for notice in chunk.notices:
+            batch.notices.append(notice)
+            if notice.content:
+                damage = CorruptionError(notice.reason, f"A part of a commit log segment is damaged: {notice.detail}")
+                self.counts[damage.code] += 1
+                batch.dead_letters.append(damage_letter(chunk, notice, damage))
         if chunk.progress is not None:
             batch.progress.append(chunk.progress)
         if chunk.moves:

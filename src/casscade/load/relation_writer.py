@@ -11,8 +11,10 @@ from typing import Any
 
 from psycopg import Connection, sql
 
+from casscade.commitlog.encoder import clustering_key
 from casscade.core.cell import NO_TIMESTAMP
 from casscade.core.errors import BadDataError
+from casscade.core.keys import canonical_key
 from casscade.core.mutation import Row
 from casscade.load import staged as ops
 from casscade.load.copy_encoder import COPY_HEADER, COPY_TRAILER, RowEncoder
@@ -156,6 +158,13 @@ class RelationWriter:
             if id(row) not in answers:
                 self._doubt(partition_key, row)
         return self._put_tombstones(connection, removed)
+
+    def clustering_key(self, clustering: list[bytes | None]) -> bytes:
+        """What identifies a row within its partition (`Row.key` once it is folded)."""
+        layout = self.layout
+        if layout.loose_clusterings:
+            return canonical_key(clustering, layout.loose_clusterings)
+        return clustering_key(clustering, layout.clustering_lengths)
 
     def read_pages(
         self, connection: Connection[Any], query: sql.Composed, parameters: tuple[Any, ...], page_rows: int
