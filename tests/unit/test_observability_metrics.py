@@ -96,6 +96,35 @@ def test_label_sets_are_bounded() -> None:
     assert value(metrics, SKIPPED, reason="other") == 50
 
 
+LAG = "casscade_kafka_lag_events"
+
+
+@pytest.mark.requirement("FR-026")
+def test_the_backlog_is_shown_by_topic_partition_as_long_as_it_is_owned() -> None:
+    metrics = Metrics("shop")
+    topic = "shop.mutations-" + "long" * 20
+    metrics.set_each(LAG, "partition", {f"{topic}/0": 3, f"{topic}/11": 4})
+    assert value(metrics, LAG, partition=f"{topic}/0") == 3
+    assert value(metrics, LAG, partition=f"{topic}/11") == 4
+    metrics.set_each(LAG, "partition", {f"{topic}/11": 5})
+    assert [labels for name, labels in samples(metrics) if name == LAG] == [
+        (("partition", f"{topic}/11"), ("pipeline", "shop"))
+    ]
+
+
+def test_all_partitions_of_a_large_topic_are_shown() -> None:
+    metrics = Metrics("shop")
+    metrics.set_each(LAG, "partition", {f"t/{number}": number for number in range(LABEL_SETS_MAX * 3)})
+    assert value(metrics, LAG, partition=f"t/{LABEL_SETS_MAX * 3 - 1}") == LABEL_SETS_MAX * 3 - 1
+
+
+def test_tables_may_have_long_names() -> None:
+    metrics = Metrics("shop")
+    name = f"{'s' * 48}.{'t' * 48}"
+    metrics.count("casscade_load_inexact_values_total", table=name, policy="keep")
+    assert value(metrics, "casscade_load_inexact_values_total", table=name, policy="keep") == 1
+
+
 @pytest.mark.parametrize(
     ("name", "labels"),
     [("casscade_unheard_total", {}), (SKIPPED, {}), (SKIPPED, {"table": "t"}), (LATENCY, {"reason": "x"})],

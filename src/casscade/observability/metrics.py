@@ -23,6 +23,13 @@ OTHER: Final = "other"
 LABEL_SETS_MAX: Final = 100
 
 _VALUE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,39}")
+# Names that users give are longer than our codes: tables (twice 63 characters), partitions (topics have 249).
+_NAMES: Final = {
+    "table": re.compile(r"[A-Za-z0-9_]{1,63}\.[A-Za-z0-9_]{1,63}"),
+    "partition": re.compile(r"[A-Za-z0-9._-]{1,249}/[0-9]{1,5}"),
+}
+# One loader alone has all partitions; a thousand series are nothing to Prometheus, and no pipeline needs more.
+_PARTITIONS_MAX: Final = 1000
 
 
 class Metrics:
@@ -80,6 +87,14 @@ class Metrics:
         values = self._labels(name, labels, self._gauges)
         self._gauges[name].labels(*values).set(value)
 
+    def set_each(self, name: str, label: str, values: Mapping[str, float]) -> None:
+        """Set a gauge for each value of its only label; series of others are gone afterwards."""
+        with self._lock:
+            self._seen[name].clear()
+        self._gauges[name].clear()
+        for each, value in values.items():
+            self.set(name, value, **{label: each})
+
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Put one value into a histogram."""
         values = self._labels(name, labels, self._histograms)
@@ -99,12 +114,19 @@ class Metrics:
         metric = self._specs.get(name)
         if metric is None or name not in kind or set(labels) != set(metric.labels):
             raise InvariantError("metric_unknown", f"the table has no such metric: {name} with {sorted(labels)}")
-        values = tuple(labels[label] if _VALUE.fullmatch(labels[label]) else OTHER for label in metric.labels)
+        values = tuple(_shown(label, labels[label]) for label in metric.labels)
+        most = _PARTITIONS_MAX if metric.labels == ("partition",) else LABEL_SETS_MAX
         with self._lock:
             seen = self._seen[name]
             if values not in seen:
-                if len(seen) >= LABEL_SETS_MAX:
+                if len(seen) >= most:
                     values = (OTHER,) * len(values)
                 else:
                     seen.add(values)
         return (self._pipeline, *values)
+
+
+def _shown(label: str, value: str) -> str:
+    """The value as a label may have it, `OTHER` for one that may be data."""
+    allowed = _VALUE.fullmatch(value) or (label in _NAMES and _NAMES[label].fullmatch(value))
+    return value if allowed else OTHER

@@ -292,8 +292,8 @@ class Monitor(Observer):
             metrics.set("casscade_kafka_paused_flag", int(self._kafka.paused))
             misplaced = self._misplaced + (0 if self._batcher is None else self._batcher.misplaced)
             metrics.set_total("casscade_kafka_misplaced_mutations_total", misplaced)
-            for lag in self._kafka.lag():
-                metrics.set("casscade_kafka_lag_events", lag.events, partition=lag.source)
+            lags = {lag.source: lag.events for lag in self._kafka.lag()}
+            metrics.set_each("casscade_kafka_lag_events", "partition", lags)
         if self._outlet is not None:
             metrics.set("casscade_kafka_unacknowledged_messages", self._outlet.messages_waiting)
         if self._space is not None:
