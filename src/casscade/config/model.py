@@ -12,6 +12,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from casscade.config.dsn import holds_password
 from casscade.config.problems import KeyPath, key_text
+from casscade.config.rules import RulesSection, Transform
 from casscade.config.section import Section
 from casscade.config.transport import TransportSection
 from casscade.config.values import (
@@ -19,7 +20,6 @@ from casscade.config.values import (
     FilePath,
     Host,
     Identifier,
-    Later,
     ListenAddress,
     PipelineName,
     SecretText,
@@ -175,8 +175,19 @@ class TableEntry(Section):
         "value alone, "
         "`dead_letter` sets the row aside. All are counted",
     )
-    where: Later = Field(default=None, description="Condition on rows")
-    transforms: Later = Field(default=None, description="Changes to values")
+    exclude: tuple[SourcePattern, ...] = Field(
+        default=(), max_length=1000, description="Tables (keyspace.table, with wildcards) that `source` does not mean"
+    )
+    where: Text | None = Field(
+        default=None,
+        description="Condition on rows: the others are not in PostgreSQL (see docs/rules.md). Those of several "
+        "entries must all hold",
+    )
+    transforms: tuple[Transform, ...] = Field(
+        default=(),
+        max_length=200,
+        description="What is done to values, in this order (see docs/rules.md). Those of several entries add up",
+    )
 
 
 class PoolSection(Section):
@@ -271,6 +282,7 @@ class PipelineConfig(Section):
     tables: tuple[TableEntry, ...] = Field(min_length=1, max_length=1000)
     transport: TransportSection = TransportSection()
     load: LoadSection = LoadSection()
+    rules: RulesSection = RulesSection()
     snapshot: SnapshotSection = SnapshotSection()
     http: HttpSection = HttpSection()
     log: LogSection = LogSection()

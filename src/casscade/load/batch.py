@@ -26,14 +26,18 @@ from casscade.load.control import ControlStore, DeadLetter
 from casscade.load.counters import BatchCounts
 from casscade.load.deletions import DeletionApplier
 from casscade.load.doubts import doubts_of, request_rechecks
+from casscade.load.hidden import HiddenRows
 from casscade.load.isolation import Poison, isolate
 from casscade.load.layouts import build_layout
 from casscade.load.raw import Raw
 from casscade.load.relation_writer import RejectedRow, RelationWriter
+from casscade.load.row_filter import row_filter
 from casscade.load.sources import Sources
 from casscade.load.table_lock import TableLock
 from casscade.load.tombstones import TombstoneStore
 from casscade.merge.fold import Fold, TableFold
+from casscade.rules.rewriter import RULED
+from casscade.rules.table import TableRules
 from casscade.schema.mapping import Relation, Target
 from casscade.transport.chunk import Progress
 
@@ -72,8 +76,11 @@ class Batch:
 class TargetWriter:
     """Everything that is written for one Cassandra table."""
 
-    def __init__(self, target: Target, rows: RelationWriter, statics: RelationWriter | None) -> None:
+    def __init__(
+        self, target: Target, rows: RelationWriter, statics: RelationWriter | None, rules: TableRules | None = None
+    ) -> None:
         self.target = target
+        self.rules = rules
         self.rows = rows
         self.statics = statics
         clustering = target.table.clustering
@@ -96,6 +103,7 @@ class TargetWriter:
         """Whether anything expired by `now` that nobody has applied yet."""
         return any(
             connection.execute(writer.sql.exists_expired, (_moment(now),)).fetchone() == (True,)
+            or (writer.hidden is not None and writer.hidden.expired(connection, _moment(now), 1))
             for writer in self.writers
         )
 
@@ -112,6 +120,11 @@ class TargetWriter:
                         writer.doubts.ended(partition_key, row, now)
                     writer.replace(connection, items, now, counts)
                     total += len(items)
+            if writer.hidden is not None:
+                hidden = writer.hidden.expired(connection, moment, REAP_ROWS_MAX)
+                if hidden:
+                    writer.replace_hidden(connection, hidden, now, counts)
+                    total += len(hidden)
         counts.expired += total
         return total
 
@@ -151,6 +164,7 @@ class BatchWriter:
         target: Target,
         tombstone_margin_s: int,
         columns_numbered: int | None = None,
+        rules: TableRules | None = None,
     ) -> None:
         """Make a table writable; its columns must be numbered (`columns_numbered` of them) and its relations exist."""
         keep_seconds = target.table.gc_grace_seconds + tombstone_margin_s
@@ -162,10 +176,13 @@ class BatchWriter:
                 connection, target.table, (relation.schema, relation.name), static=relation.static
             )
             store = TombstoneStore(self.control, number, keep_seconds)
-            return RelationWriter(relation, build_layout(target, relation, oids), store, columns_numbered)
+            wanted = None if relation.static else row_filter(rules, target.table)
+            hidden = None if wanted is None else HiddenRows(self.control, number)
+            layout = build_layout(target, relation, oids, rules)
+            return RelationWriter(relation, layout, store, columns_numbered, wanted, hidden)
 
         statics = None if target.statics is None else writer(target.statics)
-        self._targets[target.table.id.bytes] = TargetWriter(target, writer(target.rows), statics)
+        self._targets[target.table.id.bytes] = TargetWriter(target, writer(target.rows), statics, rules)
 
     def prepare(self, connection: Connection[Any]) -> None:
         """Ready a new connection: staging tables, knowledge of tombstones."""
@@ -259,7 +276,8 @@ class BatchWriter:
         for table_id, target in self._targets.items():
             for writer in target.writers:
                 doubts = writer.doubts.take()
-                if doubts:
+                # The key that is known here is a hash: there is nothing to read by it.
+                if doubts and (target.rules is None or not target.rules.hides_keys):
                     request_rechecks(
                         self.control, connection, uuid.UUID(bytes=table_id), doubts, static=writer.layout.static
                     )
@@ -303,4 +321,6 @@ class BatchWriter:
         encoding = OBSERVING if has_observations(update) else _LETTER_ENCODING
         encoded = encode_observing(update) if encoding == OBSERVING else encode_mutation([update], encoding)
         event = f"row:{uuid.uuid5(uuid.NAMESPACE_OID, encoded.hex())}"
+        if target.rules is not None and target.rules.hidden:
+            encoding |= RULED
         return DeadLetter(event, target.target.table.full_name, code, message, encoding, encoded)

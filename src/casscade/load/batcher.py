@@ -24,6 +24,7 @@ from casscade.load.batch import Batch
 from casscade.load.concealment import Excluded, conceal
 from casscade.load.control import DeadLetter
 from casscade.load.cuts import Cuts
+from casscade.load.rewriting import FILTERED, Rewriting
 from casscade.merge.fold import Fold
 from casscade.merge.row import is_observed, newest_timestamp
 from casscade.transport.chunk import Chunk
@@ -32,7 +33,7 @@ Tables = Mapping[bytes, TableShape]
 
 TRUNCATED = "truncated"
 # Why mutations are left out that are no dead letters.
-LEFT_OUT = ("table_gone", TRUNCATED, LOG_MARKER, NOT_REPLICATED, SNAPSHOT)
+LEFT_OUT = ("table_gone", TRUNCATED, LOG_MARKER, NOT_REPLICATED, SNAPSHOT, FILTERED)
 
 
 class Batcher:
@@ -40,9 +41,10 @@ class Batcher:
 
     `tables` gives the shapes by table id as they are now. `refresh` is asked once for each table id that is unknown
     (or whose mutation names an unknown column); it returns whether the schema changed. The content of `excluded`
-    columns is taken out. `cuts` tells what TRUNCATE made void, which is left out. `events` decodes chunks of Debezium's
-    messages. `counts` has the mutations by what became of them: `decoded`, a reason of `LEFT_OUT`, or the code of what
-    was wrong. `misplaced` counts those whose key belongs to another Kafka partition.
+    columns is taken out. `rewriting` carries out the rules that hide values and those on keys. `cuts` tells what
+    TRUNCATE made void, which is left out. `events` decodes chunks of Debezium's messages. `counts` has the mutations by
+    what became of them: `decoded`, a reason of `LEFT_OUT` (`filtered` counts rows), or the code of what was wrong.
+    `misplaced` counts those whose key belongs to another Kafka partition.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Batcher:
         batch_rows: int,
         batch_s: float,
         excluded: Excluded | None = None,
+        rewriting: Rewriting | None = None,
         cuts: Cuts | None = None,
         events: EventDecoder | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -62,6 +65,7 @@ class Batcher:
         self._batch_rows = batch_rows
         self._batch_s = batch_s
         self._excluded = excluded or {}
+        self._rewriting = rewriting
         self._cuts = cuts or Cuts()
         self._events = events
         self._clock = clock
@@ -117,6 +121,8 @@ class Batcher:
                 write_time = _write_time(updates[0])
                 if write_time != NO_TIMESTAMP:
                     write_times.append(write_time)
+            if self._rewriting is not None:
+                updates = self._rewriting.apply(updates, batch.dead_letters, self.counts)
             for update in updates:
                 self._rows += len(update.rows) or 1
                 if self._excluded and update.table.id in self._excluded:
@@ -194,7 +200,10 @@ class Batcher:
 
     def _set_aside(self, event: str, error: BadDataError, encoding: int, content: bytes) -> None:
         self.counts[error.code] += 1
-        self._batch.dead_letters.append(DeadLetter(event, "", error.code, error.what, encoding, content))
+        letter = DeadLetter(event, "", error.code, error.what, encoding, content)
+        if self._rewriting is not None:
+            letter = self._rewriting.withheld(letter)
+        self._batch.dead_letters.append(letter)
 
 
 def _mark_unknown(update: PartitionUpdate) -> None:

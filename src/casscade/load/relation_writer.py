@@ -6,21 +6,23 @@ given; what was written before is read only where SQL could not decide.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from psycopg import Connection, sql
 
-from casscade.core.cell import NO_TIMESTAMP
+from casscade.core.cell import NO_EXPIRY, NO_TIMESTAMP
 from casscade.core.errors import BadDataError
 from casscade.core.mutation import Row
 from casscade.load import staged as ops
 from casscade.load.copy_encoder import COPY_HEADER, COPY_TRAILER, RowEncoder
 from casscade.load.counters import BatchCounts
 from casscade.load.doubts import Doubts
+from casscade.load.hidden import HiddenRow, HiddenRows
 from casscade.load.layout import INEXACT_POLICIES, RowLayout
 from casscade.load.merge_sql import TargetSql
 from casscade.load.raw import fields
+from casscade.load.row_filter import RowFilter
 from casscade.load.row_reader import StoredRow, read_row
 from casscade.load.staged import StagedRows, UnseenRow
 from casscade.load.tombstones import RowTombstone, TombstoneStore, row_key, row_of
@@ -52,7 +54,8 @@ class RelationWriter:
     `prepare` must run once on each new connection. `columns_numbered` is how many columns of the table had a number
     when the layout was made; None where nobody else changes it. `rejected` has rows that PostgreSQL can't hold,
     `doubtful` (partition key, clustering) of rows that are not visible any more although Cassandra may show them,
-    because a snapshot could not see their liveness; the caller takes care of both in the same transaction.
+    because a snapshot could not see their liveness; the caller takes care of both in the same transaction. Of rows that
+    are not `wanted` the state is in `hidden`; both are None where all rows are wanted.
     """
 
     def __init__(
@@ -61,8 +64,11 @@ class RelationWriter:
         layout: RowLayout,
         tombstones: TombstoneStore,
         columns_numbered: int | None = None,
+        wanted: RowFilter | None = None,
+        hidden: HiddenRows | None = None,
     ) -> None:
         self.relation = relation
+        self.hidden = hidden
         self.columns_numbered = columns_numbered
         self.layout = layout
         self.tombstones = tombstones
@@ -70,7 +76,7 @@ class RelationWriter:
         self.rejected: list[RejectedRow] = []
         self.doubts = Doubts()
         self.covered: set[RowKey] = set()
-        self._encoder = RowEncoder(layout)
+        self._encoder = RowEncoder(layout, wanted)
         self._stage_used = True
 
     def prepare(self, connection: Connection[Any]) -> None:
@@ -96,14 +102,17 @@ class RelationWriter:
         if self.layout.observable:
             self._doubt_new(items, now)
         met = self._meet_tombstones(connection, items, now) if self.tombstones.rows_exist else set()
+        uncovered = set() if self.hidden is None else self._meet_hidden(connection, items, now)
         staged = self._stage(connection, items, now, merged=False)
-        undecided = sum(staged.counts[op] for op in _UPSERTING) + len(staged.unseen)
+        undecided = sum(staged.counts[op] for op in _UPSERTING) + len(staged.unseen) + len(staged.deferred)
         undecided -= self._execute_decisions(connection, staged)
         if staged.counts[ops.OP_DELETE]:
             removed = connection.execute(self.sql.delete).rowcount
             counts.removed += removed
             undecided -= removed
         merged: dict[int, RowItem] = self._merge_stored(connection, items, now) if undecided else {}
+        for ordinal in staged.deferred:
+            merged.setdefault(ordinal, items[ordinal])
         if self.layout.counters:
             for partition_key, row in items:
                 self.doubts.contested(partition_key, row, covered=(partition_key, row.key) in self.covered)
@@ -119,11 +128,15 @@ class RelationWriter:
                 connection, list(merged.values()), now, counts, truncate=False, answers=answers
             )
         met -= still_hidden
-        if met and self.rejected:
+        if self.rejected and (met or uncovered):
             # the row stays out of the table, so that what hides it must stay too
-            met -= {row_key(rejected.partition_key, rejected.row.key) for rejected in self.rejected}
+            rejected = {row_key(each.partition_key, each.row.key) for each in self.rejected}
+            met -= rejected
+            uncovered -= rejected
         if met:
             self.tombstones.drop_rows(connection, list(met))
+        if self.hidden is not None:
+            self.hidden.drop(connection, list(uncovered - self.hidden.written))
         counts.rows += len(items)
         counts.merged += len(merged)
         counts.fast += len(items) - len(merged)
@@ -151,11 +164,49 @@ class RelationWriter:
         if not staged.counts[ops.OP_REMOVE]:
             return set()
         counts.removed += connection.execute(self.sql.remove).rowcount
+        if staged.hidden:
+            self._hide(connection, items, staged)
         removed = [(items[ordinal], encoded) for ordinal, encoded in staged.unseen.items()]
         for (partition_key, row), _ in removed:
             if id(row) not in answers:
                 self._doubt(partition_key, row)
         return self._put_tombstones(connection, removed)
+
+    def replace_hidden(self, connection: Connection[Any], items: list[RowItem], now: int, counts: BatchCounts) -> None:
+        """As `replace`, for rows that are hidden until now and that changed: those that match now are shown."""
+        hidden = self.hidden
+        assert hidden is not None
+        hidden.begin()
+        kept = len(self.rejected)
+        self.replace(connection, items, now, counts)
+        left = {row_key(each.partition_key, each.row.key) for each in self.rejected[kept:]}
+        keys = {row_key(partition_key, row.key) for partition_key, row in items}
+        hidden.drop(connection, list(keys - hidden.written - left))
+
+    def _hide(self, connection: Connection[Any], items: list[RowItem], staged: StagedRows) -> None:
+        hidden = self.hidden
+        assert hidden is not None, "a filter has a place for what it hides"
+        hidden.put(
+            connection,
+            [
+                HiddenRow(
+                    items[ordinal][0],
+                    items[ordinal][1],
+                    unseen.newest,
+                    unseen.state or b"",
+                    None if unseen.expires_at == NO_EXPIRY else unseen.expires_at,
+                )
+                for ordinal, unseen in staged.hidden.items()
+            ],
+        )
+
+    def _meet_hidden(self, connection: Connection[Any], items: list[RowItem], now: int) -> set[bytes]:
+        """Merge the state of rows that do not match until now into the new rows; returns the keys that were met."""
+        hidden = self.hidden
+        assert hidden is not None
+        hidden.begin()
+        by_key = {row_key(item[0], item[1].key): item for item in items}
+        return self._meet(by_key, [RowTombstone(*found) for found in hidden.find(connection, list(by_key))], now)
 
     def read_pages(
         self, connection: Connection[Any], query: sql.Composed, parameters: tuple[Any, ...], page_rows: int
@@ -173,8 +224,11 @@ class RelationWriter:
     def _meet_tombstones(self, connection: Connection[Any], items: list[RowItem], now: int) -> set[bytes]:
         """Merge the state of rows that are not visible into the new rows; returns the keys that were met."""
         by_key = {row_key(item[0], item[1].key): item for item in items}
+        return self._meet(by_key, self.tombstones.find_rows(connection, list(by_key)), now)
+
+    def _meet(self, by_key: Mapping[bytes, RowItem], stored_rows: Iterable[RowTombstone], now: int) -> set[bytes]:
         met: set[bytes] = set()
-        for tombstone in self.tombstones.find_rows(connection, list(by_key)):
+        for tombstone in stored_rows:
             partition_key, row = by_key[tombstone.key]
             stored = row_of(tombstone, row)
             doubtful = self.doubts.met(row, stored, now, covered=(partition_key, row.key) in self.covered)

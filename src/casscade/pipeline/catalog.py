@@ -21,6 +21,7 @@ from casscade.core.limits import UNKNOWN_TABLES_MAX
 from casscade.core.table import TableShape
 from casscade.load.catalog import execute_ddl, lock_ddl, read_existing, require_extensions
 from casscade.load.control import ControlStore
+from casscade.rules.table import TableRules, read_rules
 from casscade.schema.checks import require_replicable
 from casscade.schema.ddl import DdlStatement, plan_target
 from casscade.schema.mapping import ColumnChoices, Target, build_target, check_targets
@@ -46,6 +47,7 @@ class Catalog:
         self._missing: dict[bytes, None] = {}
         self._read_at = float("-inf")
         self.targets: list[Target] = []
+        self.rules: dict[bytes, TableRules] = {}
         self._numbered: dict[uuid.UUID, int] = {}
 
     def resolve(self, connection: Connection[Any]) -> list[Target]:
@@ -56,6 +58,8 @@ class Catalog:
         snapshot = read_schema(self._session, wanted=self._wanted)
         rules = resolve_tables(self._config, [(table.keyspace, table.name) for table in snapshot.tables.values()])
         targets: list[Target] = []
+        found: dict[bytes, TableRules] = {}
+        foreign = self._config.transport.format == "debezium"
         for rule in rules:
             table = snapshot.find(rule.keyspace, rule.table)
             assert table is not None
@@ -63,19 +67,24 @@ class Catalog:
             known = self._control.column_indexes(connection, table.id)
             numbered = assign_indexes(table, known)
             self._numbered[table.id] = len(known | column_indexes(numbered))
+            excluded = _excluded(rule, numbered)
+            ruled = read_rules(rule, numbered, self._config.rules, excluded, foreign=foreign)
+            if ruled.active:
+                found[table.id.bytes] = ruled
             targets.append(
                 build_target(
                     numbered,
                     schema=rule.target_schema,
                     name=rule.target_table,
-                    exclude=_excluded(rule, numbered),
+                    exclude=excluded | ruled.dropped,
                     key=rule.key,
-                    choices=ColumnChoices(rule.types, rule.column_inexact, rule.inexact),
+                    choices=ColumnChoices(rule.types, rule.column_inexact, rule.inexact, ruled.results, ruled.renames),
                 )
             )
         check_targets(targets)
         require_extensions(connection, targets)
         self.targets = targets
+        self.rules = found
         self._publish(snapshot)
         return targets
 

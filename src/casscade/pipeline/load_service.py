@@ -23,6 +23,7 @@ from casscade.load.batcher import Batcher
 from casscade.load.concealment import excluded_columns
 from casscade.load.control import ControlStore
 from casscade.load.loader import Loader
+from casscade.load.rewriting import rewriting_of
 from casscade.load.sources import Sources
 from casscade.load.topics import KnownTopic, TopicStore
 from casscade.observability.health import State
@@ -131,7 +132,8 @@ class LoadService:
             catalog.refresh,
             batch_rows=config.load.batch_rows,
             batch_s=config.load.batch_ms / 1000,
-            excluded=excluded_columns(targets),
+            excluded=excluded_columns(targets, catalog.rules),
+            rewriting=rewriting_of(catalog.rules.values()),
             cuts=resume.cuts,
             events=EventDecoder(tables) if self._foreign else None,
         )
@@ -200,7 +202,8 @@ class LoadService:
         with self._database.transaction() as connection:
             margin_s = self._config.load.tombstone_margin_seconds
             for target in catalog.targets:
-                writer.add_target(connection, target, margin_s, catalog.columns_numbered(target))
+                rules = catalog.rules.get(target.table.id.bytes)
+                writer.add_target(connection, target, margin_s, catalog.columns_numbered(target), rules)
         return writer
 
     def _supervise(self, parts: _Parts) -> None:

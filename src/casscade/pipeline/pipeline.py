@@ -24,6 +24,7 @@ from casscade.load.concealment import excluded_columns
 from casscade.load.control import ControlStore
 from casscade.load.cuts import Cuts
 from casscade.load.loader import Loader
+from casscade.load.rewriting import rewriting_of
 from casscade.load.sources import Sources
 from casscade.observability.health import State
 from casscade.observability.logs import get_logger
@@ -146,7 +147,8 @@ class Pipeline:
             catalog.refresh,
             batch_rows=config.load.batch_rows,
             batch_s=config.load.batch_ms / 1000,
-            excluded=excluded_columns(targets),
+            excluded=excluded_columns(targets, catalog.rules),
+            rewriting=rewriting_of(catalog.rules.values()),
             cuts=Cuts({source: resume.cuts}),
         )
         writer = self._writer(source, epoch, position, catalog)
@@ -185,7 +187,8 @@ class Pipeline:
         with self._database.transaction() as connection:
             margin_s = self._config.load.tombstone_margin_seconds
             for target in catalog.targets:
-                writer.add_target(connection, target, margin_s, catalog.columns_numbered(target))
+                rules = catalog.rules.get(target.table.id.bytes)
+                writer.add_target(connection, target, margin_s, catalog.columns_numbered(target), rules)
         return writer
 
     def _supervise(self, parts: Parts) -> None:

@@ -60,7 +60,8 @@ class Predicate:
             names[column.name] = None
         self.columns: tuple[str, ...] = tuple(names)
         slots = {name: slot for slot, name in enumerate(self.columns)}
-        self._decoders = [decoder(types[name]) for name in self.columns]
+        # Of a column with many cells only whether anything is in it can be asked: any bytes stand for that.
+        self._decoders = [bytes if _is_spread(types[name]) else decoder(types[name]) for name in self.columns]
         self._test = _Binder(slots, types).bind(expression)
 
     def matches(self, values: Sequence[bytes | None]) -> bool:
@@ -75,6 +76,10 @@ class Predicate:
         except BadDataError:
             raise rule_failed("where", "it is no value of its column's type") from None
         return self._test(found) is True
+
+
+def _is_spread(type_: CqlType) -> bool:
+    return type_.multi_cell or type_.name == "counter"
 
 
 def _known(column: ColumnName, types: Mapping[str, CqlType]) -> None:

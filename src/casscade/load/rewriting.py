@@ -1,0 +1,89 @@
+"""The rules of all tables as mutations are decoded (`casscade.rules.rewriter`).
+
+Invariant: of a table that hides values no byte of a mutation gets into a dead letter unless the rules were carried out
+on it; what can't be decoded is set aside without its bytes.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+
+from casscade.commitlog.encoder import encode_mutation
+from casscade.commitlog.observations import OBSERVING, encode_observing, has_observations
+from casscade.commitlog.peek import mentions_any
+from casscade.core.mutation import PartitionUpdate
+from casscade.debezium.message import DEBEZIUM
+from casscade.load.control import DeadLetter
+from casscade.rules.rewriter import RULED, Failed, Rewriter
+from casscade.rules.table import TableRules
+
+FILTERED = "filtered"
+"""Rows that no condition on their key wanted."""
+
+# Dead letters that were made from rows are encoded as Cassandra 5.0 writes them, or with their observations.
+_LETTER_ENCODING = 8
+
+
+class Rewriting:
+    """A rewriter for each table that has something to be done."""
+
+    def __init__(self, rules: Iterable[TableRules]) -> None:
+        self._rewriters: dict[bytes, Rewriter] = {}
+        self._names: dict[bytes, str] = {}
+        self._hiding: set[bytes] = set()
+        for each in rules:
+            table_id = each.table.id.bytes
+            rewriter = Rewriter(each)
+            if not rewriter.idle:
+                self._rewriters[table_id] = rewriter
+                self._names[table_id] = each.table.full_name
+            if each.hidden:
+                self._hiding.add(table_id)
+
+    @property
+    def needed(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self._rewriters or self._hiding)
+
+    def apply(
+        self, updates: list[PartitionUpdate], letters: list[DeadLetter], counts: Counter[str]
+    ) -> list[PartitionUpdate]:
+        """Those of `updates` that are wanted, rewritten; rows on which a rule fails become dead letters."""
+        wanted: list[PartitionUpdate] = []
+        for update in updates:
+            rewriter = self._rewriters.get(update.table.id)
+            if rewriter is None:
+                wanted.append(update)
+                continue
+            keeps, failed = rewriter.apply(update)
+            if keeps:
+                wanted.append(update)
+            letters += [self._letter(each) for each in failed]
+            counts.update(error.code for _, error in failed)
+            if rewriter.filtered:
+                counts[FILTERED] += rewriter.filtered
+                rewriter.filtered = 0
+        return wanted
+
+    def withheld(self, letter: DeadLetter) -> DeadLetter:
+        """The dead letter of a mutation that was not decoded, without its bytes if they may hold hidden values."""
+        if not self._hiding or (letter.encoding != DEBEZIUM and not mentions_any(letter.mutation, self._hiding)):
+            return letter
+        message = f"{letter.message}. Its bytes are not kept: they may hold values that rules hide"
+        return replace(letter, message=message, mutation=b"")
+
+    def _letter(self, failed: Failed) -> DeadLetter:
+        update, error = failed
+        encoding = OBSERVING if has_observations(update) else _LETTER_ENCODING
+        encoded = encode_observing(update) if encoding == OBSERVING else encode_mutation([update], encoding)
+        event = f"row:{uuid.uuid5(uuid.NAMESPACE_OID, encoded.hex())}"
+        return DeadLetter(event, self._names[update.table.id], error.code, error.what, encoding | RULED, encoded)
+
+
+def rewriting_of(rules: Iterable[TableRules]) -> Rewriting | None:
+    """The rewriting of all tables; None where there is nothing to do, so that it costs nothing."""
+    made = Rewriting(rules)
+    return made if made.needed else None
