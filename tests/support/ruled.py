@@ -11,7 +11,8 @@ from casscade.config import PipelineConfig
 from casscade.config.load import parse_config
 from casscade.config.tables import resolve_tables
 from casscade.rules.table import TableRules, read_rules
-from casscade.schema.mapping import ColumnChoices, Target, build_target
+from casscade.schema.choices import ColumnChoices
+from casscade.schema.mapping import Target, build_target
 from casscade.schema.model import Table
 
 KEY = "0123456789abcdef0123456789abcdef"

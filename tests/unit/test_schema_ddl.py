@@ -10,6 +10,7 @@ import pytest
 from casscade.config.tables import Choice
 from casscade.core.errors import ConfigurationError
 from casscade.cql.types import UdtDefinition, parse_type
+from casscade.schema.choices import ColumnChoices
 from casscade.schema.ddl import (
     ExistingColumn,
     ExistingSchema,
@@ -17,7 +18,7 @@ from casscade.schema.ddl import (
     diff_target,
     plan_target,
 )
-from casscade.schema.mapping import META_COLUMNS, ColumnChoices, Relation, Target, build_target
+from casscade.schema.mapping import META_COLUMNS, Relation, Target, build_target
 from casscade.schema.model import Column, ColumnKind, Table, ordered_columns
 
 

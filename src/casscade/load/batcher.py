@@ -121,12 +121,14 @@ class Batcher:
                 write_time = _write_time(updates[0])
                 if write_time != NO_TIMESTAMP:
                     write_times.append(write_time)
-            if self._rewriting is not None:
+            if self._excluded:
+                for update in updates:
+                    if update.table.id in self._excluded:
+                        conceal(update, self._excluded[update.table.id])
+            if self._rewriting is not None:  # behind it, since a row that fails becomes a dead letter
                 updates = self._rewriting.apply(updates, batch.dead_letters, self.counts)
             for update in updates:
                 self._rows += len(update.rows) or 1
-                if self._excluded and update.table.id in self._excluded:
-                    conceal(update, self._excluded[update.table.id])
                 if not streamed:
                     _mark_unknown(update)
             fold.add(updates)

@@ -23,8 +23,9 @@ from casscade.load.catalog import execute_ddl, lock_ddl, read_existing, require_
 from casscade.load.control import ControlStore
 from casscade.rules.table import TableRules, read_rules
 from casscade.schema.checks import require_replicable
+from casscade.schema.choices import ColumnChoices
 from casscade.schema.ddl import DdlStatement, plan_target
-from casscade.schema.mapping import ColumnChoices, Target, build_target, check_targets
+from casscade.schema.mapping import Target, build_target, check_targets
 from casscade.schema.model import SchemaSnapshot, Table, assign_indexes, column_indexes
 from casscade.schema.reader import read_schema
 

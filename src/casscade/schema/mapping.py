@@ -10,14 +10,13 @@ columns of `META_COLUMNS`, and those with an exact key with those of `Relation.e
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from typing import Final, cast
 
-from casscade.config.tables import Choice
 from casscade.core.errors import ConfigurationError
 from casscade.cql.types import CqlType
+from casscade.schema.choices import NO_CHOICES, ColumnChoices, check_exclusions
 from casscade.schema.key_form import AUTO, is_exact
 from casscade.schema.model import Column, Table
 from casscade.schema.names import column_identifier, quote_identifier, relation_identifier
@@ -28,22 +27,6 @@ COLUMNS_MAX: Final = 1600
 
 KEY_COLUMNS_MAX: Final = 32
 """PostgreSQL's `INDEX_MAX_KEYS`."""
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnChoices:
-    """What a configuration chooses for the columns of one table: `types` are forms by column, `column_inexact` policies
-    for inexact values by column, `inexact` the policy of all others; `results` the types that rules give columns, and
-    `renames` other names for them."""
-
-    types: Mapping[str, Choice] = field(default_factory=dict)
-    column_inexact: Mapping[str, Choice] = field(default_factory=dict)
-    inexact: str = "keep"
-    results: Mapping[str, CqlType] = field(default_factory=dict)
-    renames: Mapping[str, str] = field(default_factory=dict)
-
-
-NO_CHOICES: Final = ColumnChoices()
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +210,7 @@ def build_target(
     `column_type_refused` for a form that does not fit its column; `name_collision`, `name_impossible`,
     `columns_too_many`, `type_unsupported`, `key_type_unsupported`.
     """
-    _check_exclusions(table, exclude)
+    check_exclusions(table, exclude)
     exact = is_exact(table, key)
     schema = relation_identifier(schema or table.keyspace)
     base = name or table.name
@@ -314,27 +297,6 @@ def _value_column(table: Table, column: Column, choices: ColumnChoices, schema: 
     inexact = choices.inexact if policy is None else policy.word
     name = column_identifier(choices.renames.get(column.name, column.name))
     return TargetColumn(name, mapped, column, key=False, inexact=inexact, result=result)
-
-
-def _check_exclusions(table: Table, exclude: Collection[str]) -> None:
-    living = {column.name for column in table.columns if not column.dropped}
-    keys = {column.name for column in (*table.partition_key, *table.clustering)}
-    for name in sorted(exclude):
-        if name not in living:
-            near = difflib.get_close_matches(name, sorted(living), n=1)
-            raise ConfigurationError(
-                "column_unknown",
-                f"{table.full_name} has no column {name!r} to exclude",
-                now="nothing was started",
-                hint=f"did you mean {near[0]!r}?" if near else f"its columns are {', '.join(sorted(living))}",
-            )
-        if name in keys:
-            raise ConfigurationError(
-                "column_in_key",
-                f"{name!r} is in the primary key of {table.full_name} and can't be excluded",
-                now="nothing was started",
-                hint="take it out of columns: exclude:",
-            )
 
 
 def _check_names(table: Table, columns: list[TargetColumn], *, exact: bool) -> None:
