@@ -167,6 +167,12 @@ def with_column(table: ExistingTable, name: str, **changes: object) -> ExistingT
     return replace(table, columns=columns)
 
 
+@pytest.mark.requirement("FR-012")
+def test_not_null_of_a_value_is_a_constraint_of_the_user() -> None:
+    target = make_target()
+    assert plan_target(target, changed(target, with_column(existing_table(target.rows), "v", nullable=False))) == []
+
+
 def without_column(table: ExistingTable, name: str) -> ExistingTable:
     return replace(table, columns=tuple(column for column in table.columns if column.name != name))
 
@@ -178,7 +184,10 @@ GOOD = existing_table(make_target().rows)
     ("table", "expected"),
     [
         (with_column(GOOD, "v", type="text"), "shop.t, column 'v': the type is text, needed is integer"),
-        (with_column(GOOD, "v", nullable=False), "shop.t, column 'v': is NOT NULL, but Cassandra may have no value"),
+        (
+            with_column(GOOD, "_cdc_state", nullable=False),
+            "shop.t, column '_cdc_state': is NOT NULL, but Cassandra may have no value",
+        ),
         (with_column(GOOD, "id", collation="en_US"), "shop.t, column 'id': the collation is en_US, needed is C"),
         (with_column(GOOD, "_cdc_ts", nullable=True), "shop.t, column '_cdc_ts': is nullable, needed is NOT NULL"),
         (replace(GOOD, primary_key=("id",)), "shop.t: the primary key is id, needed is id, at"),

@@ -7,44 +7,39 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from psycopg import Connection
 
-from casscade.commitlog.encoder import encode_mutation
-from casscade.commitlog.observations import OBSERVING, encode_observing, has_observations
 from casscade.core.errors import InvariantError
 from casscade.core.mutation import PartitionUpdate
 from casscade.core.position import Position
-from casscade.cql.bounds import ClusteringOrder
+from casscade.core.table import TableShape
 from casscade.debezium.decoder import Reread
 from casscade.load.catalog import read_composite_oids
+from casscade.load.constraints import read_constraints
 from casscade.load.control import ControlStore, DeadLetter
 from casscade.load.counters import BatchCounts
-from casscade.load.deletions import DeletionApplier
 from casscade.load.doubts import doubts_of, request_rechecks
 from casscade.load.hidden import HiddenRows
-from casscade.load.isolation import Poison, isolate
+from casscade.load.integrity import Violation
+from casscade.load.isolation import isolate
 from casscade.load.layouts import build_layout
-from casscade.load.raw import Raw
-from casscade.load.relation_writer import RejectedRow, RelationWriter
+from casscade.load.letters import letter_of, poison_update, rejected_update
+from casscade.load.relation_writer import RelationWriter
 from casscade.load.row_filter import row_filter
 from casscade.load.sources import Sources
 from casscade.load.table_lock import TableLock
+from casscade.load.target_writer import REAP_ROWS_MAX, TargetWriter, ranks
 from casscade.load.tombstones import TombstoneStore
-from casscade.merge.fold import Fold, TableFold
-from casscade.rules.rewriter import RULED
+from casscade.load.waiting import WaitingRows
+from casscade.merge.fold import Fold
 from casscade.rules.table import TableRules
 from casscade.schema.mapping import Relation, Target
 from casscade.transport.chunk import Progress
-
-REAP_ROWS_MAX = 5000
-# Dead letters that were made from folded rows are encoded as Cassandra 5.0 writes them, or with their observations.
-_LETTER_ENCODING = 8
-
 
 CommitProgress = Callable[[Connection[Any], Progress], None]
 
@@ -73,67 +68,6 @@ class Batch:
     alone: bool = False
 
 
-class TargetWriter:
-    """Everything that is written for one Cassandra table."""
-
-    def __init__(
-        self, target: Target, rows: RelationWriter, statics: RelationWriter | None, rules: TableRules | None = None
-    ) -> None:
-        self.target = target
-        self.rules = rules
-        self.rows = rows
-        self.statics = statics
-        clustering = target.table.clustering
-        order = ClusteringOrder([column.type for column in clustering], [column.reversed for column in clustering])
-        self._deletions = DeletionApplier(rows, statics, order)
-
-    @property
-    def writers(self) -> list[RelationWriter]:
-        """The writers of its relations."""
-        return [self.rows] if self.statics is None else [self.rows, self.statics]
-
-    def write(self, connection: Connection[Any], fold: TableFold, now: int, counts: BatchCounts) -> None:
-        """Merge one table's part of a batch."""
-        self._deletions.apply(connection, fold, now, counts)
-        self.rows.write(connection, fold.rows, now, counts)
-        if self.statics is not None:
-            self.statics.write(connection, {(key, b""): row for key, row in fold.statics.items()}, now, counts)
-
-    def has_expired(self, connection: Connection[Any], now: int) -> bool:
-        """Whether anything expired by `now` that nobody has applied yet."""
-        return any(
-            connection.execute(writer.sql.exists_expired, (_moment(now),)).fetchone() == (True,)
-            or (writer.hidden is not None and writer.hidden.expired(connection, _moment(now), 1))
-            for writer in self.writers
-        )
-
-    def reap(self, connection: Connection[Any], now: int, counts: BatchCounts) -> int:
-        """Apply what expired by `now`; returns how many rows were looked at (`REAP_ROWS_MAX` at most a relation)."""
-        total = 0
-        moment = _moment(now)
-        limit = Raw(REAP_ROWS_MAX.to_bytes(8, "big"))
-        for writer in self.writers:
-            for page in writer.read_pages(connection, writer.sql.select_expired(), (moment, limit), REAP_ROWS_MAX + 1):
-                if page:
-                    items = [(stored.partition_key, stored.row) for stored in page]
-                    for partition_key, row in items:
-                        writer.doubts.ended(partition_key, row, now)
-                    writer.replace(connection, items, now, counts)
-                    total += len(items)
-            if writer.hidden is not None:
-                hidden = writer.hidden.expired(connection, moment, REAP_ROWS_MAX)
-                if hidden:
-                    writer.replace_hidden(connection, hidden, now, counts)
-                    total += len(hidden)
-        counts.expired += total
-        return total
-
-
-def _moment(second: int) -> Raw:
-    """A second of Unix time as a binary timestamptz."""
-    return Raw(((second - 946_684_800) * 1_000_000).to_bytes(8, "big", signed=True))
-
-
 class BatchWriter:
     """Applies batches over one connection for the sources that it owns, each fenced by its epoch.
 
@@ -155,6 +89,7 @@ class BatchWriter:
         self._alone = alone
         self._lock = TableLock(control)
         self._targets: dict[bytes, TargetWriter] = {}
+        self._ranks: dict[bytes, int] = {}
         self._commit_progress = commit_progress
         self._clock = clock
 
@@ -165,8 +100,12 @@ class BatchWriter:
         tombstone_margin_s: int,
         columns_numbered: int | None = None,
         rules: TableRules | None = None,
+        parent_wait_ms: int = 0,
     ) -> None:
-        """Make a table writable; its columns must be numbered (`columns_numbered` of them) and its relations exist."""
+        """Make a table writable; its columns must be numbered (`columns_numbered` of them) and its relations exist.
+
+        A row whose foreign key names a row that is not there waits for it `parent_wait_ms`.
+        """
         keep_seconds = target.table.gc_grace_seconds + tombstone_margin_s
 
         oids = read_composite_oids(connection, target)
@@ -179,10 +118,16 @@ class BatchWriter:
             wanted = None if relation.static else row_filter(rules, target.table)
             hidden = None if wanted is None else HiddenRows(self.control, number)
             layout = build_layout(target, relation, oids, rules)
-            return RelationWriter(relation, layout, store, columns_numbered, wanted, hidden)
+            constraints = read_constraints(connection, relation)
+            return RelationWriter(relation, layout, store, columns_numbered, wanted, hidden, constraints)
 
         statics = None if target.statics is None else writer(target.statics)
-        self._targets[target.table.id.bytes] = TargetWriter(target, writer(target.rows), statics, rules)
+        made = TargetWriter(target, writer(target.rows), statics, rules)
+        if any(each.integrity is not None and each.integrity.parents for each in made.writers):
+            number = made.rows.tombstones.target_no
+            made.waiting = WaitingRows(self.control, number, parent_wait_ms)
+        self._targets[target.table.id.bytes] = made
+        self._ranks = ranks(self._targets)
 
     def prepare(self, connection: Connection[Any]) -> None:
         """Ready a new connection: staging tables, knowledge of tombstones."""
@@ -230,19 +175,24 @@ class BatchWriter:
 
         with self._transaction(connection, batch.fold.tables, alone=self._alone or batch.alone):
             for poison in isolate(connection, batch.fold, write, counts):
-                letters.append(self._poison_letter(poison))
+                update = poison_update(poison)
+                target = self._targets[poison.table.table.id]
+                letters.append(self._letter(target, update, poison.code, poison.message))
             self._finish(connection, batch, counts, letters)
         self.sources.advanced(batch.positions)
         return counts
 
     def _write(self, connection: Connection[Any], fold: Fold, counts: BatchCounts, letters: list[DeadLetter]) -> None:
         now = int(self._clock())
-        for table_id, table in fold.tables.items():
+        tables = list(fold.tables.items())
+        if self._ranks:
+            tables.sort(key=lambda item: self._ranks.get(item[0], 0))
+        for table_id, table in tables:
             target = self._targets.get(table_id)
             if target is None:
                 raise InvariantError("target_missing", f"No target for table id {uuid.UUID(bytes=table_id)}")
             target.write(connection, table, now, counts)
-            letters += self._rejected(target, table)
+            letters += self._rejected(connection, target, table.table)
 
     def _finish(
         self, connection: Connection[Any], batch: Batch, counts: BatchCounts, letters: list[DeadLetter]
@@ -268,9 +218,22 @@ class BatchWriter:
                 with self._transaction(connection, (table_id,), alone=True):
                     looked_at = target.reap(connection, int(self._clock()), counts)
                     if looked_at:
-                        self._request_rechecks(connection)
-                        self.sources.commit(connection, self.control, {})
+                        letters = self._rejected(connection, target, target.shape)
+                        looked_at -= len(letters)
+                        self._close(connection, counts, letters)
+            if target.waiting is not None and target.waiting.some:
+                with self._transaction(connection, (table_id,), alone=True):
+                    letters = target.retry(connection, int(self._clock()), counts)
+                    self._close(connection, counts, letters)
         return counts
+
+    def _close(self, connection: Connection[Any], counts: BatchCounts, letters: list[DeadLetter]) -> None:
+        """The rest of a transaction that no batch began."""
+        if letters:
+            self.control.set_aside(connection, letters)
+            counts.dead_letters.update(letter.code for letter in letters)
+        self._request_rechecks(connection)
+        self.sources.commit(connection, self.control, {})
 
     def _request_rechecks(self, connection: Connection[Any]) -> None:
         for table_id, target in self._targets.items():
@@ -289,38 +252,25 @@ class BatchWriter:
         for target in self._targets.values():
             for writer in target.writers:
                 writer.tombstones.refresh(connection)
+            if target.waiting is not None:
+                target.waiting.some = True  # another process may have left some
         return purged
 
-    def _rejected(self, target: TargetWriter, fold: TableFold) -> list[DeadLetter]:
+    def _rejected(self, connection: Connection[Any], target: TargetWriter, shape: TableShape) -> list[DeadLetter]:
+        """The dead letters of the rows that can't be written; those that wait for another row are none yet."""
         letters: list[DeadLetter] = []
-        for writer in target.writers:
-            rejected: Sequence[RejectedRow] = writer.rejected
-            writer.rejected = []
-            for row in rejected:
-                update = PartitionUpdate(fold.table, row.partition_key)
-                if writer.layout.static:
-                    update.static_row = row.row
-                else:
-                    update.rows = [row.row]
-                letters.append(self._letter(target, update, row.error.code, row.error.what))
+        waiting: list[tuple[DeadLetter, str]] = []
+        for rejected, static in target.take_rejected():
+            update = rejected_update(rejected, shape, static=static)
+            letter = self._letter(target, update, rejected.error.code, rejected.error.what)
+            if isinstance(rejected.error, Violation) and rejected.error.awaited and target.waiting is not None:
+                waiting.append((letter, rejected.error.constraint))
+            else:
+                letters.append(letter)
+        if waiting and target.waiting is not None:
+            letters += target.waiting.put(connection, waiting)
         return letters
 
-    def _poison_letter(self, poison: Poison) -> DeadLetter:
-        table = poison.table
-        update = PartitionUpdate(table.table, b"")
-        for (partition_key, _), row in table.rows.items():
-            update.key, update.rows = partition_key, [row]
-        for partition_key, static in table.statics.items():
-            update.key, update.static_row = partition_key, static
-        for partition_key, deletions in table.deletions.items():
-            update.key, update.deletion = partition_key, deletions.deletion
-            update.range_tombstones = deletions.ranges
-        return self._letter(self._targets[table.table.id], update, poison.code, poison.message)
-
     def _letter(self, target: TargetWriter, update: PartitionUpdate, code: str, message: str) -> DeadLetter:
-        encoding = OBSERVING if has_observations(update) else _LETTER_ENCODING
-        encoded = encode_observing(update) if encoding == OBSERVING else encode_mutation([update], encoding)
-        event = f"row:{uuid.uuid5(uuid.NAMESPACE_OID, encoded.hex())}"
-        if target.rules is not None and target.rules.hidden:
-            encoding |= RULED
-        return DeadLetter(event, target.target.table.full_name, code, message, encoding, encoded)
+        ruled = target.rules is not None and bool(target.rules.hidden)
+        return letter_of(update, target.target.table.full_name, code, message, ruled=ruled)

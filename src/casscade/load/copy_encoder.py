@@ -55,12 +55,14 @@ _PATCHES_MAX: Final = 256
 class RowEncoder:
     """Encodes the rows of one target. `inexact` counts values that PostgreSQL can't hold exactly, by policy.
 
-    Rows that do not match `wanted` are not shown.
+    Rows that do not match `wanted` are not shown. `checked`: only merged rows are written, as constraints ask for.
     """
 
-    def __init__(self, layout: RowLayout, wanted: Filter | None = None) -> None:
+    def __init__(self, layout: RowLayout, wanted: Filter | None = None, *, checked: bool = False) -> None:
         self.layout: RowLayout = layout
         self.wanted: Filter | None = wanted
+        self.checked: bool = checked
+        self.judged: bool = checked or wanted is not None
         self.inexact: list[int] = [0] * len(INEXACT_POLICIES)
         self._key: KeyEncoder = KeyEncoder(layout)
         self._newest: int = NO_TIMESTAMP
@@ -93,7 +95,7 @@ class RowEncoder:
                 op = self._put_plain(out, row, merged)
                 if op == 0:
                     op = self._put_any(out, row, now, merged)
-                if self.wanted is not None:
+                if self.judged:
                     op = self._judge(staged, ordinal, partition_key, row, now, op)
             except BadDataError as error:
                 del out[slot:]
@@ -106,24 +108,25 @@ class RowEncoder:
         return b"".join(out)
 
     def _judge(self, staged: StagedRows, ordinal: int, partition_key: bytes, row: Row, now: int, op: int) -> int:
-        """The operation of an encoded row in a table with a condition.
+        """The operation of an encoded row in a table with a condition or constraints.
 
         SQL may decide where the outcome has nothing but what the new row has: there the new row alone tells whether
-        it matches. Everything else waits for the merged row.
+        it matches. Everything else waits for the merged row. So does all of a table with constraints: PostgreSQL asks
+        them of what INSERT proposes, even if ON CONFLICT then does something else.
         """
         wanted = self.wanted
-        assert wanted is not None
         self._set_by_filter = False
         if op in (OP_DELETE, OP_HIDDEN, OP_REMOVE):
             return op
-        matches = wanted.matches(partition_key, row, now)
+        matches = wanted is None or wanted.matches(partition_key, row, now)
         if op == OP_UPSERT:
             if matches:
                 return op
             self._set_by_filter = True
             staged.hidden[ordinal] = self._whole(row, now)
             return OP_REMOVE
-        if matches and (op not in (OP_PATCH, OP_RENEW) or wanted.indexes <= row.cells.keys()):
+        decided = op not in (OP_PATCH, OP_RENEW) or (wanted is not None and wanted.indexes <= row.cells.keys())
+        if matches and decided and not self.checked:
             return op
         self._set_by_filter = True
         staged.deferred.append(ordinal)

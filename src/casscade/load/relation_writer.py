@@ -6,7 +6,7 @@ given; what was written before is read only where SQL could not decide.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from psycopg import Connection, sql
@@ -15,10 +15,12 @@ from casscade.core.cell import NO_EXPIRY, NO_TIMESTAMP
 from casscade.core.errors import BadDataError
 from casscade.core.mutation import Row
 from casscade.load import staged as ops
+from casscade.load.constraints import Constraint
 from casscade.load.copy_encoder import COPY_HEADER, COPY_TRAILER, RowEncoder
 from casscade.load.counters import BatchCounts
 from casscade.load.doubts import Doubts
 from casscade.load.hidden import HiddenRow, HiddenRows
+from casscade.load.integrity import integrity_of
 from casscade.load.layout import INEXACT_POLICIES, RowLayout
 from casscade.load.merge_sql import TargetSql
 from casscade.load.raw import fields
@@ -66,17 +68,20 @@ class RelationWriter:
         columns_numbered: int | None = None,
         wanted: RowFilter | None = None,
         hidden: HiddenRows | None = None,
+        constraints: Sequence[Constraint] = (),
     ) -> None:
         self.relation = relation
         self.hidden = hidden
         self.columns_numbered = columns_numbered
         self.layout = layout
         self.tombstones = tombstones
-        self.sql = TargetSql(relation, f"casscade_stage_{tombstones.target_no}", observable=layout.observable)
+        stage = f"casscade_stage_{tombstones.target_no}"
+        self.sql = TargetSql(relation, stage, observable=layout.observable)
+        self.integrity = integrity_of(relation, stage, constraints)
         self.rejected: list[RejectedRow] = []
         self.doubts = Doubts()
         self.covered: set[RowKey] = set()
-        self._encoder = RowEncoder(layout, wanted)
+        self._encoder = RowEncoder(layout, wanted, checked=bool(constraints))
         self._stage_used = True
 
     def prepare(self, connection: Connection[Any]) -> None:
@@ -86,11 +91,11 @@ class RelationWriter:
 
     def begin(self) -> None:
         """A transaction begins: the staging table is empty, as every commit and rollback leaves it."""
+        self.rejected = []
         self._stage_used = False
 
     def write(self, connection: Connection[Any], rows: dict[RowKey, Row], now: int, counts: BatchCounts) -> None:
         """Merge `rows` into the relation; `now` is the second at which expiry is judged."""
-        self.rejected = []
         if not rows:
             return
         self._encoder.inexact = [0] * len(INEXACT_POLICIES)
@@ -160,6 +165,9 @@ class RelationWriter:
         """
         staged = self._stage(connection, items, now, merged=True, truncate=truncate)
         if staged.counts[ops.OP_UPSERT]:
+            if self.integrity is not None:
+                for ordinal, violation in self.integrity.check(connection).items():
+                    self.rejected.append(RejectedRow(*items[ordinal], violation))
             connection.execute(self.sql.upsert)
         if not staged.counts[ops.OP_REMOVE]:
             return set()

@@ -6,25 +6,20 @@ on it; what can't be decoded is set aside without its bytes.
 
 from __future__ import annotations
 
-import uuid
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
-from casscade.commitlog.encoder import encode_mutation
-from casscade.commitlog.observations import OBSERVING, encode_observing, has_observations
 from casscade.commitlog.peek import mentions_any
 from casscade.core.mutation import PartitionUpdate
 from casscade.debezium.message import DEBEZIUM
 from casscade.load.control import DeadLetter
-from casscade.rules.rewriter import RULED, Failed, Rewriter
+from casscade.load.letters import letter_of
+from casscade.rules.rewriter import Failed, Rewriter
 from casscade.rules.table import TableRules
 
 FILTERED = "filtered"
 """Rows that no condition on their key wanted."""
-
-# Dead letters that were made from rows are encoded as Cassandra 5.0 writes them, or with their observations.
-_LETTER_ENCODING = 8
 
 
 class Rewriting:
@@ -77,10 +72,7 @@ class Rewriting:
 
     def _letter(self, failed: Failed) -> DeadLetter:
         update, error = failed
-        encoding = OBSERVING if has_observations(update) else _LETTER_ENCODING
-        encoded = encode_observing(update) if encoding == OBSERVING else encode_mutation([update], encoding)
-        event = f"row:{uuid.uuid5(uuid.NAMESPACE_OID, encoded.hex())}"
-        return DeadLetter(event, self._names[update.table.id], error.code, error.what, encoding | RULED, encoded)
+        return letter_of(update, self._names[update.table.id], error.code, error.what, ruled=True)
 
 
 def rewriting_of(rules: Iterable[TableRules]) -> Rewriting | None:

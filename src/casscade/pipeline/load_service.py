@@ -203,7 +203,9 @@ class LoadService:
             margin_s = self._config.load.tombstone_margin_seconds
             for target in catalog.targets:
                 rules = catalog.rules.get(target.table.id.bytes)
-                writer.add_target(connection, target, margin_s, catalog.columns_numbered(target), rules)
+                numbered = catalog.columns_numbered(target)
+                wait_ms = self._config.rules.parent_wait_ms
+                writer.add_target(connection, target, margin_s, numbered, rules, wait_ms)
         return writer
 
     def _supervise(self, parts: _Parts) -> None:

@@ -58,7 +58,7 @@ class Rewriter:
         """
         failed: list[Failed] = []
         key = update.key
-        update.table = self._shape(update.table)
+        update.table = self.shape(update.table)
         try:
             values = split_partition_key(key, self._columns)
             if self._hashes:
@@ -136,7 +136,7 @@ class Rewriter:
             hashed.append(found)
         return join_partition_key(hashed)
 
-    def _shape(self, shape: TableShape) -> TableShape:
+    def shape(self, shape: TableShape) -> TableShape:
         """`shape` with the lengths that values have behind the rules, so that such rows can be written as mutations."""
         if not self._results:
             return shape

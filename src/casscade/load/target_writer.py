@@ -1,0 +1,163 @@
+"""Everything that is written for one Cassandra table: rows, statics, deletions, expiry, rows that wait.
+
+Invariant: what could not be written is either given to the caller, who sets it aside, or waits in the transaction of
+the batch that it came with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from psycopg import Connection
+
+from casscade.commitlog.observations import decode_any
+from casscade.core.table import TableShape
+from casscade.cql.bounds import ClusteringOrder
+from casscade.load.control import DeadLetter
+from casscade.load.counters import BatchCounts
+from casscade.load.deletions import DeletionApplier
+from casscade.load.integrity import Violation
+from casscade.load.raw import Raw
+from casscade.load.relation_writer import RejectedRow, RelationWriter
+from casscade.load.waiting import WaitingRows
+from casscade.merge.fold import Fold, RowKey, TableFold
+from casscade.rules.rewriter import RULED, Rewriter
+from casscade.rules.table import TableRules
+from casscade.schema.mapping import Target
+
+REAP_ROWS_MAX = 5000
+
+
+class TargetWriter:
+    """Everything that is written for one Cassandra table."""
+
+    def __init__(
+        self, target: Target, rows: RelationWriter, statics: RelationWriter | None, rules: TableRules | None = None
+    ) -> None:
+        self.target = target
+        self.rules = rules
+        self.rows = rows
+        self.statics = statics
+        clustering = target.table.clustering
+        order = ClusteringOrder([column.type for column in clustering], [column.reversed for column in clustering])
+        self._deletions = DeletionApplier(rows, statics, order)
+        self.waiting: WaitingRows | None = None
+
+    @property
+    def writers(self) -> list[RelationWriter]:
+        """The writers of its relations."""
+        return [self.rows] if self.statics is None else [self.rows, self.statics]
+
+    def write(self, connection: Connection[Any], fold: TableFold, now: int, counts: BatchCounts) -> None:
+        """Merge one table's part of a batch."""
+        self._deletions.apply(connection, fold, now, counts)
+        self.rows.write(connection, fold.rows, now, counts)
+        if self.statics is not None:
+            self.statics.write(connection, {(key, b""): row for key, row in fold.statics.items()}, now, counts)
+
+    @property
+    def shape(self) -> TableShape:
+        """What its rows are encoded and decoded by."""
+        shape = self.target.table.shape(replicated=True)
+        return shape if self.rules is None else Rewriter(self.rules).shape(shape)
+
+    def take_rejected(self) -> list[tuple[RejectedRow, bool]]:
+        """The rows that could not be written since the last time, and whether each is a static one."""
+        taken = [(row, writer.layout.static) for writer in self.writers for row in writer.rejected]
+        for writer in self.writers:
+            writer.rejected = []
+        return taken
+
+    def retry(self, connection: Connection[Any], now: int, counts: BatchCounts) -> list[DeadLetter]:
+        """Write the waiting rows whose parents are there; returns the dead letters of those that wait no more."""
+        assert self.waiting is not None
+        rows = self.waiting.oldest(connection)
+        shape = self.shape
+        fold = Fold()
+        keys: dict[str, set[RowKey]] = {}
+        for waiting in rows:
+            updates = decode_any(waiting.mutation, waiting.encoding & ~RULED, {shape.id: shape})
+            keys[waiting.event_id] = {(update.key, row.key) for update in updates for row in update.rows}
+            keys[waiting.event_id] |= {(update.key, b"") for update in updates if update.static_row is not None}
+            fold.add(updates)
+        if rows:
+            self.write(connection, fold.tables[shape.id], now, counts)
+        errors = {(row.partition_key, row.row.key): row.error for row, _ in self.take_rejected()}
+        done: list[str] = []
+        letters: list[DeadLetter] = []
+        for waiting in rows:
+            error = next((errors[key] for key in keys[waiting.event_id] if key in errors), None)
+            if error is not None and not waiting.overdue and isinstance(error, Violation) and error.awaited:
+                continue
+            done.append(waiting.event_id)
+            if error is not None:
+                name = self.target.table.full_name
+                letters.append(
+                    DeadLetter(waiting.event_id, name, error.code, error.what, waiting.encoding, waiting.mutation)
+                )
+        if done:
+            self.waiting.drop(connection, done)
+        return letters
+
+    def has_expired(self, connection: Connection[Any], now: int) -> bool:
+        """Whether anything expired by `now` that nobody has applied yet."""
+        return any(
+            connection.execute(writer.sql.exists_expired, (_moment(now),)).fetchone() == (True,)
+            or (writer.hidden is not None and writer.hidden.expired(connection, _moment(now), 1))
+            for writer in self.writers
+        )
+
+    def reap(self, connection: Connection[Any], now: int, counts: BatchCounts) -> int:
+        """Apply what expired by `now`; returns how many rows were looked at (`REAP_ROWS_MAX` at most a relation)."""
+        total = 0
+        moment = _moment(now)
+        limit = Raw(REAP_ROWS_MAX.to_bytes(8, "big"))
+        for writer in self.writers:
+            for page in writer.read_pages(connection, writer.sql.select_expired(), (moment, limit), REAP_ROWS_MAX + 1):
+                if page:
+                    items = [(stored.partition_key, stored.row) for stored in page]
+                    for partition_key, row in items:
+                        writer.doubts.ended(partition_key, row, now)
+                    writer.replace(connection, items, now, counts)
+                    total += len(items)
+            if writer.hidden is not None:
+                hidden = writer.hidden.expired(connection, moment, REAP_ROWS_MAX)
+                if hidden:
+                    writer.replace_hidden(connection, hidden, now, counts)
+                    total += len(hidden)
+        counts.expired += total
+        return total
+
+
+def _moment(second: int) -> Raw:
+    """A second of Unix time as a binary timestamptz."""
+    return Raw(((second - 946_684_800) * 1_000_000).to_bytes(8, "big", signed=True))
+
+
+def ranks(targets: Mapping[bytes, TargetWriter]) -> dict[bytes, int]:
+    """The order in which tables are written so that parents come before the rows whose foreign keys name them.
+
+    Empty where no foreign keys are; tables that name each other in a circle have some order.
+    """
+    owners = {
+        (writer.relation.schema, writer.relation.name): table_id
+        for table_id, target in targets.items()
+        for writer in target.writers
+    }
+    parents = {
+        table_id: {
+            owners[place]
+            for writer in target.writers
+            if writer.integrity is not None
+            for place in writer.integrity.parents
+            if place in owners and owners[place] != table_id
+        }
+        for table_id, target in targets.items()
+    }
+    if not any(parents.values()):
+        return {}
+    found = dict.fromkeys(targets, 0)
+    for _ in targets:
+        found = {table_id: max((found[parent] + 1 for parent in parents[table_id]), default=0) for table_id in targets}
+    return found
