@@ -39,8 +39,8 @@ any character: it is escaped where it is put in. No secret appears in logs, in m
 
 All entries of `tables` that match a table apply, in their order: a later `target`, `include` or `inexact` replaces an
 earlier one, exclusions, conditions, transforms and choices for single columns add up, and what is chosen for a column
-goes before what is for its table. What conditions and transforms can say is in [rules.md](rules.md). A source without wildcard must exist, two tables never share a target, and Cassandra's own keyspaces are
-never replicated.
+goes before what is for its table. What conditions and transforms can say is in [rules.md](rules.md). A source without
+wildcard must exist, two tables never share a target, and Cassandra's own keyspaces are never replicated.
 """
 
 

@@ -124,6 +124,8 @@ class TargetWriter:
             if writer.hidden is not None:
                 hidden = writer.hidden.expired(connection, moment, REAP_ROWS_MAX)
                 if hidden:
+                    for partition_key, row in hidden:
+                        writer.doubts.ended(partition_key, row, now)
                     writer.replace_hidden(connection, hidden, now, counts)
                     total += len(hidden)
         counts.expired += total
