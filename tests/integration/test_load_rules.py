@@ -19,11 +19,11 @@ from casscade.cql.types import CqlType
 from casscade.cql.values import encode
 from casscade.load.batch import BatchWriter
 from casscade.load.batcher import Batcher
-from casscade.load.concealment import excluded_columns
 from casscade.load.control import ControlStore
 from casscade.load.raw import register
 from casscade.load.rewriting import rewriting_of
 from casscade.load.sources import Sources
+from casscade.rules.concealment import excluded_columns
 from casscade.rules.masks import REDACTED
 from casscade.schema.ddl import ExistingSchema, plan_target
 from casscade.schema.model import Column, ColumnKind, Table, assign_indexes

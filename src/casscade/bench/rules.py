@@ -27,10 +27,10 @@ from casscade.core.limits import CHUNK_MUTATIONS_MAX
 from casscade.core.position import START, Position
 from casscade.load.batch import BatchWriter
 from casscade.load.batcher import Batcher
-from casscade.load.concealment import excluded_columns
 from casscade.load.control import ControlStore
 from casscade.load.rewriting import rewriting_of
 from casscade.load.sources import Sources
+from casscade.rules.concealment import excluded_columns
 from casscade.rules.table import read_rules
 from casscade.schema.choices import ColumnChoices
 from casscade.schema.ddl import ExistingSchema, plan_target

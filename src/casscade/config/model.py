@@ -287,6 +287,12 @@ class PipelineConfig(Section):
     http: HttpSection = HttpSection()
     log: LogSection = LogSection()
 
+    @model_validator(mode="after")
+    def _hiding_by_whom(self) -> PipelineConfig:
+        if self.rules.apply == "capture" and self.transport.format == "debezium":
+            refuse("rules.apply is capture, and Debezium captures", "hide values in the connector, or set it to load")
+        return self
+
     _file: str = PrivateAttr("")
     _lines: dict[KeyPath, int] = PrivateAttr(default_factory=dict)
 

@@ -183,6 +183,10 @@ class RulesSection(Section):
     key: RuleKey | None = Field(
         default=None, description="Key of hashes; use a reference. Another key gives other hashes: see docs/rules.md"
     )
+    apply: Literal["load", "capture"] = Field(
+        default="load",
+        description="Where values are hidden: `load`: by the loader; `capture`: with Kafka, before they get into it",
+    )
     parent_wait_ms: WholeNumber = Field(
         default=2000,
         ge=0,

@@ -21,12 +21,12 @@ from casscade.core.table import TableShape
 from casscade.debezium.decoder import LOG_MARKER, NOT_REPLICATED, SNAPSHOT, EventDecoder
 from casscade.debezium.message import DEBEZIUM
 from casscade.load.batch import Batch
-from casscade.load.concealment import Excluded, conceal
 from casscade.load.control import DeadLetter
 from casscade.load.cuts import Cuts
 from casscade.load.rewriting import FILTERED, Rewriting
 from casscade.merge.fold import Fold
 from casscade.merge.row import is_observed, newest_timestamp
+from casscade.rules.concealment import Excluded, conceal
 from casscade.transport.chunk import Chunk
 
 Tables = Mapping[bytes, TableShape]

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from casscade.core.cell import NO_EXPIRY, NO_TIMESTAMP
+from casscade.core.cell import NO_EXPIRY, NO_TIMESTAMP, without_value
 from casscade.core.errors import BadDataError
 from casscade.core.mutation import Row
 from casscade.load.key_encoder import LENGTHS, NULL, KeyEncoder, put_field
-from casscade.load.layout import CONVERT, DEAD_LETTER, INEXACT_POLICIES, Filter, RowLayout, ValueColumn, without_value
+from casscade.load.layout import CONVERT, DEAD_LETTER, INEXACT_POLICIES, Filter, RowLayout, ValueColumn
 from casscade.load.operations import choose_operation
 from casscade.load.staged import (
     OP_DELETE,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from casscade.core.cell import COUNTER_TTL, Cell
 from casscade.core.keys import Canonical, key_field, split_partition_key
 from casscade.core.mutation import ComplexColumn, Row
 from casscade.load.transcode import Codec
@@ -134,10 +133,3 @@ class RowLayout:
                 return None
             found.append(field)
         return found
-
-
-def without_value(cell: Cell) -> Cell:
-    """The cell of a column that is not replicated: that it lives matters for the row, what it holds does not."""
-    if cell[3] is None or cell[2] == COUNTER_TTL:
-        return cell
-    return (cell[0], cell[1], cell[2], b"")

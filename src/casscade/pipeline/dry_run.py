@@ -23,11 +23,11 @@ from casscade.cql.text import to_text
 from casscade.cql.types import CqlType
 from casscade.load.batch import Batch
 from casscade.load.batcher import Batcher
-from casscade.load.concealment import excluded_columns
 from casscade.load.rewriting import FILTERED, rewriting_of
 from casscade.load.row_filter import RowFilter, row_filter
 from casscade.merge.row import is_visible
 from casscade.pipeline.catalog import Catalog
+from casscade.rules.concealment import excluded_columns
 from casscade.rules.table import TableRules
 from casscade.schema.mapping import Target, TargetColumn
 from casscade.transport.chunk import Chunk

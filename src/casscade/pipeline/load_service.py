@@ -20,7 +20,6 @@ from casscade.debezium.decoder import EventDecoder
 from casscade.debezium.limits import limits
 from casscade.load.batch import BatchWriter
 from casscade.load.batcher import Batcher
-from casscade.load.concealment import excluded_columns
 from casscade.load.control import ControlStore
 from casscade.load.loader import Loader
 from casscade.load.rewriting import rewriting_of
@@ -31,6 +30,7 @@ from casscade.observability.logs import get_logger
 from casscade.pipeline.cassandra import cassandra_settings
 from casscade.pipeline.catalog import Catalog
 from casscade.pipeline.database import Database
+from casscade.pipeline.hiding import hides_at_capture, hiding_of
 from casscade.pipeline.kafka import debezium_topics, kafka_settings
 from casscade.pipeline.lives import keep_running
 from casscade.pipeline.monitor import Monitor
@@ -39,6 +39,7 @@ from casscade.pipeline.snapshot_outlet import SnapshotOutlet
 from casscade.pipeline.snapshots import SnapshotReader, Snapshots
 from casscade.pipeline.topic_identity import IDENTITY_JOIN_S, TopicGate, TopicIdentityWatch
 from casscade.pipeline.topic_truncations import TopicTruncations, TopicWatch
+from casscade.rules.concealment import excluded_columns
 from casscade.schema.connect import connect, read_node
 from casscade.schema.truncations import read_truncations
 from casscade.transport.direct import DirectTransport
@@ -113,7 +114,8 @@ class LoadService:
         config, monitor = self._config, self._monitor
         node = read_node(session)
         first = source_name(self._settings.topic, 0)
-        catalog = Catalog(config, session, self._control)
+        hides = hides_at_capture(config)
+        catalog = Catalog(config, session, self._control, hidden_before=hides)
         with self._database.transaction() as connection:
             self._control.migrate(connection)
             targets = catalog.resolve(connection)
@@ -132,8 +134,8 @@ class LoadService:
             catalog.refresh,
             batch_rows=config.load.batch_rows,
             batch_s=config.load.batch_ms / 1000,
-            excluded=excluded_columns(targets, catalog.rules),
-            rewriting=rewriting_of(catalog.rules.values()),
+            excluded={} if hides else excluded_columns(targets, catalog.rules),
+            rewriting=None if hides else rewriting_of(catalog.rules.values()),
             cuts=resume.cuts,
             events=EventDecoder(tables) if self._foreign else None,
         )
@@ -156,7 +158,8 @@ class LoadService:
                 for limit in limits(table):
                     log.warning("events do not carry all of a table", table=table.full_name, limit=limit)
         source = KafkaSource(self._settings, partitions, transport, stop, foreign, topic.partitions)
-        outlet = SnapshotOutlet(self._settings, self._database, self._snapshots.commit_progress, stop)
+        hide = hiding_of(targets, catalog.rules).hide if hides else None
+        outlet = SnapshotOutlet(self._settings, self._database, self._snapshots.commit_progress, stop, hide)
         monitor.watch_load(source, transport, batcher)
         reader = None
         if self._snapshots.plan(targets):

@@ -20,7 +20,6 @@ from casscade.config import PipelineConfig
 from casscade.core.position import Position
 from casscade.load.batch import BatchWriter
 from casscade.load.batcher import Batcher
-from casscade.load.concealment import excluded_columns
 from casscade.load.control import ControlStore
 from casscade.load.cuts import Cuts
 from casscade.load.loader import Loader
@@ -37,6 +36,7 @@ from casscade.pipeline.monitor import Monitor
 from casscade.pipeline.node_limits import space_guard
 from casscade.pipeline.snapshots import SnapshotReader, Snapshots
 from casscade.pipeline.truncations import Truncations, TruncationWatch
+from casscade.rules.concealment import excluded_columns
 from casscade.schema.connect import NodeSession, connect, read_node, read_settings, require_cdc_enabled
 from casscade.schema.truncations import read_truncations
 from casscade.snapshot.store import owner_of

@@ -19,7 +19,7 @@ from casscade.config.rules import (
     RenameSection,
     RulesSection,
 )
-from casscade.config.tables import PlacedTransform, TableRule, matches
+from casscade.config.tables import PlacedTransform, TableRule, matches, select_columns
 from casscade.cql.types import CqlType
 from casscade.rules.chain import Chain
 from casscade.rules.conditions import Conditions, read_conditions
@@ -86,6 +86,13 @@ def read_rules(
     gone = rules.dropped | rules.hidden | set(excluded)
     conditions = read_conditions(rule.conditions, table, gone)
     return TableRules(table, rules.chains, rules.nulled, rules.dropped, rules.renames, conditions)
+
+
+def excluded_names(rule: TableRule, table: Table) -> set[str]:
+    """The columns that the configuration leaves out by `columns`; ConfigurationError for one that is not there."""
+    keys = _names(table, _KEYS)
+    names = keys + _names(table, (ColumnKind.STATIC, ColumnKind.REGULAR))
+    return set(names) - set(select_columns(rule, keys, names)) - set(keys)
 
 
 class _Builder:

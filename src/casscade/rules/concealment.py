@@ -14,8 +14,8 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
+from casscade.core.cell import without_value
 from casscade.core.mutation import PartitionUpdate, Row
-from casscade.load.layout import without_value
 from casscade.rules.table import TableRules
 from casscade.schema.mapping import Target
 
