@@ -40,7 +40,7 @@ class SnapshotOutlet:
         database: Database,
         commit_progress: Callable[[Connection[Any], Progress], None],
         stop: threading.Event,
-        hide: Callable[[Chunk], list[Chunk]] | None = None,
+        hide: Callable[[Chunk], list[Chunk]] | None,
     ) -> None:
         self._outlet = KafkaOutlet(settings)
         self._hide = hide
