@@ -317,6 +317,11 @@ def test_rules_decide_rows_and_values(replica: Replica) -> None:
     assert "cast" in message
     replica.process.wait_caught_up()
     _is_nowhere(replica, SECRET)
+    shown = CliRunner().invoke(main, ["run", "-c", str(replica.process.config_file), "--dry-run"])
+    assert shown.exit_code == 0, shown.output
+    assert "nothing was written" in shown.output
+    assert f"{replica.schema}.ruled: " in shown.output
+    assert SECRET not in shown.output
 
 
 def test_names_keep_their_case(replica: Replica) -> None:

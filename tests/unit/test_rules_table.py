@@ -9,6 +9,8 @@ import pytest
 
 from casscade.core.errors import ConfigurationError
 from casscade.cql.types import CqlType
+from casscade.load.rewriting import rewriting_of
+from casscade.load.row_filter import row_filter
 from casscade.schema.model import Column, ColumnKind, Table, assign_indexes
 from tests.support.ruled import rules_of, target_of
 
@@ -114,3 +116,14 @@ def test_conditions_are_sorted_by_when_they_can_be_decided() -> None:
     entry = {"where": "id is not null", "transforms": [{"drop": {"columns": ["tags"]}}, {"hash": {"columns": ["id"]}}]}
     assert rules_of(table(), entry).conditions is not None
     assert "hidden" in refused({**entry, "where": "id is not null or age = 1"}).what
+
+
+def test_tables_without_rules_pay_nothing() -> None:
+    rules = rules_of(table(), {})
+    assert not rules.active
+    assert rewriting_of([rules]) is None
+    assert rewriting_of([]) is None
+    assert row_filter(rules, table()) is None
+    assert row_filter(None, table()) is None
+    # What is only shown in another way is no matter of decoding.
+    assert rewriting_of([rules_of(table(), transform("trim"))]) is None
