@@ -38,6 +38,8 @@ CONDITIONS: list[tuple[str, Callable[[Any, Any, Any, Any, Any], bool]]] = [
     ("not (a < 0) or c = d", lambda a, b, c, d, e: (a is not None and a >= 0) or (c is not None and c == d)),
     ("e is not null and d is not null", lambda a, b, c, d, e: e is not None and d is not None),
     ("e is null", lambda a, b, c, d, e: e is None),
+    # An update that matches by itself goes over a row that matches, and the outcome does not.
+    ("a is null or c is null", lambda a, b, c, d, e: a is None or c is None),
 ]
 
 
@@ -207,3 +209,11 @@ def test_a_value_that_cannot_be_judged_sets_its_row_aside(database: str) -> None
         assert [code for code, _ in letters] == ["rule_failed"]
         assert "where" in letters[0][1]
         assert people.write(2, country=live_cell(2, b"DE")) == [("DE", None, None)]
+
+
+def test_an_update_that_matches_by_itself_is_judged_by_the_whole_row(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        people = People(connection, "country is null or name is null")
+        assert people.write(1, insert=True, country=live_cell(1, b"DE")) == [("DE", None, None)]
+        assert people.write(2, name=live_cell(2, b"Ada")) == []
+        assert people.write(3, country=tombstone_cell(3)) == [(None, "Ada", None)]
