@@ -157,6 +157,16 @@ def test_a_child_waits_for_its_parent(database: str) -> None:
         assert connection.execute("SELECT count(*) FROM casscade.waiting_rows").fetchone() == (0,)
 
 
+def test_a_waiting_row_that_postgres_refuses_does_not_stop_the_others(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        shop = Shop(connection, FOREIGN, "CREATE UNIQUE INDEX doubled ON ks.child ((a * 2))", wait_ms=600_000)
+        shop.apply(*(shop.update("child", key, 1, a=min(key, 2), parent=9) for key in (1, 2, 3)))
+        shop.apply(shop.update("parent", 9, 1, a=1))
+        assert shop.writer.reap(connection).dead_letters == {"postgres_23505": 1}
+        assert len(shop.child()) == 2
+        assert shop.writer.reap(connection).dead_letters == {}
+
+
 def test_a_table_that_names_itself(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         shop = Shop(connection, "ALTER TABLE ks.child ADD CONSTRAINT up FOREIGN KEY (parent) REFERENCES ks.child (p)")

@@ -6,22 +6,25 @@ the batch that it came with.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import psycopg
 from psycopg import Connection
 
 from casscade.commitlog.observations import decode_any
+from casscade.core.errors import BadDataError
 from casscade.core.table import TableShape
 from casscade.cql.bounds import ClusteringOrder
 from casscade.load.control import DeadLetter
 from casscade.load.counters import BatchCounts
 from casscade.load.deletions import DeletionApplier
 from casscade.load.integrity import Violation
+from casscade.load.isolation import is_data_error
 from casscade.load.raw import Raw
 from casscade.load.relation_writer import RejectedRow, RelationWriter
-from casscade.load.waiting import WaitingRows
-from casscade.merge.fold import Fold, RowKey, TableFold
+from casscade.load.waiting import WaitingRow, WaitingRows
+from casscade.merge.fold import RowKey, TableFold
 from casscade.rules.rewriter import RULED, Rewriter
 from casscade.rules.table import TableRules
 from casscade.schema.mapping import Target
@@ -73,32 +76,66 @@ class TargetWriter:
         """Write the waiting rows whose parents are there; returns the dead letters of those that wait no more."""
         assert self.waiting is not None
         rows = self.waiting.oldest(connection)
+        if not rows:
+            return []
+        try:
+            with connection.transaction():
+                errors = self._write_waiting(connection, rows, now, counts)
+        except psycopg.Error as error:
+            if not is_data_error(error):
+                raise
+            errors = {}
+            for waiting in rows:
+                errors |= self._write_alone(connection, waiting, now, counts)
+        done = [waiting for waiting in rows if not _may_wait(waiting, errors.get(waiting.event_id))]
+        self.waiting.drop(connection, [waiting.event_id for waiting in done])
+        name = self.target.table.full_name
+        return [
+            DeadLetter(waiting.event_id, name, wrong.code, wrong.what, waiting.encoding, waiting.mutation)
+            for waiting in done
+            if (wrong := errors.get(waiting.event_id)) is not None
+        ]
+
+    def _write_waiting(
+        self, connection: Connection[Any], rows: Sequence[WaitingRow], now: int, counts: BatchCounts
+    ) -> dict[str, BadDataError]:
+        """Write `rows`; returns what is wrong with those that can't be written, by event id."""
         shape = self.shape
-        fold = Fold()
+        fold = TableFold(shape)
+        errors: dict[str, BadDataError] = {}
         keys: dict[str, set[RowKey]] = {}
         for waiting in rows:
-            updates = decode_any(waiting.mutation, waiting.encoding & ~RULED, {shape.id: shape})
+            try:
+                updates = decode_any(waiting.mutation, waiting.encoding & ~RULED, {shape.id: shape})
+            except BadDataError as error:  # the table changed meanwhile
+                errors[waiting.event_id] = error
+                continue
             keys[waiting.event_id] = {(update.key, row.key) for update in updates for row in update.rows}
             keys[waiting.event_id] |= {(update.key, b"") for update in updates if update.static_row is not None}
-            fold.add(updates)
-        if rows:
-            self.write(connection, fold.tables[shape.id], now, counts)
-        errors = {(row.partition_key, row.row.key): row.error for row, _ in self.take_rejected()}
-        done: list[str] = []
-        letters: list[DeadLetter] = []
-        for waiting in rows:
-            error = next((errors[key] for key in keys[waiting.event_id] if key in errors), None)
-            if error is not None and not waiting.overdue and isinstance(error, Violation) and error.awaited:
-                continue
-            done.append(waiting.event_id)
-            if error is not None:
-                name = self.target.table.full_name
-                letters.append(
-                    DeadLetter(waiting.event_id, name, error.code, error.what, waiting.encoding, waiting.mutation)
-                )
-        if done:
-            self.waiting.drop(connection, done)
-        return letters
+            for update in updates:
+                fold.add(update)
+        counted = BatchCounts()
+        self.write(connection, fold, now, counted)
+        counts.add(counted)
+        rejected = {(row.partition_key, row.row.key): row.error for row, _ in self.take_rejected()}
+        for event_id, places in keys.items():
+            for place in places & rejected.keys():
+                errors[event_id] = rejected[place]
+        return errors
+
+    def _write_alone(
+        self, connection: Connection[Any], waiting: WaitingRow, now: int, counts: BatchCounts
+    ) -> dict[str, BadDataError]:
+        """The same for one row, which may be the one that PostgreSQL refuses for a reason that it alone knows."""
+        try:
+            with connection.transaction():
+                return self._write_waiting(connection, [waiting], now, counts)
+        except psycopg.Error as error:
+            if not is_data_error(error):
+                raise
+            self.take_rejected()
+            what = f"PostgreSQL refuses it with SQLSTATE {error.sqlstate} ({type(error).__name__})"
+            return {waiting.event_id: BadDataError(f"postgres_{error.sqlstate}", what)}
 
     def has_expired(self, connection: Connection[Any], now: int) -> bool:
         """Whether anything expired by `now` that nobody has applied yet."""
@@ -135,6 +172,10 @@ class TargetWriter:
 def _moment(second: int) -> Raw:
     """A second of Unix time as a binary timestamptz."""
     return Raw(((second - 946_684_800) * 1_000_000).to_bytes(8, "big", signed=True))
+
+
+def _may_wait(waiting: WaitingRow, error: BadDataError | None) -> bool:
+    return isinstance(error, Violation) and error.awaited and not waiting.overdue
 
 
 def ranks(targets: Mapping[bytes, TargetWriter]) -> dict[bytes, int]:
