@@ -31,11 +31,13 @@ FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
 WHERE i.indrelid = to_regclass(%s) AND i.indisunique AND NOT i.indisprimary AND i.indisvalid
   AND i.indpred IS NULL AND i.indexprs IS NULL ORDER BY c.relname
 """
+# What older servers lack in the catalogue is looked up by name: NULLS NOT DISTINCT (15), NOT ENFORCED (18).
 _CHECKS = """
 SELECT c.conname, ARRAY(SELECT a.attname::text FROM unnest(c.conkey) WITH ORDINALITY AS k (attnum, n)
     JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.attnum ORDER BY k.n),
   pg_get_expr(c.conbin, c.conrelid), 0 = ANY(coalesce(c.conkey, ARRAY[]::smallint[]))
-FROM pg_constraint c WHERE c.conrelid = to_regclass(%s) AND c.contype = 'c' ORDER BY c.conname
+FROM pg_constraint c WHERE c.conrelid = to_regclass(%s) AND c.contype = 'c'
+  AND coalesce((to_jsonb(c) ->> 'conenforced')::boolean, true) ORDER BY c.conname
 """
 _FOREIGN_KEYS = """
 SELECT c.conname, ARRAY(SELECT a.attname::text FROM unnest(c.conkey) WITH ORDINALITY AS k (attnum, n)
@@ -44,7 +46,7 @@ SELECT c.conname, ARRAY(SELECT a.attname::text FROM unnest(c.conkey) WITH ORDINA
     JOIN pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = k.attnum ORDER BY k.n), n.nspname, p.relname
 FROM pg_constraint c JOIN pg_class p ON p.oid = c.confrelid JOIN pg_namespace n ON n.oid = p.relnamespace
 WHERE c.conrelid = to_regclass(%s) AND c.contype = 'f' AND c.confmatchtype = 's' AND c.conparentid = 0
-ORDER BY c.conname
+  AND coalesce((to_jsonb(c) ->> 'conenforced')::boolean, true) ORDER BY c.conname
 """
 
 
