@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from casscade.commitlog.encoder import clustering_key
-from casscade.core.cell import live_cell, tombstone_cell
+from casscade.core.cell import expiring_cell, live_cell, tombstone_cell
 from casscade.core.mutation import PartitionUpdate, Row
 from casscade.cql.types import CqlType
 from casscade.load.batch import Batch, BatchWriter
@@ -44,6 +44,7 @@ class Shop:
     def __init__(self, connection: psycopg.Connection[Any], *constraints: str, wait_ms: int = 0) -> None:
         register(connection)
         self.connection = connection
+        self.now = NOW
         self.tables = {"child": _table("child", "a", "b", "parent"), "parent": _table("parent", "a")}
         control = ControlStore("test", "casscade")
         control.migrate(connection)
@@ -54,7 +55,7 @@ class Shop:
         for constraint in constraints:
             connection.execute(constraint.encode())
         epoch, _ = control.acquire(connection, "node")
-        self.writer = BatchWriter(control, Sources.single("node", epoch), clock=lambda: float(NOW))
+        self.writer = BatchWriter(control, Sources.single("node", epoch), clock=lambda: float(self.now))
         for target in targets:
             self.writer.add_target(connection, target, 3600, parent_wait_ms=wait_ms)
         self.writer.prepare(connection)
@@ -103,6 +104,22 @@ def test_not_null_and_check(database: str) -> None:
         assert shop.apply(shop.update("child", 1, 3, insert=False, b=11)) == {"constraint_violated": 1}
         assert shop.apply(shop.update("child", 2, 3, insert=False, a=None)) == {"constraint_violated": 1}
         assert shop.child()[1:3] == [(1, 1, 5, None), (2, 2, 6, None)]
+
+
+def test_an_end_of_a_ttl_that_may_not_be_is_told_once(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        shop = Shop(connection, "ALTER TABLE ks.child ALTER a SET NOT NULL")
+        update = shop.update("child", 1, 1, b=1)
+        update.rows[0].cells[0] = expiring_cell(1, NOW + 5, 5, _int(7))
+        shop.apply(update)
+        assert shop.child() == [(1, 7, 1, None)]
+        shop.now = NOW + 6
+        assert shop.writer.reap(connection).dead_letters == {"constraint_violated": 1}
+        assert shop.writer.reap(connection).dead_letters == {}
+        assert shop.child() == [(1, 7, 1, None)], "it stays as it was"
+        # The next write brings the row to what it is.
+        assert shop.apply(shop.update("child", 1, 2, insert=False, a=8)) == {}
+        assert shop.child() == [(1, 8, 1, None)]
 
 
 def test_unique_within_a_batch_and_against_the_table(database: str) -> None:

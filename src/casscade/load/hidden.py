@@ -52,6 +52,7 @@ class HiddenRows:
             "state = EXCLUDED.state, expires_at = EXCLUDED.expires_at"
         ).format(table)
         self._drop = sql.SQL("DELETE FROM {} WHERE target_no = %s AND key = ANY(%b)").format(table)
+        self._settle = sql.SQL("UPDATE {} SET expires_at = NULL WHERE target_no = %s AND key = ANY(%b)").format(table)
         self._partition = sql.SQL("SELECT {} FROM {} WHERE target_no = %s AND partition_key = %b").format(
             columns, table
         )
@@ -88,6 +89,10 @@ class HiddenRows:
         """Forget rows that are hidden no more."""
         if keys:
             connection.execute(self._drop, (self._target_no, bytea_array(keys)))
+
+    def settle(self, connection: Connection[Any], keys: Sequence[bytes]) -> None:
+        """Look at rows no more when something in them ends: they may not be shown as they are now."""
+        connection.execute(self._settle, (self._target_no, bytea_array(keys)))
 
     def of_partition(self, connection: Connection[Any], partition_key: bytes) -> Iterator[list[tuple[bytes, Row]]]:
         """The hidden rows of a partition, in pages; rows written meanwhile do not show up in later pages."""

@@ -14,7 +14,7 @@ from psycopg import Connection, sql
 from casscade.core.errors import BadDataError
 from casscade.load.constraints import CHECK, FOREIGN_KEY, NOT_NULL, UNIQUE, Constraint
 from casscade.load.staged import OP_REMOVE, OP_UPSERT
-from casscade.schema.mapping import WRITE_TIME_COLUMN, Relation
+from casscade.schema.mapping import EXPIRY_COLUMN, WRITE_TIME_COLUMN, Relation
 
 # A row that is taken out may leave another without its parent, or bring back a value that two rows want. What is not
 # settled after so many rounds is found by halves (`casscade.load.isolation`).
@@ -46,10 +46,18 @@ class Integrity:
         self._itself = (relation.schema, relation.name)
         self._keys = relation.primary_key
         self._queries = [(each, self._query(each)) for each in constraints]
+        same = sql.SQL(" AND ").join(sql.SQL("t.{0} = s.{0}").format(sql.Identifier(name)) for name in self._keys)
+        self._settle = sql.SQL(
+            "UPDATE {} AS t SET {} = NULL FROM {} AS s WHERE s._op = {} AND s._ord = ANY(%s) AND {}"
+        ).format(self._target, sql.Identifier(EXPIRY_COLUMN), self._stage, OP_UPSERT, same)
         self._take_out = sql.SQL("DELETE FROM {} WHERE _op = {} AND _ord = ANY(%s)").format(self._stage, OP_UPSERT)
 
-    def check(self, connection: Connection[Any]) -> dict[int, Violation]:
-        """Take the staged rows that break a constraint out of the staging table; returns them by ordinal."""
+    def check(self, connection: Connection[Any], *, ended: bool = False) -> dict[int, Violation]:
+        """Take the staged rows that break a constraint out of the staging table; returns them by ordinal.
+
+        `ended`: the rows are there only because something in them ended; those that break a constraint stay in the
+        table as they are, and the reaper does not come back to them.
+        """
         found: dict[int, Violation] = {}
         for _ in range(_ROUNDS_MAX):
             broken: dict[int, Violation] = {}
@@ -58,6 +66,8 @@ class Integrity:
                     broken.setdefault(ordinal, Violation(constraint))
             if not broken:
                 break
+            if ended:
+                connection.execute(self._settle, (list(broken),))
             connection.execute(self._take_out, (list(broken),))
             found |= broken
         return found

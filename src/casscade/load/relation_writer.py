@@ -11,14 +11,14 @@ from typing import Any
 
 from psycopg import Connection, sql
 
-from casscade.core.cell import NO_EXPIRY, NO_TIMESTAMP
+from casscade.core.cell import NO_EXPIRY
 from casscade.core.errors import BadDataError
 from casscade.core.mutation import Row
 from casscade.load import staged as ops
 from casscade.load.constraints import Constraint
 from casscade.load.copy_encoder import COPY_HEADER, COPY_TRAILER, RowEncoder
 from casscade.load.counters import BatchCounts
-from casscade.load.doubts import Doubts
+from casscade.load.doubts import Doubts, only_read
 from casscade.load.hidden import HiddenRow, HiddenRows
 from casscade.load.integrity import integrity_of
 from casscade.load.layout import INEXACT_POLICIES, RowLayout
@@ -103,7 +103,7 @@ class RelationWriter:
         if self.layout.loose_paths:
             for _, row in items:
                 unify_paths(row, self.layout.loose_paths, self.layout.older_ties)
-        answers = {id(row) for _, row in items if _only_read(row)} if self.layout.observable else set()
+        answers = {id(row) for _, row in items if only_read(row)} if self.layout.observable else set()
         if self.layout.observable:
             self._doubt_new(items, now)
         met = self._meet_tombstones(connection, items, now) if self.tombstones.rows_exist else set()
@@ -157,16 +157,18 @@ class RelationWriter:
         counts: BatchCounts,
         *,
         truncate: bool = True,
+        ended: bool = False,
         answers: Collection[int] = (),
     ) -> set[bytes]:
         """Write rows that hold all their stored state already; returns the tombstone keys of those now unseen.
 
+        `ended`: something in them ended; one that may not be written as it is now stays, and is not looked at again.
         `answers` has the ids of rows of which a read just told that they are not there (see `write`).
         """
         staged = self._stage(connection, items, now, merged=True, truncate=truncate)
         if staged.counts[ops.OP_UPSERT]:
             if self.integrity is not None:
-                for ordinal, violation in self.integrity.check(connection).items():
+                for ordinal, violation in self.integrity.check(connection, ended=ended).items():
                     self.rejected.append(RejectedRow(*items[ordinal], violation))
             connection.execute(self.sql.upsert)
         if not staged.counts[ops.OP_REMOVE]:
@@ -180,7 +182,9 @@ class RelationWriter:
                 self._doubt(partition_key, row)
         return self._put_tombstones(connection, removed)
 
-    def replace_hidden(self, connection: Connection[Any], items: list[RowItem], now: int, counts: BatchCounts) -> None:
+    def replace_hidden(
+        self, connection: Connection[Any], items: list[RowItem], now: int, counts: BatchCounts, *, ended: bool = False
+    ) -> None:
         """As `replace`, for rows that are hidden until now and that changed: those that match now are shown."""
         hidden = self.hidden
         assert hidden is not None
@@ -190,6 +194,8 @@ class RelationWriter:
         left = {row_key(each.partition_key, each.row.key) for each in self.rejected[kept:]}
         keys = {row_key(partition_key, row.key) for partition_key, row in items}
         hidden.drop(connection, list(keys - hidden.written - left))
+        if ended and left:
+            hidden.settle(connection, list(left))
 
     def _hide(self, connection: Connection[Any], items: list[RowItem], staged: StagedRows) -> None:
         hidden = self.hidden
@@ -332,19 +338,3 @@ class RelationWriter:
         if tombstones:
             self.tombstones.put_rows(connection, tombstones)
         return {tombstone.key for tombstone in tombstones}
-
-
-def _only_read(row: Row) -> bool:
-    """Whether `row` is the answer to a request that holds nothing but what the read showed of columns.
-
-    There was no row then, or none with other values: asking for its liveness again would give the same answer, for
-    ever. (What a scan showed, turn 0, answers no request.)
-    """
-    return (
-        row.observed is not None
-        and all(seen[0] > 0 for seen in row.observed.values())
-        and not row.cells
-        and row.complex is None
-        and row.deletion == NO_TIMESTAMP
-        and row.liveness_ts == NO_TIMESTAMP
-    )

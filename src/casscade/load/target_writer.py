@@ -156,14 +156,14 @@ class TargetWriter:
                     items = [(stored.partition_key, stored.row) for stored in page]
                     for partition_key, row in items:
                         writer.doubts.ended(partition_key, row, now)
-                    writer.replace(connection, items, now, counts)
+                    writer.replace(connection, items, now, counts, ended=True)
                     total += len(items)
             if writer.hidden is not None:
                 hidden = writer.hidden.expired(connection, moment, REAP_ROWS_MAX)
                 if hidden:
                     for partition_key, row in hidden:
                         writer.doubts.ended(partition_key, row, now)
-                    writer.replace_hidden(connection, hidden, now, counts)
+                    writer.replace_hidden(connection, hidden, now, counts, ended=True)
                     total += len(hidden)
         counts.expired += total
         return total
