@@ -15,7 +15,7 @@ from casscade.core.errors import RetryableError
 from casscade.core.mutation import PartitionUpdate, Row
 from casscade.load.batch import Batch, BatchWriter
 from casscade.load.control import ControlStore
-from casscade.load.loader import is_transient
+from casscade.load.faults import Kind, kind_of
 from casscade.load.raw import register
 from casscade.load.relation_writer import RelationWriter
 from casscade.load.sources import Sources
@@ -67,7 +67,7 @@ class Writers:
             try:
                 self.writers[number].apply(self.connections[number], batch)
             except psycopg.Error as error:
-                if not is_transient(error):
+                if kind_of(error) not in (Kind.LOST, Kind.BUSY):
                     raise
                 continue
             return

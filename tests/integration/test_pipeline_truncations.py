@@ -17,8 +17,9 @@ from casscade.core.position import START, Position, Truncation
 from casscade.cql.types import CqlType
 from casscade.devstack.postgres import PostgresServer
 from casscade.load import truncations
-from casscade.load.control import ControlStore, DeadLetter
+from casscade.load.control import ControlStore
 from casscade.load.doubts import Doubt, request_rechecks
+from casscade.load.letters import DeadLetter
 from casscade.load.truncations import TruncationStore
 from casscade.pipeline.monitor import Monitor
 from casscade.pipeline.truncations import PEERS_S, Resume, Truncations
@@ -123,7 +124,7 @@ class Site:
             self.run(f"INSERT INTO {self.own}.range_tombstones SELECT target_no, 'p', '', '', 1, {until} {numbers}")
             request_rechecks(self.control, self.connection, table_id, [Doubt(b"k", b"p", [b"c"])], static=False)
             letter = DeadLetter(f"{A}:row:{name}", f"{self.schema}.{name}", "code", "", 8, b"")
-            self.control.set_aside(self.connection, [letter])
+            self.control.letters.settle(self.connection, [letter], [])
             with self.connection.transaction():
                 self.tasks.create_tasks(self.connection, table_id, f"{self.schema}.{name}", split_ring(4))
 

@@ -32,7 +32,7 @@ from casscade.snapshot.rows import TableScan, shows_element_times
 from casscade.snapshot.scanner import Scanner, ScanOptions
 from casscade.snapshot.store import SnapshotStore, owner_of
 from casscade.snapshot.wire import RawSession
-from casscade.transport.chunk import Chunk, Progress, RecheckProgress, SnapshotProgress
+from casscade.transport.chunk import Chunk, ReadProgress, RecheckProgress, SnapshotProgress
 from tests.support.cdc_reader import Mutation
 
 NAME: Final = "differential"
@@ -176,7 +176,7 @@ class LoadingSide:
             self._writer.add_target(self._connection, target, 3600)
         self._writer.prepare(self._connection)
 
-    def _commit_progress(self, connection: psycopg.Connection[Any], progress: Progress) -> None:
+    def _commit_progress(self, connection: psycopg.Connection[Any], progress: ReadProgress) -> None:
         if isinstance(progress, RecheckProgress):
             self._rechecks.answered(connection, progress)
         else:

@@ -27,6 +27,9 @@ class StoredMessage:
     def partition(self) -> int:
         return 0
 
+    def headers(self) -> None:
+        return None
+
     def offset(self) -> int:
         return self._offset
 

@@ -41,6 +41,9 @@ class Received:
     def key(self) -> bytes | None:
         return self._key
 
+    def headers(self) -> None:
+        return None
+
     def partition(self) -> int:
         return self._partition
 

@@ -43,6 +43,9 @@ class StoredMessage:
     def key(self) -> bytes:
         return b"k"
 
+    def headers(self) -> None:
+        return None
+
     def value(self) -> bytes:
         return seal(8, HOST, Position(7, self._offset), 0, b"%d" % self._offset)
 

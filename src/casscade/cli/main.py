@@ -18,6 +18,7 @@ _COMMANDS: Final = {
     "check": "casscade.cli.check",
     "demo": "casscade.cli.demo",
     "dev": "casscade.cli.dev",
+    "dlq": "casscade.cli.dlq",
     "load": "casscade.cli.run",
     "plan": "casscade.cli.check",
     "run": "casscade.cli.run",

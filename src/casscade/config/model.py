@@ -11,8 +11,9 @@ from typing import Literal
 from pydantic import Field, PrivateAttr, model_validator
 
 from casscade.config.dsn import holds_password
+from casscade.config.entries import TableEntry
 from casscade.config.problems import KeyPath, key_text
-from casscade.config.rules import RulesSection, Transform
+from casscade.config.rules import RulesSection
 from casscade.config.section import Section
 from casscade.config.transport import TransportSection
 from casscade.config.values import (
@@ -23,17 +24,13 @@ from casscade.config.values import (
     ListenAddress,
     PipelineName,
     SecretText,
-    SourcePattern,
-    TargetPattern,
     Text,
     WholeNumber,
     refuse,
     split_listen,
 )
-from casscade.core.limits import MIB, QUEUE_BYTES_DEFAULT
+from casscade.core.limits import JOURNAL_BYTES_DEFAULT, JOURNAL_FREE_BYTES_DEFAULT, MIB, QUEUE_BYTES_DEFAULT
 
-ColumnForm = Literal["array", "jsonb", "composite", "text", "bytea", "bigint", "vector"]
-InexactPolicy = Literal["keep", "convert", "dead_letter"]
 Consistency = Literal["ONE", "TWO", "THREE", "LOCAL_ONE", "LOCAL_QUORUM", "QUORUM", "ALL"]
 
 
@@ -122,71 +119,45 @@ class PostgresSection(Section):
         return self
 
 
-class ColumnsSection(Section):
-    """Which columns of a table are replicated, and how; key columns always are, and by their default."""
+class RetrySection(Section):
+    """How work that PostgreSQL did not take is tried again."""
 
-    include: tuple[Text, ...] | None = Field(
-        default=None, min_length=1, max_length=2000, description="Only these columns and the key"
-    )
-    exclude: tuple[Text, ...] | None = Field(
-        default=None, min_length=1, max_length=2000, description="All but these; exclusions of several entries add up"
-    )
-    types: dict[str, ColumnForm] = Field(
-        default={},
-        max_length=2000,
-        description="How columns are represented where the default of docs/types.md is not wanted, by their names in "
-        "Cassandra: `{tags: jsonb, home: composite}`; which of these fit a type is in docs/types.md",
-    )
-    inexact: dict[str, InexactPolicy] = Field(
-        default={},
-        max_length=2000,
-        description="What becomes of values that columns can't show exactly, by their names in Cassandra, where it is "
-        "not what `inexact` of the table says",
+    first_ms: WholeNumber = Field(default=1000, ge=10, le=60_000, description="First wait, in milliseconds; it doubles")
+    max_ms: WholeNumber = Field(default=60_000, ge=10, le=600_000, description="Longest wait, in milliseconds")
+    for_seconds: WholeNumber = Field(
+        default=300, ge=1, le=86_400, description="Time for retries, in seconds; then `on_outage` decides"
     )
 
     @model_validator(mode="after")
-    def _either(self) -> ColumnsSection:
-        if self.include is not None and self.exclude is not None:
-            refuse("has both include and exclude", "give one of the two")
+    def _ordered(self) -> RetrySection:
+        if self.first_ms > self.max_ms:
+            refuse("first_ms is greater than max_ms", "raise max_ms or lower first_ms")
         return self
 
 
-class TableEntry(Section):
-    """One entry of `tables`; where several match a table, later ones refine earlier ones."""
+class CircuitSection(Section):
+    """The circuit breaker before PostgreSQL."""
 
-    source: SourcePattern = Field(description="keyspace.table in Cassandra; `*` and `?` are wildcards")
-    target: TargetPattern | None = Field(
-        default=None,
-        description="schema.table in PostgreSQL; `*` stands for the name of the keyspace or table. "
-        "By default the keyspace's name is the schema",
+    failures: WholeNumber = Field(default=5, ge=1, le=1000, description="Failures in a row after which it opens")
+    open_seconds: WholeNumber = Field(
+        default=60,
+        ge=1,
+        le=3600,
+        description="Time until one attempt is let through, in seconds; sooner when PostgreSQL answers a light test",
     )
-    columns: ColumnsSection = Field(default=ColumnsSection(), description="Which columns are replicated, and how")
-    key: Literal["auto", "natural", "exact"] | None = Field(
-        default=None,
-        description="The primary key in PostgreSQL. `natural`: the key columns; values that PostgreSQL can't tell "
-        "apart become dead letters. `exact`: the key's bytes in `_cdc_partition` and `_cdc_clustering`; the key "
-        "columns stay beside them. `auto`, the default: `exact` where the type of a key column needs it for its "
-        "everyday values, else `natural`. When it changes, the table in PostgreSQL must be made anew",
+
+
+class DeadLettersSection(Section):
+    """What can't be applied: see docs/dead-letters.md."""
+
+    journal_bytes: WholeNumber = Field(
+        default=JOURNAL_BYTES_DEFAULT,
+        ge=16 * MIB,
+        le=1 << 40,
+        description="Bytes that wait in capture.state_directory at most while PostgreSQL is away (direct transport)",
     )
-    inexact: InexactPolicy | None = Field(
-        default=None,
-        description="What becomes of values that PostgreSQL can't show exactly: `keep` (unless an entry says "
-        "otherwise) shows the nearest value and keeps the original in the row's state, `convert` stores the nearest "
-        "value alone, "
-        "`dead_letter` sets the row aside. All are counted",
-    )
-    exclude: tuple[SourcePattern, ...] = Field(
-        default=(), max_length=1000, description="Tables (keyspace.table, with wildcards) that `source` does not mean"
-    )
-    where: Text | None = Field(
-        default=None,
-        description="Condition on rows: the others are not in PostgreSQL (see docs/rules.md). Those of several "
-        "entries must all hold",
-    )
-    transforms: tuple[Transform, ...] = Field(
-        default=(),
-        max_length=200,
-        description="What is done to values, in this order (see docs/rules.md). Those of several entries add up",
+    disk_free_bytes: WholeNumber = Field(
+        default=JOURNAL_FREE_BYTES_DEFAULT, ge=0, le=1 << 40, description="Bytes of that disk which are left free"
     )
 
 
@@ -208,7 +179,7 @@ class LoadSection(Section):
 
     batch_rows: WholeNumber = Field(default=1000, ge=1, le=50_000, description="Rows after which a batch is committed")
     batch_ms: WholeNumber = Field(
-        default=200, ge=1, le=60_000, description="Time after which a batch is committed, in milliseconds"
+        default=200, ge=1, le=10_000, description="Time after which a batch is committed, in milliseconds"
     )
     queue_bytes: WholeNumber = Field(
         default=QUEUE_BYTES_DEFAULT,
@@ -219,6 +190,21 @@ class LoadSection(Section):
     pool: PoolSection = Field(default=PoolSection(), description="Connections to PostgreSQL")
     statement_timeout_ms: WholeNumber = Field(
         default=60_000, ge=1000, le=3_600_000, description="Time that one statement may take, in milliseconds"
+    )
+    retry: RetrySection = RetrySection()
+    circuit: CircuitSection = CircuitSection()
+    on_outage: Literal["dead_letter", "pause"] = Field(
+        default="dead_letter",
+        description="What becomes of a batch that still fails after the time for retries. `dead_letter`: it is kept in "
+        "the journal of the state directory, or in the topic of dead letters, and comes back by itself when PostgreSQL "
+        "is back; `pause`: it is tried on, and the commit log or the topic fills",
+    )
+    dead_letter_percent_max: WholeNumber = Field(
+        default=10,
+        ge=0,
+        le=100,
+        description="Percentage of the last rows and mutations that may become dead letters, once they are 500; beyond "
+        "it the pipeline stops. 100: any number may",
     )
     tombstone_margin_seconds: WholeNumber = Field(
         default=86_400,
@@ -283,6 +269,7 @@ class PipelineConfig(Section):
     transport: TransportSection = TransportSection()
     load: LoadSection = LoadSection()
     rules: RulesSection = RulesSection()
+    dead_letters: DeadLettersSection = DeadLettersSection()
     snapshot: SnapshotSection = SnapshotSection()
     http: HttpSection = HttpSection()
     log: LogSection = LogSection()

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from casscade.config.model import PipelineConfig, TableEntry
+from casscade.config.entries import TableEntry
+from casscade.config.model import PipelineConfig
 from casscade.config.problems import nearest
 from casscade.config.rules import Transform
 from casscade.config.values import IDENTIFIER_BYTES_MAX, SYSTEM_KEYSPACES

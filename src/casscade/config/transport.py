@@ -53,6 +53,7 @@ _KAFKA_ONLY: Final = (
     "format",
     "topic_prefix",
     "topic",
+    "dead_letter_topic",
     "partitions",
     "replication_factor",
     "retention_hours",
@@ -83,6 +84,10 @@ class TransportSection(Section):
     )
     topic: TopicName | None = Field(
         default=None, description="Topic of the pipeline's mutations; by default the pipeline's name with `.mutations`"
+    )
+    dead_letter_topic: TopicName | None = Field(
+        default=None,
+        description="Topic of dead letters; by default the pipeline's name with `.dead_letters`",
     )
     partitions: WholeNumber = Field(
         default=12,

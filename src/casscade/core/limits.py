@@ -30,3 +30,9 @@ KAFKA_PRODUCER_BYTES: Final = 18 * MIB
 KAFKA_PRODUCER_MESSAGES: Final = 20_000
 # Messages fetched ahead by a loader, over all of its partitions.
 KAFKA_CONSUMER_BYTES: Final = 16 * MIB
+# One file of the journal; it is deleted when all of it is applied, so this is what a drained journal still occupies.
+JOURNAL_FILE_BYTES: Final = 16 * MIB
+# An hour and a half of 2,000 mutations/s at 100 bytes; `dead_letters.journal_bytes`.
+JOURNAL_BYTES_DEFAULT: Final = 1024 * MIB
+# Left to everybody else on the disk of the state directory; `dead_letters.disk_free_bytes`.
+JOURNAL_FREE_BYTES_DEFAULT: Final = 1024 * MIB

@@ -7,30 +7,29 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from psycopg import Connection
 
 from casscade.core.errors import InvariantError
-from casscade.core.mutation import PartitionUpdate
 from casscade.core.position import Position
-from casscade.core.table import TableShape
 from casscade.debezium.decoder import Reread
 from casscade.load.catalog import read_composite_oids
 from casscade.load.constraints import read_constraints
-from casscade.load.control import ControlStore, DeadLetter
+from casscade.load.control import ControlStore
 from casscade.load.counters import BatchCounts
 from casscade.load.doubts import doubts_of, request_rechecks
+from casscade.load.flood import FloodGuard
 from casscade.load.hidden import HiddenRows
-from casscade.load.integrity import Violation
 from casscade.load.isolation import isolate
 from casscade.load.layouts import build_layout
-from casscade.load.letters import letter_of, poison_update, rejected_update
+from casscade.load.letters import RETRIES_EXHAUSTED, DeadLetter, letter_of
 from casscade.load.relation_writer import RelationWriter
 from casscade.load.row_filter import row_filter
+from casscade.load.row_letters import poison_letter
 from casscade.load.sources import Sources
 from casscade.load.table_lock import TableLock
 from casscade.load.target_writer import REAP_ROWS_MAX, TargetWriter, ranks
@@ -39,14 +38,18 @@ from casscade.load.waiting import WaitingRows
 from casscade.merge.fold import Fold
 from casscade.rules.table import TableRules
 from casscade.schema.mapping import Relation, Target
-from casscade.transport.chunk import Progress
+from casscade.transport.chunk import Chunk, JournalProgress, Progress, ReadProgress, ReplayProgress
 
-CommitProgress = Callable[[Connection[Any], Progress], None]
+CommitProgress = Callable[[Connection[Any], ReadProgress], None]
 
 
-def no_snapshot(_connection: Connection[Any], progress: Progress) -> None:
+def no_snapshot(_connection: Connection[Any], progress: ReadProgress) -> None:
     """For writers that never see a snapshot."""
     raise InvariantError("snapshot_unexpected", f"{type(progress).__name__} came to a writer without a snapshot")
+
+
+def _as_it_is(letter: DeadLetter) -> DeadLetter:
+    return letter
 
 
 @dataclass(slots=True)
@@ -55,7 +58,7 @@ class Batch:
 
     `mutations` counts the streamed ones; `write_times` has a write time (microseconds) of each that tells one, for the
     latency. `rereads` are rows that events of Debezium's did not determine. `alone`: other writers must stay out of its
-    tables, because a key of it may be theirs.
+    tables, because a key of it may be theirs. `chunks` is what it was made from.
     """
 
     fold: Fold
@@ -66,6 +69,13 @@ class Batch:
     write_times: list[int] = field(default_factory=list)
     mutations: int = 0
     alone: bool = False
+    chunks: list[Chunk] = field(default_factory=list)
+    shown: Callable[[DeadLetter], DeadLetter] = _as_it_is
+
+    @property
+    def items(self) -> int:
+        """What a share of dead letters is taken of: rows and deletions, and what could not be decoded."""
+        return self.fold.row_count() + len(self.dead_letters)
 
 
 class BatchWriter:
@@ -82,9 +92,11 @@ class BatchWriter:
         *,
         alone: bool = True,
         commit_progress: CommitProgress = no_snapshot,
+        dead_letter_percent_max: int = 100,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.control = control
+        self._flood = FloodGuard(dead_letter_percent_max)
         self.sources = sources
         self._alone = alone
         self._lock = TableLock(control)
@@ -154,7 +166,7 @@ class BatchWriter:
         with self._transaction(connection, batch.fold.tables, alone=self._alone or batch.alone):
             self._write(connection, batch.fold, counts, letters)
             self._finish(connection, batch, counts, letters)
-        self.sources.advanced(batch.positions)
+        self._committed(batch, letters)
         return counts
 
     def apply_isolated(self, connection: Connection[Any], batch: Batch) -> BatchCounts:
@@ -175,12 +187,42 @@ class BatchWriter:
 
         with self._transaction(connection, batch.fold.tables, alone=self._alone or batch.alone):
             for poison in isolate(connection, batch.fold, write, counts):
-                update = poison_update(poison)
                 target = self._targets[poison.table.table.id]
-                letters.append(self._letter(target, update, poison.code, poison.message))
+                letters.append(poison_letter(poison, target.target.table.full_name, ruled=target.ruled))
             self._finish(connection, batch, counts, letters)
+        self._committed(batch, letters)
+        return counts
+
+    def set_aside(self, connection: Connection[Any], batch: Batch, cause: str, retries: int) -> BatchCounts:
+        """Commit a batch whose time for retries is over, all of it as dead letters; `cause` is the last code."""
+        counts = BatchCounts()
+        shapes = {table_id: target.target.table.shape(replicated=True) for table_id, target in self._targets.items()}
+        message = f"PostgreSQL failed with {cause} until the time for retries was over"
+        letters = [
+            batch.shown(replace(letter_of(chunk, index, RETRIES_EXHAUSTED, message, shapes), retries=retries))
+            for chunk in batch.chunks
+            for index in range(len(chunk.mutations))
+        ]
+        refused = {event for chunk in batch.chunks for event, _, _ in chunk.refused}
+        letters += [letter for letter in batch.dead_letters if letter.event_id in refused]
+        with connection.transaction():
+            self._store(connection, batch, counts, letters)
         self.sources.advanced(batch.positions)
         return counts
+
+    def checkpoint(self, connection: Connection[Any]) -> None:
+        """Commit the positions as they are: proof that this process works, and still owns its sources."""
+        with connection.transaction():
+            self.sources.commit(connection, self.control, {})
+
+    @staticmethod
+    def _replayed(batch: Batch) -> int:
+        """Letters that are applied again: that they fail again is no flood."""
+        return sum(len(chunk.own_ids) for chunk in batch.chunks)
+
+    def _committed(self, batch: Batch, letters: Sequence[DeadLetter]) -> None:
+        self._flood.committed(batch.items, max(0, len(letters) - self._replayed(batch)))
+        self.sources.advanced(batch.positions)
 
     def _write(self, connection: Connection[Any], fold: Fold, counts: BatchCounts, letters: list[DeadLetter]) -> None:
         now = int(self._clock())
@@ -192,21 +234,32 @@ class BatchWriter:
             if target is None:
                 raise InvariantError("target_missing", f"No target for table id {uuid.UUID(bytes=table_id)}")
             target.write(connection, table, now, counts)
-            letters += self._rejected(connection, target, table.table)
+            letters += target.rejected_letters(connection, table.table)
 
     def _finish(
         self, connection: Connection[Any], batch: Batch, counts: BatchCounts, letters: list[DeadLetter]
     ) -> None:
         """The rest of the transaction: dead letters, snapshot progress, the positions."""
-        if letters:
-            self.control.set_aside(connection, letters)
-            counts.dead_letters.update(letter.code for letter in letters)
+        self._flood.check(batch.items, len(letters) - self._replayed(batch))
         self._request_rechecks(connection)
         for table_id, doubts in doubts_of(batch.rereads).items():
             request_rechecks(self.control, connection, uuid.UUID(bytes=table_id), doubts, static=False)
             counts.rereads += len(doubts)
+        self._store(connection, batch, counts, letters)
+
+    def _store(
+        self, connection: Connection[Any], batch: Batch, counts: BatchCounts, letters: Sequence[DeadLetter]
+    ) -> None:
+        replayed: list[int] = []
         for progress in batch.progress:
-            self._commit_progress(connection, progress)
+            own = progress.inner if isinstance(progress, JournalProgress) else progress
+            if isinstance(own, ReplayProgress):
+                replayed += own.ids
+            elif own is not None:
+                self._commit_progress(connection, own)
+        if letters or replayed:
+            counts.replayed += self.control.letters.settle(connection, letters, replayed)
+            counts.dead_letters.update(letter.code for letter in letters)
         self.sources.commit(connection, self.control, batch.positions)
 
     def reap(self, connection: Connection[Any]) -> BatchCounts:
@@ -218,19 +271,18 @@ class BatchWriter:
                 with self._transaction(connection, (table_id,), alone=True):
                     looked_at = target.reap(connection, int(self._clock()), counts)
                     if looked_at:
-                        letters = self._rejected(connection, target, target.shape)
+                        letters = target.rejected_letters(connection, target.shape)
                         looked_at -= len(letters)
                         self._close(connection, counts, letters)
             if target.waiting is not None and target.waiting.some:
                 with self._transaction(connection, (table_id,), alone=True):
-                    letters = target.retry(connection, int(self._clock()), counts)
-                    self._close(connection, counts, letters)
+                    self._close(connection, counts, target.retry(connection, int(self._clock()), counts))
         return counts
 
-    def _close(self, connection: Connection[Any], counts: BatchCounts, letters: list[DeadLetter]) -> None:
+    def _close(self, connection: Connection[Any], counts: BatchCounts, letters: Sequence[DeadLetter]) -> None:
         """The rest of a transaction that no batch began."""
         if letters:
-            self.control.set_aside(connection, letters)
+            self.control.letters.settle(connection, letters, ())
             counts.dead_letters.update(letter.code for letter in letters)
         self._request_rechecks(connection)
         self.sources.commit(connection, self.control, {})
@@ -255,22 +307,3 @@ class BatchWriter:
             if target.waiting is not None:
                 target.waiting.some = True  # another process may have left some
         return purged
-
-    def _rejected(self, connection: Connection[Any], target: TargetWriter, shape: TableShape) -> list[DeadLetter]:
-        """The dead letters of the rows that can't be written; those that wait for another row are none yet."""
-        letters: list[DeadLetter] = []
-        waiting: list[tuple[DeadLetter, str]] = []
-        for rejected, static in target.take_rejected():
-            update = rejected_update(rejected, shape, static=static)
-            letter = self._letter(target, update, rejected.error.code, rejected.error.what)
-            if isinstance(rejected.error, Violation) and rejected.error.awaited and target.waiting is not None:
-                waiting.append((letter, rejected.error.constraint))
-            else:
-                letters.append(letter)
-        if waiting and target.waiting is not None:
-            letters += target.waiting.put(connection, waiting)
-        return letters
-
-    def _letter(self, target: TargetWriter, update: PartitionUpdate, code: str, message: str) -> DeadLetter:
-        ruled = target.rules is not None and bool(target.rules.hidden)
-        return letter_of(update, target.target.table.full_name, code, message, ruled=ruled)

@@ -16,22 +16,24 @@ from casscade.core.cell import NO_TIMESTAMP
 from casscade.core.errors import BadDataError, InvariantError, UnknownSchemaError
 from casscade.core.limits import BATCH_BYTES_MAX
 from casscade.core.mutation import PartitionUpdate
-from casscade.core.position import START, Position, event_id
+from casscade.core.position import START
 from casscade.core.table import TableShape
 from casscade.debezium.decoder import LOG_MARKER, NOT_REPLICATED, SNAPSHOT, EventDecoder
 from casscade.debezium.message import DEBEZIUM
 from casscade.load.batch import Batch
-from casscade.load.control import DeadLetter
 from casscade.load.cuts import Cuts
+from casscade.load.letters import DeadLetter, letter_of, refused_letter, stack_of
 from casscade.load.rewriting import FILTERED, Rewriting
 from casscade.merge.fold import Fold
 from casscade.merge.row import is_observed, newest_timestamp
 from casscade.rules.concealment import Excluded, conceal
-from casscade.transport.chunk import Chunk
+from casscade.rules.rewriter import RULED
+from casscade.transport.chunk import Chunk, ReplayProgress
 
 Tables = Mapping[bytes, TableShape]
 
 TRUNCATED = "truncated"
+NO_LONGER = "table_not_replicated"
 # Why mutations are left out that are no dead letters.
 LEFT_OUT = ("table_gone", TRUNCATED, LOG_MARKER, NOT_REPLICATED, SNAPSHOT, FILTERED)
 
@@ -69,7 +71,7 @@ class Batcher:
         self._cuts = cuts or Cuts()
         self._events = events
         self._clock = clock
-        self._batch = Batch(Fold())
+        self._batch = self._new_batch()
         self._rows = 0
         self._bytes = 0
         self._started: float | None = None
@@ -103,29 +105,36 @@ class Batcher:
         if self._started is None:
             self._started = self._clock()
         batch = self._batch
+        batch.chunks.append(chunk)
         tables = self._tables()
         fold = batch.fold
         write_times = batch.write_times
         streamed = not chunk.scanned
+        # (Events of Debezium's may say what only a read can tell, and nothing else.)
+        replayed = isinstance(chunk.own_progress, ReplayProgress) and chunk.version != DEBEZIUM
         cut = self._cuts.concern(chunk)
-        decode = decode_any if chunk.version != DEBEZIUM else self._decode_event
+        # A letter of rows whose rules were carried out already, applied again.
+        ruled = bool(chunk.version & RULED)
+        decode = self._decoder(chunk.version)
         for position, mutation in enumerate(chunk.mutations):
             try:
                 updates = decode(mutation, chunk.version, tables)
             except BadDataError as error:
                 updates = self._decode_again(chunk, position, error)
                 tables = self._tables()
+            if replayed and not updates:
+                self._keep(chunk, position)
             if cut and updates:
                 updates = self._cut(chunk, updates, chunk.offsets[position])
             if streamed and updates:
                 write_time = _write_time(updates[0])
                 if write_time != NO_TIMESTAMP:
                     write_times.append(write_time)
-            if self._excluded:
+            if self._excluded and not ruled:
                 for update in updates:
                     if update.table.id in self._excluded:
                         conceal(update, self._excluded[update.table.id])
-            if self._rewriting is not None:  # behind it, since a row that fails becomes a dead letter
+            if self._rewriting is not None and not ruled:  # behind it, since a row that fails becomes a dead letter
                 updates = self._rewriting.apply(updates, batch.dead_letters, self.counts)
             for update in updates:
                 self._rows += len(update.rows) or 1
@@ -140,12 +149,40 @@ class Batcher:
         if streamed:
             batch.mutations += len(chunk.mutations)
         for event, value, refused in chunk.refused:
-            self._set_aside(event, refused, chunk.version, value)
+            self.counts[refused.code] += 1
+            batch.dead_letters.append(self._shown(refused_letter(chunk, event, refused, value)))
         if chunk.progress is not None:
             batch.progress.append(chunk.progress)
-        else:
+        if chunk.moves:
             # Also where it moves nothing yet: a source that is not named here is not fenced.
             batch.positions[chunk.source] = max(chunk.end, batch.positions.get(chunk.source, START))
+
+    def _new_batch(self) -> Batch:
+        return Batch(Fold()) if self._rewriting is None else Batch(Fold(), shown=self._shown)
+
+    def _shown(self, letter: DeadLetter) -> DeadLetter:
+        """A letter of a mutation as it came, without what rules hide."""
+        if self._rewriting is None or letter.encoding & RULED:
+            return letter
+        return self._rewriting.hide(letter, self._tables(), self._excluded)
+
+    def _decoder(self, version: int) -> Callable[[bytes, int, Tables], list[PartitionUpdate]]:
+        if version == DEBEZIUM:
+            return self._decode_event
+        return self._decode_ruled if version & RULED else decode_any
+
+    def _decode_ruled(self, mutation: bytes, version: int, tables: Tables) -> list[PartitionUpdate]:
+        shapes = tables if self._rewriting is None else self._rewriting.shapes(tables)
+        return decode_any(mutation, version & ~RULED, shapes)
+
+    def _keep(self, chunk: Chunk, position: int) -> None:
+        """A replayed letter says nothing of a replicated table: it stays, unless it was set aside already."""
+        if any(letter.replaces in chunk.own_ids for letter in self._batch.dead_letters):
+            return
+        self.counts[NO_LONGER] += 1
+        message = "its table is not replicated by this configuration, or not there any more"
+        letter = letter_of(chunk, position, NO_LONGER, message, self._tables())
+        self._batch.dead_letters.append(self._shown(letter))
 
     def _cut(self, chunk: Chunk, updates: list[PartitionUpdate], offset: int) -> list[PartitionUpdate]:
         """Those of a mutation's updates whose table was not truncated after it."""
@@ -173,7 +210,7 @@ class Batcher:
     def take(self) -> Batch:
         """The batch collected so far; a new one begins."""
         batch = self._batch
-        self._batch = Batch(Fold())
+        self._batch = self._new_batch()
         self._rows = 0
         self._bytes = 0
         self._started = None
@@ -185,8 +222,7 @@ class Batcher:
         if isinstance(error, UnknownSchemaError):
             if self._refresh(error.table_id):
                 try:
-                    decode = decode_any if chunk.version != DEBEZIUM else self._decode_event
-                    return decode(mutation, chunk.version, self._tables())
+                    return self._decoder(chunk.version)(mutation, chunk.version, self._tables())
                 except BadDataError as second:
                     error = second
             known = chunk.version == DEBEZIUM or mentions_any(mutation, self._replicated())
@@ -196,16 +232,10 @@ class Batcher:
                 self.counts["decoded"] -= 1
                 return []
         self.counts["decoded"] -= 1
-        event = event_id(chunk.origin, Position(chunk.segment, chunk.offsets[position]))
-        self._set_aside(event, error, chunk.version, mutation)
-        return []
-
-    def _set_aside(self, event: str, error: BadDataError, encoding: int, content: bytes) -> None:
         self.counts[error.code] += 1
-        letter = DeadLetter(event, "", error.code, error.what, encoding, content)
-        if self._rewriting is not None:
-            letter = self._rewriting.withheld(letter)
-        self._batch.dead_letters.append(letter)
+        letter = letter_of(chunk, position, error.code, error.what, self._tables(), stack_of(error))
+        self._batch.dead_letters.append(self._shown(letter))
+        return []
 
 
 def _mark_unknown(update: PartitionUpdate) -> None:

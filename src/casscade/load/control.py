@@ -1,4 +1,4 @@
-"""The control schema: migrations, the numbers of targets and columns, epochs and positions, dead letters.
+"""The control schema: migrations, the numbers of targets and columns, epochs and positions.
 
 Invariant: a position moves only in the transaction that makes its effect durable, and only under the newest epoch of
 its source.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
@@ -16,6 +15,7 @@ from psycopg import Connection, sql
 
 from casscade.core.errors import ConfigurationError, FencedError
 from casscade.core.position import Position
+from casscade.load.letters import LetterStore
 from casscade.schema.model import Table
 
 # Serialises migrations and DDL of all instances that share a control schema; any constant will do.
@@ -24,24 +24,13 @@ _MIGRATION_LOCK = 0x63617373636164
 PURGE_ROWS_MAX = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A mutation that could not be applied, with the reason; `encoding` is the commit-log version of its bytes."""
-
-    event_id: str
-    source_name: str
-    code: str
-    message: str
-    encoding: int
-    mutation: bytes
-
-
 class ControlStore:
     """The statements on the control schema of one pipeline; every method runs in the caller's transaction."""
 
     def __init__(self, pipeline: str, schema: str) -> None:
         self.pipeline = pipeline
         self.schema = schema
+        self.letters = LetterStore(pipeline, schema)
 
     def name(self, table: str) -> sql.Identifier:
         """A table of the control schema, quoted."""
@@ -167,28 +156,6 @@ class ControlStore:
             (self.pipeline, source),
         ).fetchone()
         return None if row is None else Position(int(row[0]), int(row[1]))
-
-    def set_aside(self, connection: Connection[Any], letters: list[DeadLetter]) -> None:
-        """Store dead letters; one that is known already stays as it is."""
-        with connection.cursor() as cursor:
-            cursor.executemany(
-                sql.SQL(
-                    "INSERT INTO {} (pipeline, event_id, source_name, code, message, encoding, mutation) "
-                    "VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (pipeline, event_id, code) DO NOTHING"
-                ).format(self.name("dead_letters")),
-                [
-                    (
-                        self.pipeline,
-                        letter.event_id,
-                        letter.source_name,
-                        letter.code,
-                        letter.message,
-                        letter.encoding,
-                        letter.mutation,
-                    )
-                    for letter in letters
-                ],
-            )
 
     def purge(self, connection: Connection[Any]) -> int:
         """Delete tombstones behind their time, `PURGE_ROWS_MAX` at most of each kind; returns how many.

@@ -16,7 +16,8 @@ class BatchCounts:
     `fast` were decided by SQL alone, `merged` needed their stored state, `upserted` and `removed` count what is
     visible afterwards and what is not, `inexact` counts values that PostgreSQL can't show exactly, by table
     (schema.table) and by what became of them (`load.layout.INEXACT_POLICIES`); `rereads` are rows that events of
-    Debezium's did not determine.
+    Debezium's did not determine; `replayed` are dead letters
+    that were applied.
     """
 
     rows: int = 0
@@ -27,6 +28,7 @@ class BatchCounts:
     expired: int = 0
     deletions: int = 0
     rereads: int = 0
+    replayed: int = 0
     dead_letters: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: BatchCounts) -> None:
@@ -39,4 +41,5 @@ class BatchCounts:
         self.expired += other.expired
         self.deletions += other.deletions
         self.rereads += other.rereads
+        self.replayed += other.replayed
         self.dead_letters.update(other.dead_letters)

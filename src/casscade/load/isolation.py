@@ -16,16 +16,13 @@ from psycopg import Connection
 
 from casscade.core.errors import InvariantError
 from casscade.load.counters import BatchCounts
+from casscade.load.faults import Kind, kind_of
+from casscade.load.letters import stack_of
 from casscade.merge.fold import Fold, TableFold
 
 # Each costs a savepoint and some statements, about 3 ms and some halvings: five seconds at worst. Where more of one
 # batch is refused, the fault is not in the rows.
 POISON_ITEMS_MAX: Final = 500
-
-# Classes of SQLSTATE that say something about the rows: cardinality (two keys of Cassandra that are equal to
-# PostgreSQL), data, constraints, WITH CHECK OPTION, program limits (index and row size), errors raised by triggers.
-_DATA_CLASSES: Final = ("21", "22", "23", "44", "54", "P0")
-_DATA_STATES: Final = frozenset({"42804"})
 
 _TOO_LONG: Final = "54000"
 # A row may also be too long as a whole. PostgreSQL's index takes 2,704 bytes; numeric has up to a fifth more than
@@ -42,22 +39,22 @@ class Poison:
     table: TableFold
     code: str
     message: str
+    stack: str = ""
 
 
 def is_data_error(error: psycopg.Error) -> bool:
     """Whether the rows of the batch are the reason, so that the others can be written without them."""
-    state = error.sqlstate
-    return state is not None and (state[:2] in _DATA_CLASSES or state in _DATA_STATES)
+    return kind_of(error) is Kind.DATA
 
 
 def isolate(connection: Connection[Any], fold: Fold, write: Write, counts: BatchCounts) -> list[Poison]:
-    """Write `fold` with `write`, in parts and each part in a savepoint; returns what was refused.
+    """Write `fold`, which was refused as a whole, in parts and each part in a savepoint; returns what was refused.
 
     Raises the psycopg errors that are not about data, and InvariantError (`postgres_refuses_all`) when more than
     `POISON_ITEMS_MAX` items are refused. Nothing may be committed then.
     """
     found: list[Poison] = []
-    parts = [fold]
+    parts = [*halves(fold)] if size(fold) > 1 else [fold]
     while parts:
         part = parts.pop()
         counted = BatchCounts()
@@ -110,11 +107,11 @@ def _poison(part: Fold, error: psycopg.Error) -> Poison:
     # PostgreSQL's own text may quote values; the name of the constraint or of the data type does not.
     if error.sqlstate == _TOO_LONG and _key_bytes(table) > _KEY_BYTES_MAX:
         message = "The key is too long for PostgreSQL's index; set key: exact for this table in the configuration"
-        return Poison(table, "key_too_long", message)
+        return Poison(table, "key_too_long", message, stack_of(error))
     place = error.diag.constraint_name or error.diag.datatype_name or ""
     detail = f", {place}" if place else ""
     message = f"PostgreSQL refuses it with SQLSTATE {error.sqlstate} ({type(error).__name__}{detail})"
-    return Poison(table, f"postgres_{error.sqlstate}", message)
+    return Poison(table, f"postgres_{error.sqlstate}", message, stack_of(error))
 
 
 def _key_bytes(table: TableFold) -> int:

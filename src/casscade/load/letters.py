@@ -1,68 +1,202 @@
-"""Dead letters made from rows.
+"""Dead letters as the loader writes them, in the transaction of the batch that they belong to.
 
-Invariant: whatever a row became on its way, its dead letter can be written and decoded again.
+Invariant: a letter holds the bytes as they came, and is there exactly when its batch is; one that is applied again and
+fails again keeps its history.
 """
 
 from __future__ import annotations
 
-import uuid
+import hashlib
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, NamedTuple
 
-from casscade.commitlog.encoder import encode_mutation
-from casscade.commitlog.observations import OBSERVING, encode_observing, has_observations
-from casscade.core.cell import Cell, tombstone_cell
-from casscade.core.mutation import PartitionUpdate, Row
+from psycopg import Connection, sql
+
+from casscade.commitlog.peek import first_table_id, partition_key_of
+from casscade.core.errors import BadDataError, CorruptionError
+from casscade.core.position import Position, event_id
 from casscade.core.table import TableShape
-from casscade.load.control import DeadLetter
-from casscade.load.isolation import Poison
-from casscade.load.relation_writer import RejectedRow
-from casscade.rules.rewriter import RULED
+from casscade.debezium.message import DEBEZIUM
+from casscade.transport.chunk import Chunk, ReplayProgress
 
-# As Cassandra 5.0 writes mutations, or with their observations.
-_ENCODING = 8
-
-
-def letter_of(update: PartitionUpdate, name: str, code: str, message: str, *, ruled: bool) -> DeadLetter:
-    """The dead letter of one row of the table `name`; `ruled`: its values are those behind rules that hide."""
-    for row in [*update.rows, *([] if update.static_row is None else [update.static_row])]:
-        _make_writable(row)
-    encoding = OBSERVING if has_observations(update) else _ENCODING
-    encoded = encode_observing(update) if encoding == OBSERVING else encode_mutation([update], encoding)
-    event = f"row:{uuid.uuid5(uuid.NAMESPACE_OID, encoded.hex())}"
-    return DeadLetter(event, name, code, message, encoding | RULED if ruled else encoding, encoded)
+# Enough for the frames of Casscade's own; a letter must not outgrow its mutation by much.
+STACK_CHARACTERS_MAX: Final = 4000
+RETRIES_EXHAUSTED: Final = "retries_exhausted"
 
 
-def poison_update(poison: Poison) -> PartitionUpdate:
-    """What PostgreSQL refused, as an update."""
-    table = poison.table
-    update = PartitionUpdate(table.table, b"")
-    for (partition_key, _), row in table.rows.items():
-        update.key, update.rows = partition_key, [row]
-    for partition_key, static in table.statics.items():
-        update.key, update.static_row = partition_key, static
-    for partition_key, deletions in table.deletions.items():
-        update.key, update.deletion = partition_key, deletions.deletion
-        update.range_tombstones = deletions.ranges
-    return update
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A mutation that could not be applied, with the reason; `encoding` is the commit-log version of its bytes.
+
+    `source_name` is its table, where known; `key_digest` stands for its partition key; `scanned` tells that it was read
+    from a table; `source` and `place` are the Kafka partition (topic/number) and offset of its message, or empty and
+    -1. `replaces` is the id of the letter that it was, if it was replayed.
+    """
+
+    event_id: str
+    source_name: str
+    code: str
+    message: str
+    encoding: int
+    mutation: bytes
+    key_digest: str = ""
+    stack: str = ""
+    scanned: bool = False
+    source: str = ""
+    place: int = -1
+    retries: int = 0
+    replaces: int = -1
 
 
-def rejected_update(rejected: RejectedRow, table: TableShape, *, static: bool) -> PartitionUpdate:
-    """A rejected row as an update of `table`."""
-    update = PartitionUpdate(table, rejected.partition_key)
-    if static:
-        update.static_row = rejected.row
-    else:
-        update.rows = [rejected.row]
-    return update
+class _Before(NamedTuple):
+    id: int
+    event_id: str
+    key_digest: str
+    retry_count: int
+    first_failed_at: datetime
 
 
-def _make_writable(row: Row) -> None:
-    """Cells of which only the end is known are written as tombstones: a mutation has no other form for them."""
-    _settle(row.cells)
-    if row.complex is not None:
-        for column in row.complex.values():
-            _settle(column.cells)
+def digest_of(partition_key: bytes) -> str:
+    """What stands for a key where the key itself must not be shown."""
+    return hashlib.sha256(partition_key).hexdigest()[:16]
 
 
-def _settle(cells: dict[int, Cell] | dict[bytes, Cell]) -> None:
-    ended = {place: tombstone_cell(cell[0]) for place, cell in cells.items() if cell[2] > 0 and cell[3] is None}
-    cells.update(ended)  # type: ignore[arg-type] # the places are those of `cells`
+def stack_of(error: BaseException) -> str:
+    """Where an error was raised, without its text, which may quote values."""
+    return "".join(traceback.format_tb(error.__traceback__))[-STACK_CHARACTERS_MAX:]
+
+
+def letter_of(
+    chunk: Chunk, index: int, code: str, message: str, tables: Mapping[bytes, TableShape], stack: str = ""
+) -> DeadLetter:
+    """The mutation `index` of a chunk, as it came, as a letter."""
+    mutation, own = chunk.mutations[index], chunk.own_progress
+    name = digest = ""
+    if chunk.version != DEBEZIUM:
+        try:
+            table_id = first_table_id(mutation)
+            shape = tables.get(table_id)
+            name = f"{shape.keyspace}.{shape.name}" if shape is not None else ""
+            digest = digest_of(partition_key_of(mutation))
+        except CorruptionError:
+            pass  # nothing can be told of it but its place
+    return DeadLetter(
+        event_id(chunk.origin, Position(chunk.segment, chunk.offsets[index])),
+        name,
+        code,
+        message,
+        chunk.version,
+        mutation,
+        digest,
+        stack,
+        chunk.scanned,
+        chunk.source if chunk.places else "",
+        chunk.places[index] if chunk.places else -1,
+        replaces=own.ids[0] if isinstance(own, ReplayProgress) else -1,
+    )
+
+
+def refused_letter(chunk: Chunk, event: str, refused: BadDataError, content: bytes) -> DeadLetter:
+    """A message that is none of ours as a letter."""
+    place = event.rpartition(":")[2]
+    return DeadLetter(
+        event,
+        "",
+        refused.code,
+        refused.what,
+        chunk.version,
+        content,
+        stack=stack_of(refused),
+        source=chunk.source,
+        place=int(place) if place.isdigit() else -1,
+    )
+
+
+class LetterStore:
+    """The loader's statements on dead letters of one pipeline; every method runs in the caller's transaction."""
+
+    def __init__(self, pipeline: str, schema: str) -> None:
+        self._pipeline = pipeline
+        self._table = sql.Identifier(schema, "dead_letters")
+
+    def settle(self, connection: Connection[Any], letters: Sequence[DeadLetter], replayed: Sequence[int]) -> int:
+        """Store `letters`; those of the letters `replayed` that did not fail again are done and go. Returns how many.
+
+        A letter that is known already stays as it is, unless it was applied again: then it counts one more retry.
+        """
+        before = self._replayed(connection, replayed) if replayed else []
+        by_id = {each.id: each for each in before}
+        by_event = {each.event_id: each for each in before}
+        by_key = {each.key_digest: each for each in before if each.key_digest}
+        gone = set(by_id)
+        renamed: set[int] = set()
+        for letter in letters:
+            same = by_id.get(letter.replaces) or by_event.get(letter.event_id)
+            if same is not None:
+                self._failed_again(connection, letter, same)
+                gone.discard(same.id)
+                continue
+            other = by_key.get(letter.key_digest)
+            self._insert(connection, letter, other)
+            if other is not None:
+                renamed.add(other.id)
+        if gone:
+            connection.execute(sql.SQL("DELETE FROM {} WHERE id = ANY(%s)").format(self._table), (sorted(gone),))
+        # What went into a new letter of its key is not done, only named anew.
+        return len(gone - renamed)
+
+    def _replayed(self, connection: Connection[Any], ids: Sequence[int]) -> list[_Before]:
+        rows = connection.execute(
+            sql.SQL(
+                "SELECT id, event_id, key_digest, retry_count, first_failed_at FROM {} "
+                "WHERE pipeline = %s AND id = ANY(%s) ORDER BY id FOR UPDATE"
+            ).format(self._table),
+            (self._pipeline, list(ids)),
+        ).fetchall()
+        return [_Before(*row) for row in rows]
+
+    def _failed_again(self, connection: Connection[Any], letter: DeadLetter, before: _Before) -> None:
+        connection.execute(
+            sql.SQL("DELETE FROM {} WHERE pipeline = %s AND event_id = %s AND code = %s AND id <> %s").format(
+                self._table
+            ),
+            (self._pipeline, before.event_id, letter.code, before.id),
+        )
+        connection.execute(
+            sql.SQL(
+                "UPDATE {} SET code = %s, message = %s, stack = %s, retry_count = retry_count + 1, "
+                "last_failed_at = now(), state = 'waiting', claimed_until = DEFAULT WHERE id = %s"
+            ).format(self._table),
+            (letter.code, letter.message, letter.stack, before.id),
+        )
+
+    def _insert(self, connection: Connection[Any], letter: DeadLetter, before: _Before | None) -> None:
+        topic, _, number = letter.source.rpartition("/")
+        connection.execute(
+            sql.SQL(
+                "INSERT INTO {} (pipeline, event_id, source_name, code, message, encoding, mutation, key_digest, "
+                "stack, scanned, topic, partition, message_offset, retry_count, first_failed_at) "
+                "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, coalesce(%s, now())) "
+                "ON CONFLICT (pipeline, event_id, code) DO NOTHING"
+            ).format(self._table),
+            (
+                self._pipeline,
+                letter.event_id,
+                letter.source_name,
+                letter.code,
+                letter.message,
+                letter.encoding,
+                letter.mutation,
+                letter.key_digest,
+                letter.stack,
+                letter.scanned,
+                topic or None,
+                int(number) if topic else None,
+                letter.place if topic else None,
+                letter.retries if before is None else before.retry_count + 1,
+                None if before is None else before.first_failed_at,
+            ),
+        )

@@ -1,29 +1,29 @@
 """The loader's two threads: one decodes and folds, one writes; a short queue of batches lies between them.
 
-Invariant: a position is acknowledged upstream only after the transaction that made its effect durable; whatever fails
-before that is applied again, which changes nothing.
+Invariant: a position is acknowledged upstream only after the transaction that made its effect durable, or after a
+refuge holds durably what PostgreSQL does not take; whatever fails before that is applied again, which changes nothing.
 """
 
 from __future__ import annotations
 
 import queue
-import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 from psycopg import Connection
 
-from casscade.core.backoff import Backoff
-from casscade.core.errors import CasscadeError, FencedError, InvariantError
+from casscade.core.errors import FencedError
 from casscade.load.batch import Batch, BatchWriter
 from casscade.load.batcher import Batcher
+from casscade.load.counters import BatchCounts
 from casscade.load.isolation import is_data_error
 from casscade.load.observer import Committed, Observer
-from casscade.load.stuck import TIMED_OUT, end_stuck_sessions
+from casscade.load.session import Listener, Outcome, PostgresSession, SessionOptions, Work
+from casscade.transport.chunk import JournalProgress, Progress
 from casscade.transport.direct import DirectTransport
 
 # Two batches wait while one is written: enough to keep the writer busy, few enough to keep memory flat.
@@ -31,24 +31,31 @@ BATCHES_QUEUED_MAX = 2
 # Expiry has to show within two seconds of its time.
 REAP_INTERVAL_S = 0.5
 PURGE_INTERVAL_S = 60.0
+# Sources of which nothing came are committed this often too: it tells that all works, and that they are still ours.
+CHECKPOINT_INTERVAL_S = 10.0
 _IDLE_WAIT_S = 0.05
 # A source that is silent for so long has nothing more just now: its last writes need not wait for batch_ms.
 _LINGER_S = 0.02
-# SQLSTATE classes that pass by themselves: connection, resources, operator intervention, serialization, locks.
-_TRANSIENT_CLASSES = ("08", "53", "57", "58", "40")
-_TRANSIENT_STATES = frozenset({"55P03", "25P02", "25P03", "25006"})
 
 
-def is_transient(error: psycopg.Error) -> bool:
-    """Whether trying the same batch again can help."""
-    state = error.sqlstate
-    if state is None:
-        return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
-    return state[:2] in _TRANSIENT_CLASSES or state in _TRANSIENT_STATES
+class Refuge(Protocol):
+    """Where batches go whose time for retries is over, until PostgreSQL is back. Called by the writing thread."""
+
+    def take(self, batch: Batch, code: str) -> bool:
+        """Keep a batch durably; False when there is no room: then it is waited for."""
+
+    def applied(self, progress: Sequence[Progress]) -> None:
+        """What came back from here is durable in PostgreSQL."""
+
+    def recovered(self) -> None:
+        """PostgreSQL works again."""
 
 
 class Loader:
     """Takes chunks from the transport until `stop` is set; `failure` says why it ended by itself.
+
+    `refuge` keeps what PostgreSQL did not take in all the time for retries; without one the loader tries on for ever.
+    `look` tells whether PostgreSQL answers at all (see `PostgresSession`).
 
     A source that has another owner ends the loader, or with `on_fenced` only halts it: nothing is applied until
     `discard` was called, after which sources are read again from their positions.
@@ -63,20 +70,25 @@ class Loader:
         stop: threading.Event,
         observer: Observer,
         on_fenced: Callable[[FencedError], None] | None = None,
+        *,
+        refuge: Refuge | None = None,
+        look: Callable[[], bool] = lambda: True,
+        options: SessionOptions | None = None,
     ) -> None:
         self._transport = transport
         self._batcher = batcher
         self._writer = writer
-        self._connect = connect
+        self._refuge = refuge
         self._stop = stop
         self._observer = observer
         self._on_fenced = on_fenced
         self._halted = False
         # With the life of the queue that they come from: what was taken in before `discard` is of one that is over.
         self._batches: queue.Queue[tuple[int, Batch]] = queue.Queue(BATCHES_QUEUED_MAX)
-        self._connection: Connection[Any] | None = None
-        self._backoff = Backoff(random.random)
-        self._timed_out = False
+        self.session = PostgresSession(
+            connect, writer.prepare, look, stop, _Relay(observer, refuge), options or SessionOptions(), beat=self._beat
+        )
+        self._checkpoint_at = time.monotonic() + CHECKPOINT_INTERVAL_S
         self.failure: BaseException | None = None
         self.beats: dict[str, float] = {"decode": time.monotonic(), "write": time.monotonic()}
         self._threads = [
@@ -140,37 +152,73 @@ class Loader:
                 continue
             return
 
+    def _beat(self) -> None:
+        self.beats["write"] = time.monotonic()
+
     def _write(self) -> None:
         next_reap = next_purge = time.monotonic()
         while not self._stop.is_set():
-            self.beats["write"] = time.monotonic()
-            if self.beats["write"] >= next_reap and not self._halted:
-                self._persist_owned(self._reap)
+            self._beat()
+            now = self.beats["write"]
+            if now >= next_reap and not self._halted:
+                self._owned(self._try(self._reap))
                 next_reap = time.monotonic() + REAP_INTERVAL_S
-            if self.beats["write"] >= next_purge:
-                self._persist(self._purge)
+            if now >= next_purge:
+                self._try(self._purge)()
                 next_purge = time.monotonic() + PURGE_INTERVAL_S
+            if now >= self._checkpoint_at and not self._halted:
+                self._owned(self._try(self._checkpoint))
             try:
                 life, batch = self._batches.get(timeout=_IDLE_WAIT_S)
             except queue.Empty:
                 continue
             if life != self._transport.life or self._halted:
                 continue
-            if self._persist_owned(partial(self._apply, batch=batch)):
-                for source in batch.positions:
-                    self._transport.acknowledge(source, self._writer.sources.position(source))
-        self._close()
+            self._owned(partial(self._settle, batch))
+        self.session.close()
 
-    def _persist_owned(self, work: Callable[[Connection[Any]], None]) -> bool:
-        """As `_persist`, for work that proves who owns sources; False when one has another owner (see the class)."""
+    def _try(self, work: Work) -> Callable[[], None]:
+        """One attempt, if PostgreSQL may be asked at all: what is left undone is done next time."""
+
+        def attempt() -> None:
+            if self.session.due():
+                self.session.attempt(work)
+
+        return attempt
+
+    def _owned(self, work: Callable[[], None]) -> None:
+        """Do work that proves who owns sources; halts when one has another owner (see the class)."""
         try:
-            self._persist(work)
+            work()
         except FencedError as error:
             if self._on_fenced is None:
                 raise
             self._halted = True
             self._on_fenced(error)
+
+    def _settle(self, batch: Batch) -> None:
+        """Apply a batch, or bring it to where it waits for PostgreSQL; what is neither comes again from its source."""
+        outcome = self.session.run(partial(self._apply, batch=batch), give_up=self._refuge is not None)
+        if outcome is Outcome.SPENT and not self._give_up(batch):
+            outcome = self.session.run(partial(self._apply, batch=batch), give_up=False)
+        if outcome is Outcome.DONE:
+            for source in batch.positions:
+                self._transport.acknowledge(source, self._writer.sources.position(source))
+
+    def _give_up(self, batch: Batch) -> bool:
+        """The time for retries is over: the batch becomes dead letters. False when they can't be kept anywhere.
+
+        What has waited before, and fails again although PostgreSQL works, goes to the table of dead letters.
+        """
+        assert self._refuge is not None
+        state = self.session.state()
+        again = any(isinstance(progress, JournalProgress) for progress in batch.progress)
+        if again and not self.session.lost and self.session.attempt(partial(self._set_aside, batch=batch)):
+            return True
+        if not self._refuge.take(batch, state.code):
             return False
+        for source, position in batch.positions.items():
+            self._transport.acknowledge(source, position)
         return True
 
     def _apply(self, connection: Connection[Any], batch: Batch) -> None:
@@ -181,16 +229,28 @@ class Loader:
             if not is_data_error(error):
                 raise
             counts = self._writer.apply_isolated(connection, batch)
+        self._tell(batch, counts, started)
+
+    def _set_aside(self, connection: Connection[Any], batch: Batch) -> None:
+        started = time.monotonic()
+        state = self.session.state()
+        self._tell(batch, self._writer.set_aside(connection, batch, state.code, state.failures), started)
+
+    def _tell(self, batch: Batch, counts: BatchCounts, started: float) -> None:
+        if self._refuge is not None:
+            self._refuge.applied(batch.progress)
+        seconds = time.monotonic() - started
         self._observer.committed(
-            Committed(
-                counts,
-                time.time(),
-                time.monotonic() - started,
-                batch.mutations,
-                batch.write_times,
-                batch.positions,
-            )
+            Committed(counts, time.time(), seconds, batch.mutations, batch.write_times, batch.positions)
         )
+        self._observer.checkpointed(batch.positions, whole=False)
+
+    def _checkpoint(self, connection: Connection[Any]) -> None:
+        self._writer.checkpoint(connection)
+        self._checkpoint_at = time.monotonic() + CHECKPOINT_INTERVAL_S
+        sources = self._writer.sources
+        positions = {source: sources.position(source) for source in sources.names()}
+        self._observer.checkpointed(positions, whole=True)
 
     def _reap(self, connection: Connection[Any]) -> None:
         counts = self._writer.reap(connection)
@@ -200,51 +260,21 @@ class Loader:
     def _purge(self, connection: Connection[Any]) -> None:
         self._writer.purge(connection)
 
-    def _persist(self, work: Callable[[Connection[Any]], None]) -> None:
-        """Do `work` until it succeeds or the loader stops; a connection that failed is replaced."""
-        while not self._stop.is_set():
-            self.beats["write"] = time.monotonic()
-            try:
-                if self._connection is None:
-                    self._connection = self._connect()
-                    self._writer.prepare(self._connection)
-                if self._timed_out:
-                    self._timed_out = False
-                    self._free(self._connection)
-                work(self._connection)
-            except psycopg.Error as error:
-                self._close()
-                self._timed_out = error.sqlstate in TIMED_OUT
-                if not is_transient(error):
-                    raise _not_transient(error) from error
-                wait = self._backoff.fail()
-                self._observer.retrying(error.sqlstate or "connection", wait, self._backoff.failures)
-                self._stop.wait(wait)
-                continue
-            except CasscadeError:
-                self._close()
-                raise
-            if self._backoff.failures:
-                self._backoff.succeed()
-                self._observer.recovered()
-            return
 
-    def _free(self, connection: Connection[Any]) -> None:
-        """Before what timed out is tried again: end the sessions that it may have waited for in vain."""
-        ended = end_stuck_sessions(connection)
-        if ended:
-            self._observer.freed(ended)
+class _Relay(Listener):
+    """Tells the observer and the refuge."""
 
-    def _close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+    def __init__(self, observer: Observer, refuge: Refuge | None) -> None:
+        self._observer = observer
+        self._refuge = refuge
 
+    def retrying(self, code: str, wait_s: float, failures: int) -> None:
+        self._observer.retrying(code, wait_s, failures)
 
-def _not_transient(error: psycopg.Error) -> InvariantError:
-    return InvariantError(
-        "postgres_refused",
-        f"PostgreSQL refused a batch with SQLSTATE {error.sqlstate} ({type(error).__name__})",
-        now="the pipeline stops; the batch is not committed and will be applied again",
-        hint="casscade check compares the target tables with what is expected",
-    )
+    def recovered(self) -> None:
+        self._observer.recovered()
+        if self._refuge is not None:
+            self._refuge.recovered()
+
+    def freed(self, sessions: int) -> None:
+        self._observer.freed(sessions)

@@ -32,6 +32,9 @@ class Observer:
     def committed(self, committed: Committed) -> None:
         """A batch was committed."""
 
+    def checkpointed(self, positions: Mapping[str, Position], *, whole: bool) -> None:
+        """These positions are durable: a batch's, or with `whole` those of all sources that are owned."""
+
     def reaped(self, counts: BatchCounts) -> None:
         """Expired rows were applied."""
 

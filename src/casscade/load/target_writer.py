@@ -16,13 +16,14 @@ from casscade.commitlog.observations import decode_any
 from casscade.core.errors import BadDataError
 from casscade.core.table import TableShape
 from casscade.cql.bounds import ClusteringOrder
-from casscade.load.control import DeadLetter
 from casscade.load.counters import BatchCounts
 from casscade.load.deletions import DeletionApplier
 from casscade.load.integrity import Violation
 from casscade.load.isolation import is_data_error
+from casscade.load.letters import DeadLetter
 from casscade.load.raw import Raw
 from casscade.load.relation_writer import RejectedRow, RelationWriter
+from casscade.load.row_letters import rejected_letter
 from casscade.load.waiting import WaitingRow, WaitingRows
 from casscade.merge.fold import RowKey, TableFold
 from casscade.rules.rewriter import RULED, Rewriter
@@ -64,6 +65,26 @@ class TargetWriter:
         """What its rows are encoded and decoded by."""
         shape = self.target.table.shape(replicated=True)
         return shape if self.rules is None else Rewriter(self.rules).shape(shape)
+
+    @property
+    def ruled(self) -> bool:
+        """Whether rules hide values of it."""
+        return self.rules is not None and bool(self.rules.hidden)
+
+    def rejected_letters(self, connection: Connection[Any], shape: TableShape) -> list[DeadLetter]:
+        """The dead letters of the rows that can't be written; those that wait for another row are none yet."""
+        letters: list[DeadLetter] = []
+        waiting: list[tuple[DeadLetter, str]] = []
+        name = self.target.table.full_name
+        for row, static in self.take_rejected():
+            letter = rejected_letter(row, shape, name, static=static, ruled=self.ruled)
+            if isinstance(row.error, Violation) and row.error.awaited and self.waiting is not None:
+                waiting.append((letter, row.error.constraint))
+            else:
+                letters.append(letter)
+        if waiting and self.waiting is not None:
+            letters += self.waiting.put(connection, waiting)
+        return letters
 
     def take_rejected(self) -> list[tuple[RejectedRow, bool]]:
         """The rows that could not be written since the last time, and whether each is a static one."""

@@ -11,7 +11,8 @@ from typing import Any, Final, NamedTuple
 
 from psycopg import Connection, sql
 
-from casscade.load.control import ControlStore, DeadLetter
+from casscade.load.control import ControlStore
+from casscade.load.letters import DeadLetter
 
 # One retry reads so many: some milliseconds of the writer's time, twice a second.
 ROWS_MAX: Final = 500

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from casscade.observability.metric import BATCH_BUCKETS_S, LATENCY_BUCKETS_S, Metric
+from casscade.observability.metrics_of_outages import OUTAGE_METRICS
 
 METRICS: Final = (
     Metric(
@@ -234,6 +235,7 @@ METRICS: Final = (
         "Bursts are failovers; a steady rate is a fault.",
         ("code",),
     ),
+    *OUTAGE_METRICS,
     Metric("load_dead", "counter", "letters", "Mutations set aside, by code.", "Each waits for a decision.", ("code",)),
     Metric(
         "replication_latency",

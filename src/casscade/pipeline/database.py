@@ -16,11 +16,14 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from casscade.config import PipelineConfig
 from casscade.core.errors import ConfigurationError
+from casscade.load.faults import Kind, kind_of
 from casscade.load.raw import register
 
 CONNECT_TIMEOUT_S: Final = 10
 # Transactions of the pool ask Cassandra and Kafka in between, which may take its time.
 IDLE_TIMEOUT_MS: Final = 60_000
+# The least that libpq takes; a server that needs longer is not back yet.
+LOOK_TIMEOUT_S: Final = 2
 # Recycled so that a rotated credential or a moved host takes effect without a restart.
 CONNECTION_AGE_MAX_S: Final = 3600.0
 
@@ -39,6 +42,7 @@ class Database:
         # Writers wait for each other, then read what the other has committed (`load.table_lock`).
         isolation = "-c default_transaction_isolation=read\\ committed"
         self._dsn = config.postgres.dsn.reveal()
+        self._worked = False
         self._arguments: dict[str, Any] = {
             "autocommit": True,
             "connect_timeout": CONNECT_TIMEOUT_S,
@@ -92,6 +96,14 @@ class Database:
         register(connection)
         return connection
 
+    def answers(self) -> bool:
+        """Whether PostgreSQL takes a connection and answers, now and quickly: a test that costs it nearly nothing."""
+        try:
+            with psycopg.connect(self._dsn, **{**self._arguments, "connect_timeout": LOOK_TIMEOUT_S}) as connection:
+                return connection.execute("SELECT 1").fetchone() == (1,)
+        except psycopg.Error:
+            return False
+
     @contextmanager
     def transaction(self) -> Iterator[Connection[Any]]:
         """A pooled connection with a transaction that commits at the end of the block.
@@ -104,7 +116,11 @@ class Database:
         except PoolTimeout as error:
             raise psycopg.OperationalError(str(error)) from error
         except psycopg.ProgrammingError as error:
+            # A right that was there before is not missing: the role was replaced (see `load.faults`).
+            if self._worked and kind_of(error) is Kind.LOST:
+                raise psycopg.OperationalError("the role lost its rights") from error
             raise _refused(error) from error
+        self._worked = True
 
     def close(self) -> None:
         """Close all connections."""

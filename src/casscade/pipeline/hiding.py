@@ -20,6 +20,7 @@ from casscade.core.limits import UNKNOWN_TABLES_MAX
 from casscade.core.position import START, Position
 from casscade.rules.concealment import excluded_columns
 from casscade.rules.hider import Hider
+from casscade.rules.rewriter import RULED
 from casscade.rules.table import TableRules, excluded_names, read_rules
 from casscade.schema.mapping import Target
 from casscade.schema.model import Table
@@ -80,7 +81,7 @@ class ChunkHider:
     def hide(self, chunk: Chunk) -> list[Chunk]:
         """The chunk without what is hidden, behind one of the notes of what was withheld, if there is any."""
         concerns = self._hider().concerns
-        if not any(map(concerns, chunk.mutations)):
+        if chunk.version & RULED or not any(map(concerns, chunk.mutations)):
             return [chunk]
         shown = replace(chunk, mutations=[], offsets=[])
         notes = Chunk(

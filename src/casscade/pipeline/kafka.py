@@ -11,6 +11,7 @@ from casscade.config import PipelineConfig
 from casscade.core.errors import ConfigurationError
 from casscade.schema.model import Table
 from casscade.transport.kafka.client import KafkaSecurity, KafkaSettings
+from casscade.transport.kafka.dead_letters import topic_settings
 
 
 def kafka_settings(config: PipelineConfig) -> KafkaSettings:
@@ -45,6 +46,11 @@ def kafka_settings(config: PipelineConfig) -> KafkaSettings:
             password=security.password,
         ),
     )
+
+
+def letter_settings(config: PipelineConfig) -> KafkaSettings:
+    """The settings of the topic of dead letters."""
+    return topic_settings(kafka_settings(config), config.transport.dead_letter_topic or f"{config.name}.dead_letters")
 
 
 def debezium_topics(config: PipelineConfig, tables: Iterable[Table]) -> list[str]:

@@ -15,6 +15,7 @@ import psycopg
 
 from casscade.core.backoff import STABLE_S, Backoff
 from casscade.core.errors import KAFKA_UNAVAILABLE, FencedError, RetryableError
+from casscade.load.session import LOOK_S
 from casscade.observability.health import State
 from casscade.observability.logs import get_logger
 from casscade.pipeline.catalog import SCHEMA_CHANGED
@@ -32,13 +33,16 @@ def keep_running(
     stop: threading.Event,
     monitor: Monitor,
     sent_back: Callable[[], bool] = lambda: False,
+    answers: Callable[[], bool] = lambda: False,
 ) -> None:
     """Call `live` until it returns or `stop` is set; after a transient failure or a change of schema again.
 
-    `sent_back` tells whether an epoch was raised only to send this process back. Raises whatever else ended a life.
+    `sent_back` tells whether an epoch was raised only to send this process back, `answers` whether PostgreSQL takes
+    connections, which ends the wait after it failed. Raises whatever else ended a life.
     """
     backoff = Backoff(random.random)
     while not stop.is_set():
+        look = False
         started = time.monotonic()
         try:
             live()
@@ -51,11 +55,14 @@ def keep_running(
                 raise
             reason, wait = "another process of the pipeline emptied a truncated table", 0.0
         except psycopg.OperationalError as error:
-            reason, wait = f"PostgreSQL failed ({type(error).__name__})", backoff.fail()
+            reason, wait, look = f"PostgreSQL failed ({type(error).__name__})", backoff.fail(), True
             monitor.health.set("postgres", State.DOWN, reason)
         else:
             return
         if time.monotonic() - started > STABLE_S:
             backoff.succeed()
         log.warning("the parts are built anew", reason=reason, wait_s=round(wait, 1))
-        stop.wait(wait)
+        until = time.monotonic() + wait
+        while (left := until - time.monotonic()) > 0 and not stop.wait(min(left, LOOK_S)):
+            if look and answers():
+                break

@@ -11,11 +11,14 @@ import time
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from casscade.config import PipelineConfig
 from casscade.core.errors import RetryableError
 from casscade.core.position import Truncation
+from casscade.deadletter.replayer import Replayer
+from casscade.deadletter.store import DeadLetterStore
 from casscade.debezium.decoder import EventDecoder
 from casscade.debezium.limits import limits
 from casscade.load.batch import BatchWriter
@@ -31,13 +34,15 @@ from casscade.pipeline.cassandra import cassandra_settings
 from casscade.pipeline.catalog import Catalog
 from casscade.pipeline.database import Database
 from casscade.pipeline.hiding import hides_at_capture, hiding_of
-from casscade.pipeline.kafka import debezium_topics, kafka_settings
+from casscade.pipeline.kafka import debezium_topics, kafka_settings, letter_settings
 from casscade.pipeline.lives import keep_running
 from casscade.pipeline.monitor import Monitor
 from casscade.pipeline.partitions import Partitions
+from casscade.pipeline.postgres_status import SessionShown, session_options
 from casscade.pipeline.snapshot_outlet import SnapshotOutlet
 from casscade.pipeline.snapshots import SnapshotReader, Snapshots
 from casscade.pipeline.topic_identity import IDENTITY_JOIN_S, TopicGate, TopicIdentityWatch
+from casscade.pipeline.topic_outage import Resubmitter, TopicOutage
 from casscade.pipeline.topic_truncations import TopicTruncations, TopicWatch
 from casscade.rules.concealment import excluded_columns
 from casscade.schema.connect import connect, read_node
@@ -45,7 +50,7 @@ from casscade.schema.truncations import read_truncations
 from casscade.transport.direct import DirectTransport
 from casscade.transport.kafka.offsets import offsets_at, source_name
 from casscade.transport.kafka.source import KafkaSource
-from casscade.transport.kafka.topic import beginnings
+from casscade.transport.kafka.topic import beginnings, ensure_topic
 
 log = get_logger("casscade.load")
 
@@ -58,6 +63,9 @@ class _Parts:
     source: KafkaSource
     loader: Loader
     outlet: SnapshotOutlet
+    outage: TopicOutage
+    resubmitter: Resubmitter | None
+    replayer: Replayer
     reader: SnapshotReader | None
     watch: TopicWatch
     identity: TopicIdentityWatch
@@ -97,7 +105,8 @@ class LoadService:
         self._database.open()
         cluster, session = connect(cassandra_settings(self._config))
         try:
-            keep_running(lambda: self._live(cluster, session), self._stop, self._monitor)
+            live, answers = partial(self._live, cluster, session), self._database.answers
+            keep_running(live, self._stop, self._monitor, answers=answers)
         finally:
             cluster.shutdown()
             self._database.close()
@@ -125,6 +134,10 @@ class LoadService:
         self._truncations.report(resume)
         tables = [target.table for target in targets]
         topic = self._topic()
+        keeps = config.load.on_outage == "dead_letter" and not self._foreign
+        letters = letter_settings(config)
+        if keeps:
+            ensure_topic(letters, reached=True)
         for component in ("postgres", "cassandra", "kafka"):
             monitor.health.set(component, State.OK)
         stop = threading.Event()
@@ -151,7 +164,19 @@ class LoadService:
             lambda connection: self._truncations.require_unchanged(connection, resume.newest),
             {source_name(self._settings.topic, number): topic.beginning(number) for number in range(topic.partitions)},
         )
-        loader = Loader(transport, batcher, writer, self._database.connect, stop, monitor, on_fenced=partitions.fenced)
+        outage = TopicOutage(letters, sources, self._name, stop, keeps=keeps)
+        loader = Loader(
+            transport,
+            batcher,
+            writer,
+            self._database.connect,
+            stop,
+            monitor,
+            on_fenced=partitions.fenced,
+            refuge=outage,
+            look=self._database.answers,
+            options=session_options(config),
+        )
         foreign = debezium_topics(config, tables)
         if foreign:
             for table in tables:
@@ -160,7 +185,17 @@ class LoadService:
         source = KafkaSource(self._settings, partitions, transport, stop, foreign, topic.partitions)
         hide = hiding_of(targets, catalog.rules).hide if hides else None
         outlet = SnapshotOutlet(self._settings, self._database, self._snapshots.commit_progress, stop, hide)
+        schema = config.postgres.control_schema
+        resubmitter = None
+        if keeps:
+            resubmitter = Resubmitter(self._settings, letters, self._database, schema, config.name, stop)
+            monitor.show("resubmissions", resubmitter)
+        # Debezium's messages are none for Casscade's own topic; its loaders keep each other out of a table anyway.
+        put = transport.put if self._foreign else outlet.put
+        replayer = Replayer(DeadLetterStore(config.name, schema), self._database.transaction, put, stop)
         monitor.watch_load(source, transport, batcher)
+        monitor.show("outage", outage)
+        monitor.show("postgres", SessionShown(loader.session))
         reader = None
         if self._snapshots.plan(targets):
             owner = f"{self._name}#{uuid.uuid4()}"
@@ -170,7 +205,7 @@ class LoadService:
             lambda: self._read_truncations(session), resume.newest, lambda: first in sources.names(), stop
         )
         identity = TopicIdentityWatch(self._settings, topic.id, stop)
-        return _Parts(source, loader, outlet, reader, watch, identity, stop)
+        return _Parts(source, loader, outlet, outage, resubmitter, replayer, reader, watch, identity, stop)
 
     def _topic(self) -> KnownTopic:
         """The topic, checked; the first loader of the pipeline keeps what it found."""
@@ -201,7 +236,8 @@ class LoadService:
         return found
 
     def _writer(self, sources: Sources, catalog: Catalog) -> BatchWriter:
-        writer = BatchWriter(self._control, sources, alone=self._foreign)
+        percent = self._config.load.dead_letter_percent_max
+        writer = BatchWriter(self._control, sources, alone=self._foreign, dead_letter_percent_max=percent)
         with self._database.transaction() as connection:
             margin_s = self._config.load.tombstone_margin_seconds
             for target in catalog.targets:
@@ -215,6 +251,9 @@ class LoadService:
         """Start the parts and watch them; raises what stopped one of them."""
         parts.loader.start()
         parts.outlet.start()
+        parts.replayer.start()
+        if parts.resubmitter is not None:
+            parts.resubmitter.start()
         consuming = threading.Thread(target=self._consume, args=(parts,), name="consume", daemon=True)
         consuming.start()
         parts.watch.start()
@@ -239,10 +278,11 @@ class LoadService:
         # Leave the group before the loader ends, so that what was handed over is still applied.
         parts.source.leave()
         consuming.join(_JOIN_TIMEOUT_S)
-        watched = (parts.watch.failure, parts.identity.failure)
-        for failure in (parts.loader.failure, parts.outlet.failure, *watched, *parts.failures):
-            if failure is not None:
-                raise failure
+        for part in (parts.loader, parts.outlet, parts.watch, parts.identity, parts.replayer, parts.resubmitter):
+            if part is not None and part.failure is not None:
+                raise part.failure
+        for failure in parts.failures:
+            raise failure
 
     def _consume(self, parts: _Parts) -> None:
         try:
@@ -256,6 +296,10 @@ class LoadService:
         parts.loader.join(_JOIN_TIMEOUT_S)
         parts.watch.join(_JOIN_TIMEOUT_S)
         parts.identity.join(IDENTITY_JOIN_S)
+        parts.replayer.join(_JOIN_TIMEOUT_S)
+        if parts.resubmitter is not None:
+            parts.resubmitter.join(_JOIN_TIMEOUT_S)
+        parts.outage.close()
         parts.outlet.close(_JOIN_TIMEOUT_S)
         for thread in ("decode", "write", "consume"):
             self._monitor.health.retire(thread)

@@ -10,14 +10,17 @@ import os
 import threading
 import time
 from collections import Counter, deque
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from casscade.core.position import Position
 from casscade.load.counters import BatchCounts
 from casscade.load.observer import Committed, Observer
 from casscade.observability.health import Health, State
 from casscade.observability.latency import LatencyHistogram
 from casscade.observability.logs import get_logger
 from casscade.observability.metrics import Metrics
+from casscade.pipeline.checkpoints import Checkpoints
 
 if TYPE_CHECKING:  # An agent is watched without the loader's modules, and PostgreSQL's client, in its memory.
     from casscade.capture.counters import Anomaly
@@ -37,6 +40,16 @@ _RECENT_S: Final = 5.0
 _RECENT_MAX: Final = 5000
 # Write times far from now were set by clients for reasons of their own and say nothing about latency.
 _LATENCY_S_MAX: Final = 3600.0
+
+
+class Shown(Protocol):
+    """A part that tells for itself what is shown of it."""
+
+    def status(self) -> dict[str, Any]:
+        """For the status document."""
+
+    def copy(self, metrics: Metrics) -> None:
+        """Bring what it counts into the metrics."""
 
 
 class Monitor(Observer):
@@ -67,6 +80,8 @@ class Monitor(Observer):
         self._misplaced = 0
         self._truncations = 0
         self._truncated_at: float | None = None
+        self.checkpoints = Checkpoints(time.time)
+        self._parts: dict[str, Shown] = {"checkpoints": self.checkpoints}
         self.metrics.before_scrape(self._copy)
 
     def watch(self, follower: Follower, transport: DirectTransport, batcher: Batcher) -> None:
@@ -82,6 +97,10 @@ class Monitor(Observer):
         """Read the parts of a loader from now on."""
         self._keep_counts()
         self._kafka, self._transport, self._batcher = source, transport, batcher
+
+    def show(self, name: str, part: Shown) -> None:
+        """Show `part` under `name` in the status document, and its metrics, from now on."""
+        self._parts[name] = part
 
     def _keep_counts(self) -> None:
         """What the parts of an earlier life counted is not forgotten with them."""
@@ -103,10 +122,16 @@ class Monitor(Observer):
                     self.metrics.observe("casscade_replication_latency_seconds", max(latency, 0.0))
                     self._newest_write = max(self._newest_write, write_time)
         self.metrics.observe("casscade_load_batch_seconds", committed.seconds)
+        if counts.replayed:
+            self.metrics.count("casscade_load_replayed_letters_total", counts.replayed)
+            log.info("dead letters were applied", letters=counts.replayed)
         for code, count in counts.dead_letters.items():
             self.metrics.count("casscade_load_dead_letters_total", count, code=code)
             log.error("set aside as dead letters", code=code, mutations=count)
         self.health.progressed()
+
+    def checkpointed(self, positions: Mapping[str, Position], *, whole: bool) -> None:
+        self.checkpoints.add(positions, whole=whole)
 
     def reaped(self, counts: BatchCounts) -> None:
         with self._lock:
@@ -205,6 +230,8 @@ class Monitor(Observer):
                 "paused": self._kafka.paused,
                 "lag_events": {lag.source: lag.events for lag in lags},
             }
+        for name, part in list(self._parts.items()):
+            document[name] = part.status()
         document["snapshot"] = [progress_document(progress, speed) for progress, speed in self._snapshot]
         return document
 
@@ -266,6 +293,8 @@ class Monitor(Observer):
         left_out = self._left_out + Counter({} if self._batcher is None else self._batcher.left_out)
         for reason, mutations in left_out.items():
             metrics.set_total("casscade_capture_skipped_mutations_total", mutations, reason=reason)
+        for part in list(self._parts.values()):
+            part.copy(metrics)
         self._copy_capture()
         tables = [progress for progress, _ in self._snapshot]
         metrics.set("casscade_snapshot_finished_ranges", sum(table.ranges_done for table in tables))

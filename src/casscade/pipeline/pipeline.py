@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import psycopg
@@ -18,6 +19,8 @@ from casscade.capture.follower import Follower
 from casscade.capture.space import SpaceGuard
 from casscade.config import PipelineConfig
 from casscade.core.position import Position
+from casscade.deadletter.replayer import Replayer
+from casscade.deadletter.store import DeadLetterStore
 from casscade.load.batch import BatchWriter
 from casscade.load.batcher import Batcher
 from casscade.load.control import ControlStore
@@ -34,6 +37,8 @@ from casscade.pipeline.lives import keep_running
 from casscade.pipeline.local_node import require_local, require_same_source
 from casscade.pipeline.monitor import Monitor
 from casscade.pipeline.node_limits import space_guard
+from casscade.pipeline.outage import Outage, open_journal
+from casscade.pipeline.postgres_status import SessionShown, session_options
 from casscade.pipeline.snapshots import SnapshotReader, Snapshots
 from casscade.pipeline.truncations import Truncations, TruncationWatch
 from casscade.rules.concealment import excluded_columns
@@ -56,6 +61,8 @@ class Parts:
 
     follower: Follower
     loader: Loader
+    outage: Outage
+    replayer: Replayer
     reader: SnapshotReader | None
     watch: TruncationWatch
     space: SpaceGuard
@@ -90,7 +97,8 @@ class Pipeline:
         self._database.open()
         cluster, session = connect(cassandra_settings(self._config))
         try:
-            keep_running(lambda: self._live(cluster, session), self._stop, self._monitor, self._sent_back)
+            live, answers = partial(self._live, cluster, session), self._database.answers
+            keep_running(live, self._stop, self._monitor, self._sent_back, answers)
         finally:
             cluster.shutdown()
             self._database.close()
@@ -128,11 +136,16 @@ class Pipeline:
             targets = catalog.resolve(connection)
             for statement in catalog.apply(connection):
                 log.info("changed PostgreSQL", purpose=statement.purpose)
-            epoch, position = self._control.acquire(connection, source)
+            epoch, acquired = self._control.acquire(connection, source)
             resume = self._truncations.apply(
-                connection, lambda host_id: read_truncations(session, host_id), source, targets, position
+                connection, lambda host_id: read_truncations(session, host_id), source, targets, acquired
             )
+        letters = config.dead_letters
+        journal = open_journal(config.capture.state_directory, letters.journal_bytes, letters.disk_free_bytes)
         position = resume.position
+        if position >= acquired:
+            # What waits in the journal is applied first; its segments may be gone.
+            position = max(position, journal.covered(source) or position)
         self._truncations.report(resume.applied)
         monitor.health.set("cassandra", State.OK)
         monitor.health.set("postgres", State.OK)
@@ -142,6 +155,7 @@ class Pipeline:
         stop = threading.Event()
         transport = DirectTransport(config.load.queue_bytes)
         transport.acknowledge(source, position)
+        outage = Outage(journal, transport, stop, keeps=config.load.on_outage == "dead_letter")
         batcher = Batcher(
             catalog.tables,
             catalog.refresh,
@@ -149,10 +163,20 @@ class Pipeline:
             batch_s=config.load.batch_ms / 1000,
             excluded=excluded_columns(targets, catalog.rules),
             rewriting=rewriting_of(catalog.rules.values()),
-            cuts=Cuts({source: resume.cuts}),
+            cuts=Cuts({source: resume.cuts}, resume.reads),
         )
-        writer = self._writer(source, epoch, position, catalog)
-        loader = Loader(transport, batcher, writer, self._database.connect, stop, monitor)
+        writer = self._writer(source, epoch, resume.position, catalog)
+        loader = Loader(
+            transport,
+            batcher,
+            writer,
+            self._database.connect,
+            stop,
+            monitor,
+            refuge=outage,
+            look=self._database.answers,
+            options=session_options(config),
+        )
         watch = TruncationWatch(
             lambda: read_truncations(session, node.host_id), resume.newest, lambda: follower.status().position, stop
         )
@@ -161,7 +185,7 @@ class Pipeline:
             config.capture.cdc_directory,
             config.capture.state_directory,
             catalog.replicated,
-            transport,
+            outage,
             position,
             stop,
             unwanted=catalog.unwanted,
@@ -172,18 +196,27 @@ class Pipeline:
             released=watch.released,
         )
         monitor.watch(follower, transport, batcher)
+        monitor.show("outage", outage)
+        monitor.show("postgres", SessionShown(loader.session))
         reader = None
         if self._snapshots.plan(targets):
             owner = owner_of(source, epoch)
             reader = self._snapshots.reader(cluster, node.release_version, targets, transport, owner)
+        letters_store = DeadLetterStore(config.name, config.postgres.control_schema)
+        replayer = Replayer(letters_store, self._database.transaction, transport.put, stop)
         failures: list[BaseException] = []
         thread = threading.Thread(target=_guarded(follower, failures, stop), name="capture", daemon=True)
         space = space_guard(config, read_settings(session, node, address), monitor)
-        return Parts(follower, loader, reader, watch, space, stop, thread, failures)
+        return Parts(follower, loader, outage, replayer, reader, watch, space, stop, thread, failures)
 
     def _writer(self, source: str, epoch: int, position: Position, catalog: Catalog) -> BatchWriter:
         sources = Sources.single(source, epoch, position)
-        writer = BatchWriter(self._control, sources, commit_progress=self._snapshots.commit_progress)
+        writer = BatchWriter(
+            self._control,
+            sources,
+            commit_progress=self._snapshots.commit_progress,
+            dead_letter_percent_max=self._config.load.dead_letter_percent_max,
+        )
         with self._database.transaction() as connection:
             margin_s = self._config.load.tombstone_margin_seconds
             for target in catalog.targets:
@@ -196,6 +229,8 @@ class Pipeline:
     def _supervise(self, parts: Parts) -> None:
         """Start the parts in their order and watch them; raises what stopped one of them."""
         parts.loader.start()
+        parts.outage.start()
+        parts.replayer.start()
         parts.capture_thread.start()
         parts.watch.start()
         if parts.reader is not None:
@@ -216,7 +251,8 @@ class Pipeline:
                 if now >= next_progress:
                     next_progress = now + self._snapshots.tick()
             self._stop.wait(_TICK_S)
-        for failure in (parts.loader.failure, parts.watch.failure, *parts.capture_failure):
+        threads = (parts.loader, parts.outage, parts.watch, parts.replayer)
+        for failure in (*(thread.failure for thread in threads), *parts.capture_failure):
             if failure is not None:
                 raise failure
 
@@ -225,6 +261,8 @@ class Pipeline:
         parts.loader.join(_JOIN_TIMEOUT_S)
         if parts.capture_thread.ident is not None:
             parts.capture_thread.join(_JOIN_TIMEOUT_S)
+        parts.outage.join(_JOIN_TIMEOUT_S)
+        parts.replayer.join(_JOIN_TIMEOUT_S)
         parts.watch.join(_JOIN_TIMEOUT_S)
         self._truncations.deleted(parts.follower.counters.newest_deleted)
         if parts.reader is not None:

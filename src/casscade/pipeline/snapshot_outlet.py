@@ -16,7 +16,7 @@ from psycopg import Connection
 
 from casscade.observability.logs import get_logger
 from casscade.pipeline.database import Database
-from casscade.transport.chunk import Chunk, Progress
+from casscade.transport.chunk import Chunk, ReadProgress
 from casscade.transport.kafka.client import KafkaSettings
 from casscade.transport.kafka.outlet import KafkaOutlet
 
@@ -38,7 +38,7 @@ class SnapshotOutlet:
         self,
         settings: KafkaSettings,
         database: Database,
-        commit_progress: Callable[[Connection[Any], Progress], None],
+        commit_progress: Callable[[Connection[Any], ReadProgress], None],
         stop: threading.Event,
         hide: Callable[[Chunk], list[Chunk]] | None,
     ) -> None:
@@ -48,7 +48,7 @@ class SnapshotOutlet:
         self._commit_progress = commit_progress
         self._stop = stop
         self._producing = threading.Lock()
-        self._done: queue.SimpleQueue[Progress] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[ReadProgress] = queue.SimpleQueue()
         self.failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="snapshot-produce", daemon=True)
 
@@ -58,12 +58,12 @@ class SnapshotOutlet:
 
     def put(self, chunk: Chunk, stop: threading.Event) -> bool:
         """Produce a chunk; False when `stop` was set before there was room."""
-        assert chunk.progress is not None
+        progress = chunk.progress
+        # Dead letters that are replayed are settled by the loader that applies them.
+        done = partial(self._done.put, progress) if isinstance(progress, ReadProgress) else None
         *notes, shown = [chunk] if self._hide is None else self._hide(chunk)
         with self._producing:
-            return all(self._outlet.put(each, stop) for each in notes) and self._outlet.put(
-                shown, stop, partial(self._done.put, chunk.progress)
-            )
+            return all(self._outlet.put(each, stop) for each in notes) and self._outlet.put(shown, stop, done)
 
     def close(self, timeout_s: float) -> None:
         """End the thread and the producer; what is not acknowledged yet is read again by the next life."""
@@ -82,7 +82,7 @@ class SnapshotOutlet:
 
     def _commit(self) -> None:
         """Commit the progress of what is acknowledged; an outage of PostgreSQL only delays it."""
-        done: list[Progress] = []
+        done: list[ReadProgress] = []
         while len(done) < _PROGRESS_MAX and not self._done.empty():
             done.append(self._done.get())
         if not done:

@@ -27,7 +27,7 @@ from casscade.snapshot.rows import TableScan, shows_element_times
 from casscade.snapshot.scanner import Scanner, ScanOptions
 from casscade.snapshot.store import SnapshotStore, TableProgress
 from casscade.snapshot.wire import RawSession
-from casscade.transport.chunk import Chunk, Progress, RecheckProgress
+from casscade.transport.chunk import Chunk, ReadProgress, RecheckProgress
 
 log = get_logger("casscade.pipeline")
 
@@ -67,7 +67,7 @@ class Snapshots:
         """Whether existing rows are to be copied at all."""
         return self._config.snapshot.mode != "never"
 
-    def commit_progress(self, connection: Connection[Any], progress: Progress) -> None:
+    def commit_progress(self, connection: Connection[Any], progress: ReadProgress) -> None:
         """Move what a chunk of a snapshot completes, in the transaction of its rows."""
         if isinstance(progress, RecheckProgress):
             self.rechecks.answered(connection, progress)

@@ -59,6 +59,11 @@ class Resume:
     newest: dict[uuid.UUID, Truncation] = field(default_factory=dict)
     applied: list[Applied] = field(default_factory=list)
 
+    @property
+    def reads(self) -> dict[bytes, float]:
+        """By table id, the Unix time in seconds up to which rows that were read are void (they wait in the journal)."""
+        return {table_id.bytes: newest.at_ms / 1000 for table_id, newest in self.newest.items() if newest.at_ms}
+
 
 class Truncations:
     """Truncations of one pipeline; `read` gives what a node recorded (RetryableError when it does not answer)."""

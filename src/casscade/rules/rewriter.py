@@ -19,7 +19,7 @@ from casscade.rules.faults import rule_failed
 from casscade.rules.predicate import Predicate
 from casscade.rules.table import TableRules
 
-RULED: Final = 0x400
+RULED: Final = 0x80
 """Added to the encoding of a dead letter whose rules were carried out: its values are those of the rules' results."""
 
 Failed = tuple[PartitionUpdate, BadDataError]

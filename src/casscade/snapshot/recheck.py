@@ -19,10 +19,10 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any, Final, NamedTuple, Protocol
 
-from psycopg import Connection, sql
+from psycopg import Connection, OperationalError, sql
 
 from casscade.commitlog.observations import OBSERVING, encode_observing
 from casscade.core.errors import RetryableError
@@ -138,8 +138,10 @@ class Rechecker:
     def _run(self) -> None:
         try:
             while not self._stop.wait(POLL_S):
-                while self.step() >= REQUESTS_MAX and not self._stop.is_set():
-                    pass
+                # Without PostgreSQL there is nobody to answer: requests wait there until it is back.
+                with suppress(OperationalError):
+                    while self.step() >= REQUESTS_MAX and not self._stop.is_set():
+                        pass
         except BaseException as error:
             self.failure = error
             self._stop.set()

@@ -33,7 +33,34 @@ class RecheckProgress:
     ids: tuple[int, ...]
 
 
-Progress = SnapshotProgress | RecheckProgress
+ReadProgress = SnapshotProgress | RecheckProgress
+"""Of chunks that were read from a table."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayProgress:
+    """Dead letters that are applied again: the letters `ids` are settled when their chunk is durable.
+
+    `streamed`: the chunk came by a Kafka partition, whose position it moves.
+    """
+
+    ids: tuple[int, ...]
+    streamed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JournalProgress:
+    """A chunk that waited in the journal (`casscade.transport.journal`): its `number` there, in the `round` of reading.
+
+    `inner` is the progress that the chunk had when it went in.
+    """
+
+    round: int
+    number: int
+    inner: ReadProgress | ReplayProgress | None = None
+
+
+Progress = ReadProgress | ReplayProgress | JournalProgress
 
 
 @dataclass(slots=True)
@@ -54,7 +81,9 @@ class Chunk:
     - `refused`: what came as a message and is none of ours: its event id, its bytes and the reason; to be set aside.
     - `misplaced`: messages that lie in another Kafka partition than their key says: another loader may own the key.
     - `scanned`: read from a table, not from a commit log: CQL does not show the liveness of such rows.
-    - `progress`: set for chunks of a snapshot or recheck; their `end` is not a position in a commit log and is ignored.
+    - `progress`: what is completed when the chunk is durable. For chunks of a snapshot, a recheck or a replay `end` is
+      not a position in a commit log and is ignored (`moves`).
+    - `places`: for each mutation the offset of its message in the Kafka partition `source`; empty without Kafka.
     """
 
     source: str
@@ -70,9 +99,27 @@ class Chunk:
     scanned: bool = False
     misplaced: int = 0
     refused: list[tuple[str, bytes, BadDataError]] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.origin = self.origin or self.source
-        self.scanned = self.scanned or self.progress is not None
+        self.scanned = self.scanned or isinstance(self.progress, ReadProgress)
         if self.segment < 0:
             self.segment = self.end.segment
+
+    @property
+    def own_progress(self) -> ReadProgress | ReplayProgress | None:
+        """The progress without the journal's."""
+        return self.progress.inner if isinstance(self.progress, JournalProgress) else self.progress
+
+    @property
+    def own_ids(self) -> tuple[int, ...]:
+        """The dead letters that the chunk is a replay of."""
+        own = self.own_progress
+        return own.ids if isinstance(own, ReplayProgress) else ()
+
+    @property
+    def moves(self) -> bool:
+        """Whether `end` is the position of a source."""
+        own = self.own_progress
+        return own is None or (isinstance(own, ReplayProgress) and own.streamed)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 import uuid
 import zlib
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from confluent_kafka import Message
 
@@ -17,7 +17,7 @@ from casscade.commitlog.peek import partition_key_of
 from casscade.core.errors import BadDataError, CorruptionError
 from casscade.core.position import Position
 from casscade.debezium.message import DEBEZIUM, ConnectMessage, pack
-from casscade.transport.chunk import Chunk
+from casscade.transport.chunk import Chunk, ReplayProgress
 from casscade.transport.envelope import SNAPSHOT_HOST, Envelope, open_envelope
 
 
@@ -27,7 +27,14 @@ class Run(NamedTuple):
     encoding: int
     host: bytes
     segment: int
+    letter: int = -1
 
+
+LETTER_HEADER: Final = "casscade.letter"
+"""The header of a replayed dead letter: its id."""
+
+FOREIGN_HOST: Final = uuid.UUID(int=1).bytes
+"""The host id of messages of Debezium's that are replayed through Casscade's topic."""
 
 # Messages that can't be opened share a chunk without mutations.
 _REFUSED: Final = Run(0, b"", 0)
@@ -58,7 +65,8 @@ def add_message(
         chunk = chunks.setdefault(_REFUSED, Chunk(source, OBSERVING, start, time.time()))
         chunk.refused.append((f"{source}:{offset}", value, refused))
     else:
-        run = Run(envelope.encoding, envelope.host, envelope.position.segment)
+        letter = _letter(message) if own else -1
+        run = Run(envelope.encoding, envelope.host, envelope.position.segment, letter)
         found = chunks.get(run)
         if found is None:
             found = chunks[run] = Chunk(
@@ -68,11 +76,13 @@ def add_message(
                 envelope.captured_at / 1_000_000,
                 segment=envelope.position.segment,
                 origin=str(uuid.UUID(bytes=envelope.host)) if own else source,
+                progress=None if run.letter < 0 else ReplayProgress((run.letter,), streamed=True),
                 scanned=envelope.host == SNAPSHOT_HOST,
             )
         chunk = found
         chunk.mutations.append(envelope.mutation)
         chunk.offsets.append(envelope.position.offset)
+        chunk.places.append(offset)
         if own and _home(message, envelope.mutation, partitions) != message.partition():
             chunk.misplaced += 1
     chunk.size += len(value)
@@ -106,6 +116,30 @@ def _as_envelope(message: Message, offset: int) -> Envelope:
     captured_at = message.timestamp()[1] * 1_000
     packed = pack(ConnectMessage(message.topic() or "", _bytes(message.key()), _bytes(message.value())))
     return Envelope(DEBEZIUM, b"", Position(0, offset), captured_at, "", packed)
+
+
+def _letter(message: Message) -> int:
+    """The id of the dead letter that the message is a replay of; -1 for all others."""
+    for name, value in headers_of(message):
+        if name == LETTER_HEADER and value.isdigit():
+            return int(value)
+    return -1
+
+
+def headers_of(message: Message) -> list[tuple[str, bytes]]:
+    """The headers that have a value."""
+    headers: list[Any] = message.headers() or []  # type: ignore[assignment] # what comes from a broker is a list
+    return [(name, value) for name, value in headers if isinstance(value, bytes)]
+
+
+def host_of(chunk: Chunk) -> bytes:
+    """The host id of a chunk's mutations in an envelope; a stand-in where they come from no commit log."""
+    if chunk.scanned:
+        return SNAPSHOT_HOST
+    try:
+        return uuid.UUID(chunk.origin).bytes
+    except ValueError:
+        return FOREIGN_HOST
 
 
 def _bytes(part: bytes | str | None) -> bytes | None:

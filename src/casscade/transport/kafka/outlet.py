@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,13 +16,14 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from casscade.commitlog.peek import partition_key_of
-from casscade.core.errors import CasscadeError, ConfigurationError, CorruptionError
+from casscade.core.errors import CasscadeError, ConfigurationError
 from casscade.core.limits import KAFKA_MESSAGE_BYTES_MAX, KAFKA_PRODUCER_BYTES, KAFKA_PRODUCER_MESSAGES
 from casscade.core.position import START, Position
-from casscade.transport.chunk import Chunk
-from casscade.transport.envelope import SNAPSHOT_HOST, sealer
+from casscade.transport.chunk import Chunk, ReplayProgress
+from casscade.transport.envelope import sealer
+from casscade.transport.kafka.chunks import LETTER_HEADER, host_of
 from casscade.transport.kafka.client import LOGIN, KafkaSettings, client_properties, translate
+from casscade.transport.kafka.keys import key_of
 
 # Messages of one request: more does not raise the throughput of one broker, and adds latency.
 _LINGER_MS: Final = 5
@@ -97,7 +97,12 @@ class KafkaOutlet:
         `on_done` is called without arguments by `poll` once all of it is acknowledged.
         """
         sent = _Sent(self, chunk.source, chunk.end, len(chunk.mutations), on_done)
-        host = SNAPSHOT_HOST if chunk.scanned else uuid.UUID(chunk.source).bytes
+        host = host_of(chunk)
+        own = chunk.own_progress
+        # A replayed letter is settled by the loader that applies it, which knows it by this header.
+        headers: list[tuple[str, str | bytes | None]] | None = (
+            [(LETTER_HEADER, str(own.ids[0]).encode())] if isinstance(own, ReplayProgress) else None
+        )
         first, second = sealer(chunk.version, host, chunk.segment, int(chunk.captured_at * 1_000_000))
         produce = self._producer.produce
         topic = self._settings.topic
@@ -105,7 +110,10 @@ class KafkaOutlet:
             value = b"".join((first, offset.to_bytes(4, "big"), second, mutation))
             while True:
                 try:
-                    produce(topic, value, _key(mutation), on_delivery=sent.delivered)
+                    if headers is None:
+                        produce(topic, value, key_of(mutation), on_delivery=sent.delivered)
+                    else:
+                        produce(topic, value, key_of(mutation), on_delivery=sent.delivered, headers=headers)
                     break
                 except BufferError:
                     if not self._wait(stop):
@@ -204,11 +212,3 @@ class KafkaOutlet:
         """Brokers that are back answer before anything is acknowledged, which may be long after."""
         if self._down_since and any(broker["state"] == "UP" for broker in json.loads(text)["brokers"].values()):
             self._down_since = 0.0
-
-
-def _key(mutation: bytes) -> bytes:
-    """The partition key; a damaged mutation goes to one partition, where the loader sets it aside."""
-    try:
-        return partition_key_of(mutation)
-    except CorruptionError:
-        return b""
