@@ -18,7 +18,7 @@ from casscade.commitlog.segment import CdcIndex, parse_cdc_index, parse_header, 
 from casscade.commitlog.writer import encode_segment
 from casscade.core.errors import ConfigurationError, CorruptionError
 from tests.support.examples import examples
-from tests.support.sidecar import golden_sets
+from tests.support.sidecar import GoldenSet, golden_sets
 
 SEGMENT = 1795425809903
 KINDS = st.sampled_from(["", *sorted(COMPRESSORS)])
@@ -133,6 +133,59 @@ def test_no_flipped_bit_of_a_real_segment_is_silent(name: str, tmp_path: Path) -
         changed[dice.randrange(in_use)] ^= 1 << dice.randrange(8)
         path.write_bytes(changed)
         _judge(path, complete)
+
+
+@pytest.mark.requirement("FR-022")
+@pytest.mark.parametrize(
+    "golden", [each for each in golden_sets() if "encrypted" not in each.name], ids=lambda each: each.name
+)
+def test_a_flipped_bit_of_a_real_segment_costs_one_mutation_or_one_compressed_section(
+    golden: GoldenSet, tmp_path: Path
+) -> None:
+    """Markers, lengths, checksums and mutations are all hit; everything before and behind the damage is read."""
+    files = [file for file, entry in golden.manifest.items() if entry["mutations"]]
+    file = min(files, key=lambda each: golden.manifest[each]["mutations"])
+    path = tmp_path / Path(file).name
+    data = golden.segment(file)
+    path.write_bytes(data)
+    header, sections, _ = read_segment(path)
+    assert header is not None
+    complete = _flat(sections)
+    markers = [header.length, *(section.next_marker for section in sections)]
+    bodies = [set(section.mutations) for section in sections]
+    dice = random.Random(golden.name)
+    # The words of three markers, the frame behind them, and places anywhere.
+    places = [
+        8 * marker + bit for marker in dice.sample(markers[:-1], min(3, len(markers) - 1)) for bit in range(0, 224, 17)
+    ]
+    places += [dice.randrange(8 * header.length, 8 * markers[-1]) for _ in range(12)]
+    for place in [place for place in places if place < 8 * len(data)]:
+        changed = bytearray(data)
+        changed[place // 8] ^= 1 << place % 8
+        path.write_bytes(changed)
+        _, found, anomalies = read_segment(path)
+        kept = [mutation for _, mutation in _flat(found)]
+        lost = _without(kept, [mutation for _, mutation in complete])
+        if header.compression:
+            assert any(lost <= body for body in bodies), (place, len(lost), anomalies)
+        else:
+            assert len(kept) >= len(complete) - 1, (place, anomalies)
+            assert {end for end, _ in _flat(found)} <= {end for end, _ in complete}
+        assert anomalies or not lost, place
+
+
+def _without(kept: list[bytes], complete: list[bytes]) -> set[bytes]:
+    """What is missing in `kept`, which must be `complete` in its order with holes."""
+    rest = iter(complete)
+    lost: set[bytes] = set()
+    for mutation in kept:
+        for each in rest:
+            if each == mutation:
+                break
+            lost.add(each)
+        else:
+            raise AssertionError("a mutation that no node wrote, or twice")
+    return lost | set(rest)
 
 
 @pytest.mark.requirement("FR-022")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from casscade.core.errors import BadDataError
 from casscade.core.position import Position
-from casscade.transport.envelope import HEAD_BYTES, VERSION, Envelope, open_envelope, seal, sealer
+from casscade.transport.envelope import HEAD_BYTES, NOTICE_VERSION, Envelope, open_envelope, seal, sealer
 
 positions = st.builds(Position, st.integers(0, (1 << 63) - 1), st.integers(0, (1 << 32) - 1))
 times = st.integers(-(1 << 63), (1 << 63) - 1)
@@ -47,8 +47,8 @@ def test_any_other_bytes_are_refused(value: bytes) -> None:
 
 def test_a_newer_version_is_named() -> None:
     sealed = bytearray(seal(7, bytes(16), Position(1, 2), 3, b"m"))
-    sealed[2] = VERSION + 1
-    with pytest.raises(BadDataError, match=f"version {VERSION + 1} of the envelope") as refused:
+    sealed[2] = NOTICE_VERSION + 1
+    with pytest.raises(BadDataError, match=f"version {NOTICE_VERSION + 1} of the envelope") as refused:
         open_envelope(bytes(sealed))
     assert refused.value.code == "envelope_newer"
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from casscade.capture.counters import Anomaly
 from casscade.capture.follower import Follower
+from casscade.core.notice import Notice
 from casscade.core.position import START, Position
 from casscade.transport.chunk import Chunk
 from tests.support.fake_node import TABLE, FakeNode, number_of
@@ -19,11 +20,15 @@ class MemoryOutlet:
 
     def __init__(self, start: Position = START) -> None:
         self.chunks: list[Chunk] = []
+        self.notices: list[Notice] = []
         self.position = start
 
     def put(self, chunk: Chunk, stop: threading.Event) -> bool:
-        """Take the chunk."""
-        self.chunks.append(chunk)
+        """Take the chunk; of one that brings notices and moves nothing, these."""
+        self.notices += chunk.notices
+        before = self.chunks[-1].end if self.chunks else self.position
+        if chunk.mutations or not chunk.notices or chunk.end > before:
+            self.chunks.append(chunk)
         return True
 
     def acknowledged(self, source: str) -> Position:
@@ -48,6 +53,8 @@ class Capture:
         eager: bool = False,
         commitlog: bool = False,
         released: Callable[[], Position] | None = None,
+        evicting: Callable[[], bool] = lambda: False,
+        halt_on_damage: bool = False,
     ) -> None:
         self.now = 0.0
         self.outlet = MemoryOutlet(start) if outlet is None else outlet
@@ -66,6 +73,8 @@ class Capture:
             eager=eager,
             commitlog_directory=node.commitlog if commitlog else None,
             released=released,
+            evicting=evicting,
+            halt_on_damage=halt_on_damage,
             clock=lambda: self.now,
             wall_clock=lambda: 1000.0 + self.now,
         )

@@ -179,7 +179,7 @@ class LoadingSide:
     def _commit_progress(self, connection: psycopg.Connection[Any], progress: ReadProgress) -> None:
         if isinstance(progress, RecheckProgress):
             self._rechecks.answered(connection, progress)
-        else:
+        elif isinstance(progress, SnapshotProgress):
             self._tasks.commit_progress(connection, progress)
 
     @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from casscade.core.errors import RetryableError
+from casscade.core.notice import GAP
 from casscade.core.position import Position
 from tests.support.capture import Capture
 from tests.support.fake_node import FakeNode, FakeSegment, make_mutation
@@ -55,7 +56,7 @@ def test_a_bad_frame_of_known_length_costs_only_itself(node: FakeNode) -> None:
 
 
 @pytest.mark.requirement("FR-022")
-def test_a_bad_length_ends_its_section_and_later_segments_go_on(node: FakeNode) -> None:
+def test_a_bad_length_costs_only_its_frame_and_later_segments_go_on(node: FakeNode) -> None:
     segment, ends = damaged(node, 10, SECOND_FRAME)
     segment.complete()
     following = node.segment(11)
@@ -63,14 +64,14 @@ def test_a_bad_length_ends_its_section_and_later_segments_go_on(node: FakeNode) 
     following.complete()
     capture = Capture(node)
     capture.steps()
-    assert capture.numbers == [1000, 1003, 1004, 1005, 7]
+    assert capture.numbers == [1000, 1002, 1003, 1004, 1005, 7]
     assert capture.reasons == ["frame_size_checksum"]
     assert capture.anomalies[0].position == Position(10, ends[0])
     assert (node.state / "quarantine" / segment.path.name).exists()
     assert not (node.state / "quarantine" / following.path.name).exists()
 
 
-def test_a_bad_marker_ends_its_segment_and_later_segments_go_on(node: FakeNode) -> None:
+def test_a_bad_marker_costs_nothing_and_later_segments_go_on(node: FakeNode) -> None:
     segment = node.segment(10)
     segment.write(make_mutation(1))
     marker = segment.logical
@@ -82,8 +83,9 @@ def test_a_bad_marker_ends_its_segment_and_later_segments_go_on(node: FakeNode) 
     following.complete()
     capture = Capture(node)
     capture.steps()
-    assert capture.numbers == [1, 7]
+    assert capture.numbers == [1, 2, 7]
     assert capture.anomalies[0].position == Position(10, marker)
+    assert [notice for notice in capture.outlet.notices if notice.kind == GAP] == []
     assert (node.state / "quarantine" / segment.path.name).exists()
     capture.outlet.acknowledge()
     capture.steps()
@@ -147,10 +149,13 @@ def test_nothing_passes_the_damage_while_the_quarantine_is_full(
     segment, _ = damaged(node, 10, SECOND_FRAME + 20)
     segment.complete()
     capture = Capture(node)
+    fsync = os.fsync
     with monkeypatch.context() as patch:
 
         def full(descriptor: int) -> None:
-            raise OSError(28, "No space left on device")
+            if "quarantine" in str(Path(f"/proc/self/fd/{descriptor}").readlink()):
+                raise OSError(28, "No space left on device")
+            fsync(descriptor)
 
         patch.setattr(os, "fsync", full)
         with pytest.raises(RetryableError) as caught:

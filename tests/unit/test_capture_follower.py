@@ -219,6 +219,7 @@ def test_a_table_newer_than_the_schema_goes_on(node: FakeNode) -> None:
 def test_positions_move_without_mutations_about_once_a_second(node: FakeNode) -> None:
     segment = node.segment(10)
     capture = Capture(node)
+    capture.steps()  # which tells that it begins
     (end,) = segment.write(make_mutation(1, OTHER_TABLE))
     segment.sync()
     capture.steps()

@@ -154,9 +154,26 @@ def test_damage_in_a_growing_segment_is_believed_also_in_small_polls(path: Path)
     assert seen == [A, C, D]
 
 
-def test_a_damaged_marker_ends_a_finished_segment_and_waits_in_a_growing_one(path: Path) -> None:
+@pytest.mark.requirement("FR-022")
+def test_a_damaged_marker_costs_nothing_where_the_next_one_or_the_frames_tell_the_end(path: Path) -> None:
+    for length in (0, 4096):
+        data = two_sections(file_length=length)
+        data[SECOND + 5] ^= 1
+        assert read(path, data) == ([A, B, C, D], [framing.MARKER_CHECKSUM])
+        data = two_sections(file_length=length)
+        data[25] ^= 1
+        assert read(path, data) == ([A, B, C, D], [framing.MARKER_CHECKSUM])
+    data = two_sections(file_length=4096)
+    data[22] ^= 1
+    assert read(path, data) == ([A, B, C, D], [framing.MARKER_END])
+    data[28 + 10] ^= 1
+    assert read(path, data) == ([B, C, D], [framing.MARKER_END, framing.FRAME_CHECKSUM])
+
+
+def test_a_damaged_marker_with_damaged_frames_ends_a_finished_segment_and_waits_in_a_growing_one(path: Path) -> None:
     data = two_sections()
     data[SECOND + 5] ^= 1
+    data[SECOND + 9] ^= 1
     assert read(path, data) == ([A, B], [framing.MARKER_CHECKSUM])
     with SegmentFile(path) as segment:
         for _ in range(10):
@@ -164,10 +181,42 @@ def test_a_damaged_marker_ends_a_finished_segment_and_waits_in_a_growing_one(pat
         assert (segment.finished, segment.anomalies, segment.offset) == (False, [], SECOND)
 
 
+@pytest.mark.requirement("FR-022")
+def test_a_damaged_length_costs_its_frame_also_beside_damaged_content(path: Path) -> None:
+    frames = [encode_frame(bytes([number]) * 40) for number in range(50, 60)]
+    data = bytearray(encode_sections(ID, 8, [b"".join(frames)]))
+    size = len(frames[0])
+    data[28 + 2 * size + 3] ^= 1
+    data[28 + 5 * size + 20] ^= 1
+    mutations, reasons = read(path, data)
+    assert [mutation[0] for mutation in mutations] == [50, 51, 53, 54, 56, 57, 58, 59]
+    assert reasons == [framing.FRAME_SIZE_CHECKSUM, framing.FRAME_CHECKSUM]
+
+
+def test_many_frames_between_two_damaged_lengths_are_looked_at_once(path: Path) -> None:
+    """The rest is lost then; looking for a way on from each of them would take minutes."""
+    frames = [encode_frame(number.to_bytes(4, "big") * 5) for number in range(40_000)]
+    data = bytearray(encode_sections(ID, 8, [b"".join(frames)]))
+    size = len(frames[0])
+    data[28 + size + 3] ^= 1
+    data[28 + 39_000 * size + 3] ^= 1
+    mutations, reasons = read(path, data)
+    assert len(mutations) == 1 + 999
+    assert reasons == [framing.FRAME_SIZE_CHECKSUM]
+
+
+def test_a_frame_within_the_value_of_a_damaged_one_is_none(path: Path) -> None:
+    inner = encode_frame(b"I" * 30)
+    payload = encode_frame(b"x" * 20 + inner + b"y" * 20) + encode_frame(B)
+    data = bytearray(encode_sections(ID, 8, [payload]))
+    data[28 + 3] ^= 1
+    assert read(path, data) == ([B], [framing.FRAME_SIZE_CHECKSUM])
+
+
 def test_a_marker_that_ends_before_itself_does_not_loop(path: Path) -> None:
     data = two_sections()
     data[SECOND : SECOND + 8] = encode_marker(ID, SECOND, SECOND)
-    assert read(path, data) == ([A, B], [framing.MARKER_END])
+    assert read(path, data) == ([A, B, C, D], [framing.MARKER_END])
 
 
 def test_where_a_crash_lost_a_markers_checksum_the_frames_decide(path: Path) -> None:
@@ -175,7 +224,7 @@ def test_where_a_crash_lost_a_markers_checksum_the_frames_decide(path: Path) -> 
     data[24:28] = bytes(4)
     assert read(path, data) == ([A, B, C, D], [])
     data[28 + 10] ^= 1
-    assert read(path, data) == ([B], [framing.FRAME_CHECKSUM, framing.MARKER_CHECKSUM])
+    assert read(path, data) == ([B, C, D], [framing.MARKER_CHECKSUM, framing.FRAME_CHECKSUM])
 
 
 @pytest.mark.requirement("FR-022")

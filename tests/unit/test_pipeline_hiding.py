@@ -15,6 +15,7 @@ from casscade.commitlog.observations import WITHHELD, decode_any
 from casscade.config.rules import RulesSection
 from casscade.core.cell import expiring_cell, live_cell
 from casscade.core.mutation import PartitionUpdate, Row
+from casscade.core.notice import GAP, Notice
 from casscade.core.position import START, Position
 from casscade.cql.types import CqlType
 from casscade.load.batcher import Batcher
@@ -204,3 +205,17 @@ def test_it_is_for_kafka_alone() -> None:
     assert not hides_at_capture(capture)
     kafka = config.transport.model_copy(update={"kind": "kafka"})
     assert hides_at_capture(capture.model_copy(update={"transport": kafka}))
+
+
+def test_damaged_bytes_are_not_sent() -> None:
+    site = Site()
+    notice = Notice(GAP, "node", "key", "section_corrupt", content=MARKER.encode())
+    chunk = Chunk("node", 7, Position(3, 200), 1.0, notices=[notice])
+    assert site.door.put(chunk, threading.Event())
+    assert [each.content for each in site.outlet.chunks[0].notices] == [b""]
+    # A loader that hides values itself sets them aside without their bytes, too.
+    rewriting = rewriting_of([site.rules])
+    batcher = Batcher(dict, lambda _: False, batch_rows=10, batch_s=1.0, rewriting=rewriting)
+    batcher.add(chunk)
+    (letter,) = batcher.take().dead_letters
+    assert letter.mutation == b""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -43,6 +44,8 @@ class Followed:
 
     source = "node"
     counters = CaptureCounters()
+
+    losses = SimpleNamespace(off=[])
 
     def status(self) -> CaptureStatus:
         return CaptureStatus(0, START, START, 0, 0, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,17 @@ import pytest
 
 from casscade.core.errors import ConfigurationError, RetryableError
 from casscade.core.limits import MIB
+from casscade.core.notice import BEGIN, GAP, Notice
 from casscade.core.position import Position
 from casscade.transport import journal as module
-from casscade.transport.chunk import Chunk, JournalProgress, RecheckProgress, ReplayProgress, SnapshotProgress
+from casscade.transport.chunk import (
+    Chunk,
+    JournalProgress,
+    RecheckProgress,
+    RepairProgress,
+    ReplayProgress,
+    SnapshotProgress,
+)
 from casscade.transport.journal import Journal
 
 ROOM = 1 << 40
@@ -34,6 +43,12 @@ def opened(directory: Path, bytes_max: int = 64 * MIB, free: int = ROOM) -> Jour
     return _journals[-1]
 
 
+BEGIN_NOTICE = Notice(BEGIN, "node", "run")
+GAP_NOTICE = Notice(
+    GAP, "node", "7:9", "frame_checksum", Position(7, 9), "one frame", uuid.UUID(int=5), b"\x00bytes", 7
+)
+
+
 def chunk(number: int, size: int = 10) -> Chunk:
     mutations = [bytes([number % 256]) * size, b"", b"\x00\xff"]
     return Chunk("node", 7, Position(3, number), 12.5, mutations, [number, number + 1, number + 2], 3 * size)
@@ -50,13 +65,14 @@ def test_chunks_come_back_whole_and_in_order_in_another_life(tmp_path: Path) -> 
         Chunk("snapshot", 108, Position(9, 4), 1.0, [b"row"], [3], 3, SnapshotProgress(9, -(1 << 63), 1, True)),
         Chunk("snapshot", 108, Position(0, 0), 1.0, [], [], 0, RecheckProgress((1, 2))),
         Chunk("replay", 8, Position(0, 0), 1.0, [b"x"], [5], 1, ReplayProgress((7,)), 12, "host"),
-        replace(chunk(2), origin="other", segment=1, scanned=True),
+        Chunk("repair", 108, Position(0, 0), 1.0, [b"row"], [5], 1, RepairProgress((3, 4), 1, done=True)),
+        replace(chunk(2), origin="other", segment=1, scanned=True, notices=[BEGIN_NOTICE, GAP_NOTICE]),
     ]
     assert opened(tmp_path / "journal").append(chunks)
     again = opened(tmp_path / "journal")
     assert [each for _, each in again.read()] == chunks
-    assert [number for number, _ in again.read()] == [0, 1, 2, 3, 4]
-    assert again.waiting == 5
+    assert [number for number, _ in again.read()] == [0, 1, 2, 3, 4, 5]
+    assert again.waiting == 6
     assert again.covered("node") == Position(3, 2)
     assert again.covered("snapshot") is None
 

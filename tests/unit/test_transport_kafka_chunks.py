@@ -11,11 +11,12 @@ import pytest
 from casscade.commitlog.observations import OBSERVING
 from casscade.core.errors import BadDataError, ConfigurationError
 from casscade.core.limits import KAFKA_MESSAGE_BYTES_MAX
+from casscade.core.notice import GAP, Notice
 from casscade.core.position import START, Position
 from casscade.debezium.message import DEBEZIUM
 from casscade.load.batcher import Batcher
 from casscade.transport.chunk import Chunk
-from casscade.transport.envelope import seal
+from casscade.transport.envelope import seal, seal_notice
 from casscade.transport.kafka.chunks import Run, add_message, place_of
 from casscade.transport.kafka.client import KafkaSettings
 from casscade.transport.kafka.outlet import KafkaOutlet
@@ -66,7 +67,8 @@ def chunks_of(*messages: Received, partitions: int = PARTITIONS) -> list[Chunk]:
         (json.dumps({"before": None, "after": {"id": 1}, "op": "c"}).encode(), "envelope_foreign"),
         (b"", "envelope_foreign"),
         (None, "envelope_foreign"),
-        (SEALED[:2] + b"\x02" + SEALED[3:], "envelope_newer"),
+        (SEALED[:2] + b"\x03" + SEALED[3:], "envelope_newer"),
+        (SEALED[:2] + b"\x02" + SEALED[3:], "notice_damaged"),
         (SEALED[:20], "envelope_damaged"),
         (seal(DEBEZIUM, HOST, START, 0, MUTATION), "envelope_encoding"),
         (seal(0, HOST, START, 0, MUTATION), "envelope_encoding"),
@@ -86,6 +88,17 @@ def test_what_is_no_mutation_of_ours_is_set_aside_with_its_place(value: bytes | 
 def test_what_agents_and_loaders_send_is_taken(encoding: int) -> None:
     (chunk,) = chunks_of(Received(seal(encoding, HOST, START, 0, MUTATION)))
     assert (chunk.version, chunk.mutations, chunk.refused) == (encoding, [MUTATION], [])
+
+
+@pytest.mark.requirement("FR-023")
+def test_a_notice_is_taken_whatever_wrote_the_log_and_wherever_it_lies() -> None:
+    for version in (0, 8):
+        notice = Notice(GAP, str(uuid.UUID(bytes=HOST)), "a:1", "a", Position(7, 1), "lost", version=version)
+        told = Received(seal_notice(notice, HOST, 1), key=HOST, partition=HOME ^ 1)
+        chunks = chunks_of(told, Received(SEALED))
+        assert [notice for chunk in chunks for notice in chunk.notices] == [notice]
+        assert [mutation for chunk in chunks for mutation in chunk.mutations] == [MUTATION]
+        assert sum(len(chunk.refused) + chunk.misplaced for chunk in chunks) == 0
 
 
 @pytest.mark.requirement("FR-043")

@@ -23,13 +23,14 @@ from casscade.core.mutation import (
     RangeTombstone,
     Row,
 )
+from casscade.core.notice import GAP, Notice
 from casscade.core.observed import SETTLED
 from casscade.core.position import Position
 from casscade.cql.types import parse_type
 from casscade.cql.values import encode
 from casscade.debezium.message import unpack
 from casscade.schema.model import SchemaSnapshot, Table
-from casscade.transport.envelope import SNAPSHOT_HOST, seal
+from casscade.transport.envelope import SNAPSHOT_HOST, seal, seal_notice
 from casscade.transport.rendering.masking import digest, moment, plain_value
 from casscade.transport.rendering.message import MessageRenderer, to_line
 from casscade.transport.rendering.tables import REFRESH_PAUSE_S, KnownTables
@@ -131,6 +132,17 @@ def test_the_envelope_is_shown_with_its_place_and_trace() -> None:
     }
     untraced = MessageRenderer(None, values=False).render(message(b"x"), debezium=False)
     assert "traceparent" not in untraced
+
+
+def test_a_notice_is_shown_without_the_bytes_that_were_damaged() -> None:
+    notice = Notice(GAP, str(HOST), "frame_zero:5:77", "frame_zero", Position(5, 77), "9 bytes", None, b"secretkey", 7)
+    sealed = seal_notice(notice, HOST.bytes, TIME)
+    told = TopicMessage("shop.mutations", 3, 42, None, HOST.bytes, sealed)
+    rendered = MessageRenderer(tables(ROWS), values=True).render(told, debezium=False)
+    assert "secretkey" not in to_line(rendered)
+    assert (rendered["kind"], rendered["notice"], rendered["reason"]) == ("notice", GAP, "frame_zero")
+    assert (rendered["event_id"], rendered["content_bytes"]) == (f"{HOST}:5:77", 9)
+    assert "error" not in rendered
 
 
 def test_every_operation_is_shown_and_no_value() -> None:

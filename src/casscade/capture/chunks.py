@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from casscade.core.limits import CHUNK_BYTES_MAX, CHUNK_MUTATIONS_MAX
+from casscade.core.notice import Notice
 from casscade.core.position import Position
 from casscade.transport.chunk import Chunk
 
@@ -29,12 +30,13 @@ class ChunkBuilder:
         self._offsets: list[int] = []
         self._size = 0
         self._segment = -1
+        self.notices: list[Notice] = []
         self.position: Position = start
 
     @property
     def empty(self) -> bool:
-        """Whether no mutation is waiting."""
-        return not self._mutations
+        """Whether no mutation and no notice is waiting."""
+        return not self._mutations and not self.notices
 
     @property
     def moved(self) -> bool:
@@ -43,7 +45,7 @@ class ChunkBuilder:
 
     def fits(self, length: int) -> bool:
         """Whether a mutation of `length` bytes can join the chunk that is being built."""
-        if not self._mutations:
+        if self.empty:
             return True
         return (
             len(self._mutations) < CHUNK_MUTATIONS_MAX
@@ -59,6 +61,11 @@ class ChunkBuilder:
         self._size += len(mutation) + MUTATION_OVERHEAD_BYTES
         self.position = end
 
+    def tell(self, notice: Notice) -> None:
+        """Take a notice, after `fits` of its content."""
+        self.notices.append(notice)
+        self._size += len(notice.content)
+
     def take(self, version: int) -> Chunk:
         """The chunk so far, possibly without mutations; a new one begins."""
         chunk = Chunk(
@@ -70,7 +77,9 @@ class ChunkBuilder:
             offsets=self._offsets,
             size=self._size,
             segment=self._segment if self._mutations else -1,
+            notices=self.notices,
         )
+        self.notices = []
         self._mutations = []
         self._offsets = []
         self._size = 0

@@ -23,11 +23,13 @@ from casscade.capture.directory import (
     lock_directory,
 )
 from casscade.capture.live import LeftSegments, Switch
+from casscade.capture.losses import Losses
 from casscade.capture.opened import OpenSegment, unread_of
 from casscade.capture.reclaim import Ledger, delete_segment, read_index
 from casscade.capture.reports import Reporter
 from casscade.capture.sender import Outlet, Sender
 from casscade.commitlog.peek import mentions_any
+from casscade.core.notice import Notice
 from casscade.core.position import Position
 
 # Between two looks at the directories: short while data flows, longer (`capture.poll_ms`) when nothing comes.
@@ -42,13 +44,13 @@ class Follower:
     """Follows `directory` (cdc_raw) for `source` from the position `start` on.
 
     - `tables` gives the ids of the tables to carry over, `unwanted` those known not to be. A mutation of an id in
-      neither set goes on, because it may belong to a table that is newer than the schema that was read; without
-      `unwanted` only `tables` decide.
-    - `on_anomaly` hears of damage, gaps and late segments; it must not block.
-    - `eager`: forward also what the node has not synced to its disk yet (see `SegmentFile.poll`).
+      neither goes on: its table may be newer than the schema that was read; without `unwanted` only `tables` decide.
+    - `on_anomaly` hears of damage, gaps and late segments; it must not block. `eager`: forward also what the node has
+      not synced to its disk yet (see `SegmentFile.poll`).
     - `commitlog_directory`: where a 3.11 node keeps its live segments; they are read there, and deleted only after
       they came to `directory`. Segments of later nodes are live in `directory` itself.
-    - `poll_s`: the longest pause between two looks at the directories.
+    - `poll_s`: the longest pause between two looks. `evicting`: see `Losses`. `halt_on_damage`: stop with an error at
+      the first damage, instead of going on behind it.
     - `released`: up to where segments may be deleted once they are acknowledged; without it, up to anywhere.
 
     One thread calls `run` (or `step`); `status` and `counters` may be read by any.
@@ -70,6 +72,8 @@ class Follower:
         commitlog_directory: Path | None = None,
         poll_s: float = POLL_S_DEFAULT,
         released: Callable[[], Position] | None = None,
+        evicting: Callable[[], bool] = lambda: False,
+        halt_on_damage: bool = False,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -86,13 +90,13 @@ class Follower:
         self._poll_s = poll_s
         self._released = released
         self._clock = clock
-        self._reports = Reporter(source, state_directory, self.counters, on_anomaly)
+        self._reports = Reporter(source, state_directory, self.counters, on_anomaly, halt=halt_on_damage)
+        self.losses = Losses(source, state_directory, evicting, wall_clock)
         self._left = LeftSegments(state_directory, source)
         self._ledger = Ledger(start)
         self._switch = Switch()
         self._sender = Sender(source, transport, start, stop, self.counters, clock, wall_clock)
         self._current: OpenSegment | None = None
-        self._seen: dict[int, SegmentEntry] = {}
         self._started = False
         self._status = CaptureStatus(0, start, start, 0, 0, False)
 
@@ -125,7 +129,7 @@ class Follower:
         listing = list_directory(self._directory, self._commitlog)
         if not self._started:
             self._begin(listing)
-        self._notice_vanished(listing)
+        self._notice_losses(listing)
         advanced = False
         if self._current is None:
             advanced = self._open_next(listing)
@@ -155,12 +159,11 @@ class Follower:
             self._left.discard()
         else:
             self._ledger = Ledger(self._start, self._left.load(below=self._start.segment))
+        self._tell(self.losses.begin(listing, self._start))
         self._started = True
 
     def _stopped(self) -> bool:
         return self._sender.refused or self._stop.is_set()
-
-    # Which segment comes next
 
     def _open_next(self, listing: Listing) -> bool:
         for entry in listing.segments:
@@ -223,19 +226,19 @@ class Follower:
         reading = self._current is not None and self._current.entry.id == entry.id
         return not reading and self._ledger.is_late(entry)
 
-    def _notice_vanished(self, listing: Listing) -> None:
-        """Report segments with CDC data that went before they were opened (`cdc_block_writes: false`, or by hand)."""
-        present = {entry.id for entry in listing.segments}
-        for entry in self._seen.values():
-            if entry.id in present or self._ledger.is_read(entry.id):
-                continue
-            if self._current is not None and self._current.entry.id == entry.id:
-                continue
-            if entry.live:
-                self.counters.skip(NO_CDC_DATA)
-            elif entry.indexed or entry.version <= MOVED_SEGMENT_VERSION:
-                self._reports.vanished(Position(entry.id, self._known(entry)))
-        self._seen = {entry.id: entry for entry in listing.segments}
+    def _notice_losses(self, listing: Listing) -> None:
+        """Tell of what was lost since the last look."""
+        reading = -1 if self._current is None else self._current.entry.id
+        sent, durable = self._sender.position, self._sender.acknowledged()
+        found, empty = self.losses.step(listing, self._ledger, reading, sent, durable)
+        if empty:
+            self.counters.skip(NO_CDC_DATA, len(empty))
+        self._tell(found)
+
+    def _tell(self, notices: list[Notice]) -> None:
+        self._sender.tell(notices)
+        for notice in self.losses.news(notices):
+            self._reports.lost(notice)
 
     # Reading
 
@@ -246,7 +249,7 @@ class Follower:
         left = index is None and current.frozen is None and self._is_left(current.entry, listing)
         while True:
             sections = current.poll(index, eager=self._eager)
-            self._reports.damage(current)
+            self._sender.tell(self._reports.damage(current))
             for section in sections:
                 if not self._forward(current, section.mutations, section.ends):
                     return False
@@ -318,8 +321,6 @@ class Follower:
         self._sender.flush(entry.version)
         return True
 
-    # Deleting and telling
-
     def _reclaim(self, listing: Listing) -> None:
         acknowledged = self._sender.acknowledged()
         if self._released is not None:
@@ -327,9 +328,9 @@ class Follower:
         reading = -1 if self._current is None else self._current.entry.id
         for entry in listing.segments:
             if entry.id != reading and self._ledger.releasable(entry, listing, acknowledged):
+                self.losses.forget(entry.id)
                 delete_segment(entry)
                 self._ledger.forget(entry.id)
-                self._seen.pop(entry.id, None)
                 self.counters.deleted(entry.id)
         for segment, path in listing.lone_indexes:
             if segment != reading and self._ledger.is_read(segment):

@@ -17,7 +17,7 @@ from typing import Final
 
 from casscade.capture.directory import Listing, SegmentEntry
 from casscade.capture.opened import unreadable
-from casscade.commitlog.reader import has_section
+from casscade.commitlog.segment import has_section
 from casscade.core.errors import RetryableError
 
 # A node syncs its segments in order of their ids, so that a section in a later segment tells that this one was

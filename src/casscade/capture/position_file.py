@@ -24,6 +24,11 @@ class PositionFile:
         self.path = directory / f"position-{source}.json"
         self._saved = START
 
+    @property
+    def saved(self) -> Position:
+        """What another life would find."""
+        return self._saved
+
     def load(self) -> Position:
         """The saved position, `START` when there is none; raises ConfigurationError (`position_damaged`)."""
         try:

@@ -86,6 +86,10 @@ class Ledger:
             return not entry.live
         return entry.indexed and entry.id in self._passed
 
+    def done(self, acknowledged: Position) -> set[int]:
+        """The ids of segments that were read to their end, all of which is durable, and that are still there."""
+        return {segment for segment, end in self._finished.items() if acknowledged >= Position(segment, end)}
+
     def is_read(self, segment: int) -> bool:
         """Whether nothing of `segment` is still to be read."""
         return segment < self.next

@@ -15,9 +15,11 @@ from casscade.capture.directory import SegmentEntry
 from casscade.capture.opened import OpenSegment
 from casscade.capture.quarantine import Quarantine
 from casscade.commitlog.framing import UNSYNCED_LOST
+from casscade.commitlog.framing import Anomaly as Damage
+from casscade.core.errors import ConfigurationError
+from casscade.core.notice import CONTENT_BYTES_MAX, GAP, Notice
 from casscade.core.position import Position
 
-VANISHED: Final = "segment_vanished"
 LATE: Final = "segment_late"
 
 
@@ -30,31 +32,60 @@ class Reporter:
         state_directory: Path,
         counters: CaptureCounters,
         on_anomaly: Callable[[Anomaly], None],
+        *,
+        halt: bool = False,
     ) -> None:
         self._source = source
         self._counters = counters
         self._on_anomaly = on_anomaly
+        self._halt = halt
         self._quarantine = Quarantine(state_directory)
 
     def measure(self) -> None:
         """Count what lies in the quarantine already."""
         self._counters.quarantine_bytes = self._quarantine.size()
 
-    def damage(self, current: OpenSegment) -> None:
-        """Pass on the anomalies found in the file. Raises RetryableError when it can't be kept."""
+    def damage(self, current: OpenSegment) -> list[Notice]:
+        """Pass on the anomalies found in the file; returns what the loaders have to know of them.
+
+        Raises RetryableError when the segment can't be kept, and ConfigurationError (`segment_damaged`) where damage
+        is to halt the capture.
+        """
         if not current.file.anomalies:
-            return
+            return []
         if not current.damaged:
             current.damaged = True
             self._keep(current.entry)
+        notices: list[Notice] = []
         for anomaly in current.file.anomalies:
+            position = Position(current.entry.id, anomaly.start)
             lost = "the rest of it" if anomaly.end < 0 else f"{anomaly.end - anomaly.start} bytes"
-            what = f"{lost} can't be read"
+            what = f"{lost} can't be read" if anomaly.start != anomaly.end else "what lies behind it could be read"
             if anomaly.reason == UNSYNCED_LOST:
                 what = f"{lost} were read before their sync, and the node lost them in a crash"
             detail = f"{what}; the segment is kept in {self._quarantine.directory}"
-            self._report(Position(current.entry.id, anomaly.start), anomaly.reason, detail)
+            self._report(position, anomaly.reason, detail)
+            if anomaly.reason == UNSYNCED_LOST:
+                continue
+            if self._halt:
+                raise _halted(current.entry, anomaly, what)
+            if anomaly.start == anomaly.end:
+                continue
+            self._counters.gaps += 1
+            notices.append(
+                Notice(
+                    GAP,
+                    self._source,
+                    f"{anomaly.reason}:{current.entry.id}:{anomaly.start}",
+                    anomaly.reason,
+                    position,
+                    what,
+                    content=anomaly.raw[:CONTENT_BYTES_MAX],
+                    version=current.entry.version,
+                )
+            )
         current.file.anomalies.clear()
+        return notices
 
     def finished(self, current: OpenSegment) -> None:
         """Keep all of a damaged segment, also what came after the damage was seen."""
@@ -67,10 +98,10 @@ class Reporter:
         """A segment that appeared below the position is read."""
         self._report(Position(entry.id, 0), LATE, "it appeared below the position; read now")
 
-    def vanished(self, position: Position) -> None:
-        """A segment with CDC data went before it was read from `position` on."""
+    def lost(self, notice: Notice) -> None:
+        """Input was lost before it was read."""
         self._counters.gaps += 1
-        self._report(position, VANISHED, "it was deleted before it was read")
+        self._report(notice.position, notice.reason, notice.detail)
 
     def _keep(self, entry: SegmentEntry) -> None:
         self._quarantine.keep(entry.path, entry.index_path)
@@ -79,3 +110,14 @@ class Reporter:
     def _report(self, position: Position, reason: str, detail: str) -> None:
         self._counters.anomaly(reason)
         self._on_anomaly(Anomaly(self._source, position, reason, detail))
+
+
+def _halted(entry: SegmentEntry, damage: Damage, what: str) -> ConfigurationError:
+    return ConfigurationError(
+        "segment_damaged",
+        f"segment {entry.id} is damaged at offset {damage.start} ({damage.reason}): {what}",
+        where=str(entry.path),
+        now="capture stops before it (capture.on_corruption: halt); the segment stays, and a copy is in the quarantine",
+        hint="check the node's disk; then set capture.on_corruption: continue, which goes on behind the damage and "
+        "reads the node's ranges again",
+    )

@@ -6,12 +6,13 @@ put.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import Event
 from typing import Final, Protocol
 
 from casscade.capture.chunks import ChunkBuilder
 from casscade.capture.counters import CaptureCounters
+from casscade.core.notice import Notice
 from casscade.core.position import Position
 from casscade.transport.chunk import Chunk
 
@@ -71,6 +72,12 @@ class Sender:
             return False
         self._builder.add(version, mutation, end, offset, segment)
         return True
+
+    def tell(self, notices: Iterable[Notice]) -> None:
+        """Send `notices` with what goes next, before any position behind them."""
+        for notice in notices:
+            if self._builder.fits(len(notice.content)) or self._send(notice.version):
+                self._builder.tell(notice)
 
     def flush(self, version: int) -> bool:
         """Send what there is, be it only a position; False when the transport refused it."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from psycopg import Connection
 
 from casscade.capture.directory import check_directories
 from casscade.capture.visibility import visibility
@@ -19,9 +20,11 @@ from casscade.config import PipelineConfig, load_config
 from casscade.core.errors import ConfigurationError
 from casscade.debezium.limits import limits
 from casscade.load.control import ControlStore
+from casscade.load.gaps import GapStore
 from casscade.pipeline.cassandra import cassandra_settings
 from casscade.pipeline.catalog import Catalog
 from casscade.pipeline.database import Database
+from casscade.pipeline.gap_status import gap_status
 from casscade.pipeline.local_node import require_local
 from casscade.rules.describe import describe
 from casscade.schema.connect import connect, read_node, read_settings, require_cdc_enabled
@@ -87,6 +90,7 @@ def check(config_file: Path) -> None:
         catalog, targets = resolve_targets(config, database, session)
         with database.transaction() as connection:
             statements = catalog.plan(connection)
+            _tell_gaps(config, connection)
         for target in targets:
             _passed("table", f"{target.table.full_name} -> {target.rows.full_name}")
             if config.transport.format == "debezium":
@@ -111,6 +115,17 @@ def _check_node(config: PipelineConfig, session: Any) -> None:
     require_local(node, config.capture.cdc_directory)
     _passed("cassandra", f"version {node.release_version} answers, CDC is on; source {node.host_id}")
     _tell_latency(config, node.release_version, read_settings(session, node, address))
+
+
+def _tell_gaps(config: PipelineConfig, connection: Connection[Any]) -> None:
+    """Input that was lost and is not repaired; it does not stand in the way of a start, unless `on_gap` says so."""
+    store = GapStore(ControlStore(config.name, config.postgres.control_schema))
+    due = store.due(connection) if store.exists(connection) else []
+    for gap in due:
+        advice = gap_status(gap)["advice"]
+        click.echo(f"warn  {'gaps':<14} {gap.reason} at {gap.position} of {gap.source}: {gap.detail}; {advice}")
+    if not due:
+        _passed("gaps", "no input is known to be lost")
 
 
 def _passed(name: str, text: str) -> None:

@@ -37,6 +37,9 @@ CHAIN_SHORT: Final = "chain_short"
 UNSYNCED_LOST: Final = "unsynced_lost"
 HEADER: Final = "header"
 
+# What an anomaly keeps of the damaged bytes; the segment as a whole goes to the quarantine.
+RAW_BYTES_MAX: Final = 1 << 20
+
 _TWO_INTS: Final = struct.Struct(">iI")
 _UNSIGNED: Final = struct.Struct(">I")
 
@@ -44,8 +47,9 @@ _UNSIGNED: Final = struct.Struct(">I")
 class Anomaly:
     """Damage in a segment: what lies between the logical offsets `start` and `end` could not be read as it should.
 
-    `reason` is one of the constants above. `raw` holds the bytes of a single bad frame (`FRAME_CHECKSUM`: its length is
-    sound, the frames behind it were read), else nothing. `end` is -1 when everything from `start` on is lost.
+    `reason` is one of the constants above. `raw` holds the bytes, `RAW_BYTES_MAX` at most: of a single bad frame its
+    mutation (`FRAME_CHECKSUM`: its length is sound), else all. `end` is -1 when everything from `start` on is lost, and
+    `start` when nothing is, because what lay around the damage told what belongs there.
     """
 
     __slots__ = ("end", "raw", "reason", "segment", "start")
@@ -80,8 +84,8 @@ def read_frames(payload: bytes, start: int, logical: int, segment: int, bytes_ma
     """Read the frames of a section's `payload` from offset `start` on until at least `bytes_max` bytes were read.
 
     `logical` is the logical offset of the payload's first byte, `segment` the segment's id for anomalies. A frame with
-    a wrong checksum is left out and the next one read; any other damage ends the section, because nothing tells where
-    the next frame starts.
+    a wrong checksum is left out and the next one read. After any other damage reading goes on where frames begin that
+    fill the rest of the section exactly; without such a place the rest is lost.
     """
     frames = Frames()
     mutations = frames.mutations
@@ -89,36 +93,94 @@ def read_frames(payload: bytes, start: int, logical: int, segment: int, bytes_ma
     size_of = len(payload)
     stop = min(size_of, start + bytes_max)
     pos = start
-    reason = ""
     while pos < stop:
+        reason = ""
+        size = checksum = 0
         if size_of - pos < FRAME_OVERHEAD:
             reason = SECTION_REST
-            break
-        size, size_checksum = _TWO_INTS.unpack_from(payload, pos)
-        if size == 0 and size_checksum == 0:
-            reason = FRAME_ZERO
-            break
-        checksum = zlib.crc32(payload[pos : pos + 4])
-        if checksum != size_checksum:
-            reason = FRAME_SIZE_CHECKSUM
-            break
-        if size < MUTATION_SIZE_MIN or size > size_of - pos - FRAME_OVERHEAD:
-            reason = FRAME_SIZE
-            break
+        else:
+            size, size_checksum = _TWO_INTS.unpack_from(payload, pos)
+            checksum = zlib.crc32(payload[pos : pos + 4])
+            if size == 0 and size_checksum == 0:
+                reason = FRAME_ZERO
+            elif checksum != size_checksum:
+                reason = FRAME_SIZE_CHECKSUM
+            elif size < MUTATION_SIZE_MIN or size > size_of - pos - FRAME_OVERHEAD:
+                reason = FRAME_SIZE
+        if reason:
+            after = next_frames(payload, pos + 1)
+            raw = payload[pos : min(after, pos + RAW_BYTES_MAX)].rstrip(b"\x00")
+            frames.anomalies.append(Anomaly(segment, logical + pos, logical + after, reason, raw))
+            pos = after
+            continue
         end = pos + 8 + size
         mutation = payload[pos + 8 : end]
         if zlib.crc32(mutation, checksum) == _UNSIGNED.unpack_from(payload, end)[0]:
             mutations.append(mutation)
             ends.append(logical + end + 4)
         else:
-            bad = Anomaly(segment, logical + pos, logical + end + 4, FRAME_CHECKSUM, mutation)
-            frames.anomalies.append(bad)
+            raw = mutation[:RAW_BYTES_MAX]
+            frames.anomalies.append(Anomaly(segment, logical + pos, logical + end + 4, FRAME_CHECKSUM, raw))
         pos = end + 4
-    if reason:
-        frames.anomalies.append(Anomaly(segment, logical + pos, logical + size_of, reason))
-        pos = size_of
     frames.next = pos
     return frames
+
+
+def sound_length(payload: bytes, start: int = 0) -> int:
+    """How many bytes from `start` on are sound frames, one behind the other."""
+    size_of = len(payload)
+    pos = start
+    while size_of - pos >= FRAME_OVERHEAD:
+        size, size_checksum = _TWO_INTS.unpack_from(payload, pos)
+        if size < MUTATION_SIZE_MIN or size > size_of - pos - FRAME_OVERHEAD:
+            break
+        checksum = zlib.crc32(payload[pos : pos + 4])
+        end = pos + 8 + size
+        if checksum != size_checksum:
+            break
+        if zlib.crc32(payload[pos + 8 : end], checksum) != _UNSIGNED.unpack_from(payload, end)[0]:
+            break
+        pos = end + 4
+    return pos - start
+
+
+def are_whole(payload: bytes, start: int) -> bool:
+    """Whether sound frames fill the `payload` of a section exactly, from `start` to its end; not an empty rest."""
+    return 0 < sound_length(payload, start) == len(payload) - start
+
+
+def next_frames(payload: bytes, start: int) -> int:
+    """The first place from `start` on at which frames begin that fill the payload exactly; its length if there is none.
+
+    The first of them must be sound, the lengths of all; what looks like a frame within the value of a damaged one is
+    none of them, because nothing chains it to the end.
+    """
+    size_of = len(payload)
+    pos = start
+    while True:
+        # The length of a frame is below 16 MiB, so that it begins with a zero.
+        pos = payload.find(b"\x00", pos)
+        if pos < 0 or size_of - pos < FRAME_OVERHEAD + MUTATION_SIZE_MIN:
+            return size_of
+        reached = _chain_end(payload, pos)
+        if reached == size_of and sound_length(payload, pos) > 0:
+            return pos
+        # Frames on a chain that breaks lead to the same place.
+        pos = max(reached, pos + 1)
+
+
+def _chain_end(payload: bytes, start: int) -> int:
+    """Where the frames from `start` on end whose lengths have right checksums; `start` when there is none."""
+    size_of = len(payload)
+    pos = start
+    while size_of - pos >= FRAME_OVERHEAD:
+        size, size_checksum = _TWO_INTS.unpack_from(payload, pos)
+        if size < MUTATION_SIZE_MIN or size > size_of - pos - FRAME_OVERHEAD:
+            break
+        if zlib.crc32(payload[pos : pos + 4]) != size_checksum:
+            break
+        pos += size + FRAME_OVERHEAD
+    return pos
 
 
 def read_unsynced(payload: bytes, logical: int, length_max: int) -> tuple[Frames, int]:

@@ -23,6 +23,7 @@ from casscade.commitlog.framing import (
     read_marker,
     read_unsynced,
 )
+from casscade.commitlog.resync import judge_marker
 from casscade.commitlog.segment import HEADER_BYTES_MAX, CdcIndex, SegmentHeader, parse_header, parse_segment_name
 from casscade.core.errors import CorruptionError
 
@@ -94,6 +95,8 @@ class SegmentFile:
         self._doubts = 0
         self._marker = 0
         self._logical = 0
+        # Whether a section of unknown length was passed, so that offsets are no longer those of the index.
+        self._resynced = False
         self._section: _OpenSection | None = None
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
@@ -205,6 +208,16 @@ class SegmentFile:
             file_length = os.fstat(self._descriptor).st_size
             head = os.pread(self._descriptor, head_size, self._marker)
             outcome, end, reason = read_marker(head, header.id, self._marker, file_length, compressed)
+            frames_decide = outcome == framing.CORRUPT
+            if final is not None:
+                # An index promised more: a marker that is gone altogether looks like the end.
+                short = outcome == framing.END and self._is_short(final, file_length)
+                if short:
+                    outcome, reason = framing.CORRUPT, framing.CHAIN_SHORT
+                if outcome != framing.END:
+                    outcome, end, frames_decide = self._repair_marker(header, outcome, end, reason, file_length)
+                if short and outcome != framing.SECTION:
+                    outcome = framing.END
             if outcome != framing.SECTION:
                 if final is None:
                     return None
@@ -221,6 +234,7 @@ class SegmentFile:
             if compressed:
                 length = int.from_bytes(head[MARKER_SIZE:], "big", signed=True)
             plausible = not compressed or is_plausible(header.compression, end - self._marker - head_size, length)
+            self._resynced = self._resynced or not plausible
             # With a length that can't be right, offsets go on as if the section were empty.
             logical_end = self._logical + MARKER_SIZE + (length if plausible else 0)
             if bound is not None and logical_end > bound:
@@ -246,8 +260,24 @@ class SegmentFile:
                 length if plausible else 0,
                 end,
                 broken=broken,
-                frames_decide=outcome == framing.CORRUPT,
+                frames_decide=frames_decide,
             )
+
+    def _repair_marker(
+        self, header: SegmentHeader, outcome: str, end: int, reason: str, file_length: int
+    ) -> tuple[str, int, bool]:
+        """`resync.judge_marker` for the marker of a finished file; damage of the marker alone loses nothing."""
+
+        def read(place: int, length: int) -> bytes:
+            return os.pread(self._descriptor, length, place)
+
+        found = (outcome, end, reason)
+        judged = judge_marker(read, header.id, self._marker, file_length, found, header.compression)
+        if judged.damage:
+            self._resynced = self._resynced or bool(header.compression)
+            if self._logical >= self._after:
+                self.anomalies.append(Anomaly(header.id, self._logical, self._logical, judged.damage))
+        return judged.outcome, judged.end, judged.frames_decide
 
     def _read_section(
         self, header: SegmentHeader, section: _OpenSection, completed: bool, bytes_max: int
@@ -257,7 +287,10 @@ class SegmentFile:
         frames = read_frames(section.payload, section.read, base, header.id, bytes_max)
         anomalies = frames.anomalies
         if section.broken:
-            anomalies = [Anomaly(header.id, base, base + section.length, framing.SECTION_COMPRESSION)]
+            raw = os.pread(self._descriptor, framing.RAW_BYTES_MAX, self._marker)[: section.end - self._marker]
+            # One that nobody knows the length of counts as one byte: something is lost.
+            lost = base + max(section.length, 1)
+            anomalies = [Anomaly(header.id, base, lost, framing.SECTION_COMPRESSION, raw)]
         if anomalies and not completed and self._doubts < DOUBTS_MAX:
             self._doubts += 1
             self._after = max(self._after, self._chain_offset)
@@ -277,15 +310,18 @@ class SegmentFile:
         known = bisect_right(frames.ends, self._after)
         return Section(frames.mutations[known:], frames.ends[known:], end, self._marker)
 
-    def _end_chain(self, header: SegmentHeader, final: CdcIndex, file_length: int) -> None:
-        """The chain ended cleanly: finished, unless an index promised more, or more was read before it was synced.
+    def _is_short(self, final: CdcIndex, file_length: int) -> bool:
+        """Whether an index promised more than the chain of markers has."""
+        return self._logical < self._promise(final, file_length) and not self._resynced
 
-        The offset of a completed index counts unless it is the file's length, which a replay puts there.
-        """
-        promised = self._promised
-        if final.offset != file_length:
-            promised = max(promised, final.offset)
-        if self._logical < promised:
+    def _promise(self, final: CdcIndex, file_length: int) -> int:
+        """The offset of a completed index counts unless it is the file's length, which a replay puts there."""
+        return self._promised if final.offset == file_length else max(self._promised, final.offset)
+
+    def _end_chain(self, header: SegmentHeader, final: CdcIndex, file_length: int) -> None:
+        """The chain ended cleanly: finished, unless an index promised more, or more was read before it was synced."""
+        if self._is_short(final, file_length):
+            promised = self._promise(final, file_length)
             self.anomalies.append(Anomaly(header.id, self._logical, promised, framing.CHAIN_SHORT))
         elif self._logical < self._after:
             self.anomalies.append(Anomaly(header.id, self._logical, self._after, framing.UNSYNCED_LOST))
@@ -293,28 +329,9 @@ class SegmentFile:
 
     def _give_up(self, segment: int, reason: str) -> None:
         """Nothing behind this place can be found."""
-        self.anomalies.append(Anomaly(segment, self._logical, -1, reason))
+        raw = os.pread(self._descriptor, framing.RAW_BYTES_MAX, self._marker).rstrip(b"\x00")
+        self.anomalies.append(Anomaly(segment, self._logical, -1, reason, raw))
         self.finished = True
-
-
-def has_section(path: Path) -> bool:
-    """Whether the segment at `path` has a first section; False also when it is gone. Raises OSError otherwise."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        head = os.pread(descriptor, HEADER_BYTES_MAX, 0)
-        header = parse_header(head, path.name)
-        if header is None:
-            return False
-        mark = os.pread(descriptor, MARKER_SIZE, header.length)
-        length = os.fstat(descriptor).st_size
-        return read_marker(mark, header.id, header.length, length, bool(header.compression))[0] == framing.SECTION
-    except CorruptionError:
-        return False
-    finally:
-        os.close(descriptor)
 
 
 def read_segment(

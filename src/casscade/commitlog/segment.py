@@ -6,14 +6,18 @@ Invariant: nothing of a segment is believed before its header's checksum was rig
 from __future__ import annotations
 
 import json
+import os
 import re
 import struct
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from casscade.commitlog.compression import COMPRESSORS
 from casscade.commitlog.faults import corrupt_header, encrypted, unknown_compression, unknown_version
+from casscade.commitlog.framing import MARKER_SIZE, SECTION, read_marker
+from casscade.core.errors import CorruptionError
 
 VERSIONS: Final = frozenset({6, 7, 8})
 _NAME: Final = re.compile(r"CommitLog-(\d{1,10})-(\d{1,19})\.log\Z", re.ASCII)
@@ -118,3 +122,23 @@ def _compression(parameters: bytes, name: str) -> str:
     if simple not in COMPRESSORS:
         raise unknown_compression(name, simple)
     return simple
+
+
+def has_section(path: Path) -> bool:
+    """Whether the segment at `path` has a first section; False also when it is gone. Raises OSError otherwise."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        head = os.pread(descriptor, HEADER_BYTES_MAX, 0)
+        header = parse_header(head, path.name)
+        if header is None:
+            return False
+        mark = os.pread(descriptor, MARKER_SIZE, header.length)
+        length = os.fstat(descriptor).st_size
+        return read_marker(mark, header.id, header.length, length, bool(header.compression))[0] == SECTION
+    except CorruptionError:
+        return False
+    finally:
+        os.close(descriptor)

@@ -15,6 +15,7 @@ from typing import Any
 from psycopg import Connection
 
 from casscade.core.errors import InvariantError
+from casscade.core.notice import Notice
 from casscade.core.position import Position
 from casscade.debezium.decoder import Reread
 from casscade.load.catalog import read_composite_oids
@@ -41,11 +42,16 @@ from casscade.schema.mapping import Relation, Target
 from casscade.transport.chunk import Chunk, JournalProgress, Progress, ReadProgress, ReplayProgress
 
 CommitProgress = Callable[[Connection[Any], ReadProgress], None]
+Record = Callable[[Connection[Any], Notice], None]
 
 
 def no_snapshot(_connection: Connection[Any], progress: ReadProgress) -> None:
     """For writers that never see a snapshot."""
     raise InvariantError("snapshot_unexpected", f"{type(progress).__name__} came to a writer without a snapshot")
+
+
+def no_record(_connection: Connection[Any], _notice: Notice) -> None:
+    """For writers that no agent speaks to: what it tells is dropped."""
 
 
 def _as_it_is(letter: DeadLetter) -> DeadLetter:
@@ -57,8 +63,8 @@ class Batch:
     """What is to be committed together: a fold, what could not be decoded, and how far that brings each source.
 
     `mutations` counts the streamed ones; `write_times` has a write time (microseconds) of each that tells one, for the
-    latency. `rereads` are rows that events of Debezium's did not determine. `alone`: other writers must stay out of its
-    tables, because a key of it may be theirs. `chunks` is what it was made from.
+    latency. `rereads` are rows that events of Debezium's did not determine. `notices` are what agents told. `alone`:
+    other writers must stay out of its tables, because a key of it may be theirs. `chunks` is what it was made from.
     """
 
     fold: Fold
@@ -66,6 +72,7 @@ class Batch:
     progress: list[Progress] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     rereads: list[Reread] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
     write_times: list[int] = field(default_factory=list)
     mutations: int = 0
     alone: bool = False
@@ -92,6 +99,7 @@ class BatchWriter:
         *,
         alone: bool = True,
         commit_progress: CommitProgress = no_snapshot,
+        record: Record = no_record,
         dead_letter_percent_max: int = 100,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -103,6 +111,7 @@ class BatchWriter:
         self._targets: dict[bytes, TargetWriter] = {}
         self._ranks: dict[bytes, int] = {}
         self._commit_progress = commit_progress
+        self._record = record
         self._clock = clock
 
     def add_target(
@@ -140,6 +149,10 @@ class BatchWriter:
             made.waiting = WaitingRows(self.control, number, parent_wait_ms)
         self._targets[target.table.id.bytes] = made
         self._ranks = ranks(self._targets)
+
+    def target(self, table_id: bytes) -> TargetWriter:
+        """The writer of a table that was added."""
+        return self._targets[table_id]
 
     def prepare(self, connection: Connection[Any]) -> None:
         """Ready a new connection: staging tables, knowledge of tombstones."""
@@ -245,6 +258,8 @@ class BatchWriter:
         for table_id, doubts in doubts_of(batch.rereads).items():
             request_rechecks(self.control, connection, uuid.UUID(bytes=table_id), doubts, static=False)
             counts.rereads += len(doubts)
+        for notice in batch.notices:
+            self._record(connection, notice)
         self._store(connection, batch, counts, letters)
 
     def _store(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from casscade.commitlog.observations import decode_any
 from casscade.commitlog.peek import mentions_any
 from casscade.core.cell import NO_TIMESTAMP
-from casscade.core.errors import BadDataError, InvariantError, UnknownSchemaError
+from casscade.core.errors import BadDataError, CorruptionError, InvariantError, UnknownSchemaError
 from casscade.core.limits import BATCH_BYTES_MAX
 from casscade.core.mutation import PartitionUpdate
 from casscade.core.position import START
@@ -22,7 +22,7 @@ from casscade.debezium.decoder import LOG_MARKER, NOT_REPLICATED, SNAPSHOT, Even
 from casscade.debezium.message import DEBEZIUM
 from casscade.load.batch import Batch
 from casscade.load.cuts import Cuts
-from casscade.load.letters import DeadLetter, letter_of, refused_letter, stack_of
+from casscade.load.letters import DeadLetter, damage_letter, letter_of, refused_letter, stack_of
 from casscade.load.rewriting import FILTERED, Rewriting
 from casscade.merge.fold import Fold
 from casscade.merge.row import is_observed, newest_timestamp
@@ -151,6 +151,12 @@ class Batcher:
         for event, value, refused in chunk.refused:
             self.counts[refused.code] += 1
             batch.dead_letters.append(self._shown(refused_letter(chunk, event, refused, value)))
+        for notice in chunk.notices:
+            batch.notices.append(notice)
+            if notice.content:
+                damage = CorruptionError(notice.reason, f"A part of a commit log segment is damaged: {notice.detail}")
+                self.counts[damage.code] += 1
+                batch.dead_letters.append(self._unread(damage_letter(chunk, notice, damage)))
         if chunk.progress is not None:
             batch.progress.append(chunk.progress)
         if chunk.moves:
@@ -165,6 +171,10 @@ class Batcher:
         if self._rewriting is None or letter.encoding & RULED:
             return letter
         return self._rewriting.hide(letter, self._tables(), self._excluded)
+
+    def _unread(self, letter: DeadLetter) -> DeadLetter:
+        """A letter of bytes that nobody can read: where rules hide anything, it goes without them."""
+        return letter if self._rewriting is None else self._rewriting.withheld(letter)
 
     def _decoder(self, version: int) -> Callable[[bytes, int, Tables], list[PartitionUpdate]]:
         if version == DEBEZIUM:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +17,7 @@ from psycopg import Connection, sql
 
 from casscade.commitlog.peek import first_table_id, partition_key_of
 from casscade.core.errors import BadDataError, CorruptionError
+from casscade.core.notice import Notice
 from casscade.core.position import Position, event_id
 from casscade.core.table import TableShape
 from casscade.debezium.message import DEBEZIUM
@@ -97,6 +98,11 @@ def letter_of(
         chunk.places[index] if chunk.places else -1,
         replaces=own.ids[0] if isinstance(own, ReplayProgress) else -1,
     )
+
+
+def damage_letter(chunk: Chunk, notice: Notice, damage: CorruptionError) -> DeadLetter:
+    """A damaged part of a commit log as a letter; its bytes are as they lay there."""
+    return replace(refused_letter(chunk, notice.event_id, damage, notice.content), encoding=notice.version, place=-1)
 
 
 def refused_letter(chunk: Chunk, event: str, refused: BadDataError, content: bytes) -> DeadLetter:

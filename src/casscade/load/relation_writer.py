@@ -11,8 +11,10 @@ from typing import Any
 
 from psycopg import Connection, sql
 
+from casscade.commitlog.encoder import clustering_key
 from casscade.core.cell import NO_EXPIRY
 from casscade.core.errors import BadDataError
+from casscade.core.keys import canonical_key
 from casscade.core.mutation import Row
 from casscade.load import staged as ops
 from casscade.load.constraints import Constraint
@@ -221,6 +223,13 @@ class RelationWriter:
         hidden.begin()
         by_key = {row_key(item[0], item[1].key): item for item in items}
         return self._meet(by_key, [RowTombstone(*found) for found in hidden.find(connection, list(by_key))], now)
+
+    def clustering_key(self, clustering: list[bytes | None]) -> bytes:
+        """What identifies a row within its partition (`Row.key` once it is folded)."""
+        layout = self.layout
+        if layout.loose_clusterings:
+            return canonical_key(clustering, layout.loose_clusterings)
+        return clustering_key(clustering, layout.clustering_lengths)
 
     def read_pages(
         self, connection: Connection[Any], query: sql.Composed, parameters: tuple[Any, ...], page_rows: int

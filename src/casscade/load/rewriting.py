@@ -102,6 +102,12 @@ class Rewriting:
                     )
             except BadDataError:
                 pass  # nothing of it can be told from what must be hidden
+        return self.withheld(letter)
+
+    def withheld(self, letter: DeadLetter) -> DeadLetter:
+        """The letter without its bytes, if any table hides values: nothing can be told from what must be hidden."""
+        if not self._hiding:
+            return letter
         message = f"{letter.message}. Its bytes are not kept: they may hold values that rules hide"
         return replace(letter, message=message, mutation=b"", key_digest="")
 

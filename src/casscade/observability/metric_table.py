@@ -80,12 +80,19 @@ METRICS: Final = (
         "Space of the segments kept aside.",
         "Delete them when they are understood.",
     ),
+    Metric("capture_gaps", "counter", "gaps", "Losses of input that capture found.", "See docs/gaps.md."),
     Metric(
-        "capture_gaps",
+        "gap_recorded",
         "counter",
-        "segments",
-        "Segments missing before the capture could read them.",
-        "Any growth means lost input: a new snapshot is due.",
+        "gaps",
+        "Gaps that the control schema knows.",
+        "Any growth: docs/gaps.md.",
+        ("reason",),
+    ),
+    Metric("gap_open", "gauge", "gaps", "Gaps that are not repaired yet.", "Stays above 0: see casscade status."),
+    Metric("gap_repaired", "counter", "gaps", "Gaps that were repaired.", "Reaches gap_recorded when all is well."),
+    Metric(
+        "gap_repaired", "counter", "rows", "Rows that differed after a gap and were made equal.", "What had been lost."
     ),
     Metric(
         "capture_cdc_space",

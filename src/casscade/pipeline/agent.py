@@ -25,6 +25,7 @@ from casscade.core.position import START
 from casscade.observability.health import State
 from casscade.observability.logs import get_logger
 from casscade.pipeline.cassandra import cassandra_settings
+from casscade.pipeline.cdc_watch import CdcWatch, may_evict, noting_off
 from casscade.pipeline.hiding import ChunkHider, HidingOutlet, hider_of, hides_at_capture
 from casscade.pipeline.kafka import kafka_settings, require_own_capture
 from casscade.pipeline.local_node import require_local, require_same_source
@@ -84,6 +85,7 @@ class _Parts:
     tables: CapturedTables
     space: SpaceGuard
     identity: TopicIdentityWatch
+    cdc_watch: CdcWatch
     stop: threading.Event
     failures: list[BaseException] = field(default_factory=list)
 
@@ -145,6 +147,7 @@ class Agent:
         for thread in threads:
             thread.start()
         parts.identity.start()
+        parts.cdc_watch.start()
         try:
             self._supervise(parts)
         finally:
@@ -152,6 +155,7 @@ class Agent:
             for thread in threads:
                 thread.join(_JOIN_TIMEOUT_S)
             parts.identity.join(IDENTITY_JOIN_S)
+            parts.cdc_watch.join(_JOIN_TIMEOUT_S)
             parts.outlet.close(_CLOSE_TIMEOUT_S)
             self._save(parts)
         for failure in (*parts.failures, parts.identity.failure):
@@ -162,14 +166,15 @@ class Agent:
         config, monitor = self._config, self._monitor
         address = str(config.cassandra.contact_points[0])
         node = read_node(session, address)
-        require_cdc_enabled(node)
         require_local(node, config.capture.cdc_directory)
         require_same_source(config.capture.state_directory, node.host_id)
         settings = read_settings(session, node, address)
         warn_of_large_mutations(settings)
         source = str(node.host_id)
         tables = CapturedTables(config, session)
-        tables.refresh()
+        with noting_off(config.capture.state_directory, node):
+            require_cdc_enabled(node)
+            tables.refresh()
         monitor.health.set("cassandra", State.OK)
         if self._space is None:
             self._space = space_guard(config, settings, monitor)
@@ -183,6 +188,7 @@ class Agent:
         hider = ChunkHider(lambda: tables.hider, tables.refresh)
         door: Outlet = HidingOutlet(outlet, hider) if hides_at_capture(config) else outlet
         stop = threading.Event()
+        space = self._space
         follower = Follower(
             source,
             config.capture.cdc_directory,
@@ -196,7 +202,11 @@ class Agent:
             eager=config.capture.mode == "eager",
             commitlog_directory=config.capture.commitlog_directory,
             poll_s=config.capture.poll_ms / 1000,
+            evicting=lambda: may_evict(settings, space),
+            halt_on_damage=config.capture.on_corruption == "halt",
         )
+        follower.losses.is_kept = lambda _: stored.saved > START
+        cdc_watch = CdcWatch(session, node, lambda: tables.replicated, follower.losses, stop)
         hider.skip = follower.counters.skip
         monitor.watch_agent(follower, outlet)
         log.info(
@@ -208,7 +218,7 @@ class Agent:
             tables=len(tables.replicated),
         )
         identity = TopicIdentityWatch(self._settings, topic.id, stop)
-        return _Parts(follower, outlet, stored, tables, self._space, identity, stop)
+        return _Parts(follower, outlet, stored, tables, self._space, identity, cdc_watch, stop)
 
     def _acknowledge(self, parts: _Parts) -> None:
         """Serve acknowledgements, and keep the position that they lead to."""

@@ -81,6 +81,9 @@ class ChunkHider:
     def hide(self, chunk: Chunk) -> list[Chunk]:
         """The chunk without what is hidden, behind one of the notes of what was withheld, if there is any."""
         concerns = self._hider().concerns
+        if self._hider().needed and any(notice.content for notice in chunk.notices):
+            # Damaged bytes, of which nobody can tell what is in them.
+            chunk = replace(chunk, notices=[notice._replace(content=b"") for notice in chunk.notices])
         if chunk.version & RULED or not any(map(concerns, chunk.mutations)):
             return [chunk]
         shown = replace(chunk, mutations=[], offsets=[])

@@ -19,13 +19,14 @@ from casscade.load.session import LOOK_S
 from casscade.observability.health import State
 from casscade.observability.logs import get_logger
 from casscade.pipeline.catalog import SCHEMA_CHANGED
+from casscade.pipeline.gaps import GAP_FOUND
 from casscade.pipeline.monitor import Monitor
 from casscade.pipeline.watch import TABLE_TRUNCATED
 
 log = get_logger("casscade.pipeline")
 
-# What changed in Cassandra is no failure: the parts go on at once.
-CHANGES: Final = (SCHEMA_CHANGED, TABLE_TRUNCATED)
+# What changed in Cassandra is no failure, and a gap is to be repaired: the parts go on at once.
+CHANGES: Final = (SCHEMA_CHANGED, TABLE_TRUNCATED, GAP_FOUND)
 
 
 def keep_running(

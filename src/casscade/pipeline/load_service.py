@@ -33,6 +33,8 @@ from casscade.observability.logs import get_logger
 from casscade.pipeline.cassandra import cassandra_settings
 from casscade.pipeline.catalog import Catalog
 from casscade.pipeline.database import Database
+from casscade.pipeline.gap_repair import GapRepair
+from casscade.pipeline.gaps import Gaps, GapWatch
 from casscade.pipeline.hiding import hides_at_capture, hiding_of
 from casscade.pipeline.kafka import debezium_topics, kafka_settings, letter_settings
 from casscade.pipeline.lives import keep_running
@@ -67,6 +69,8 @@ class _Parts:
     resubmitter: Resubmitter | None
     replayer: Replayer
     reader: SnapshotReader | None
+    repair: GapRepair | None
+    gap_watch: GapWatch
     watch: TopicWatch
     identity: TopicIdentityWatch
     stop: threading.Event
@@ -88,6 +92,7 @@ class LoadService:
         self._topics = TopicStore(self._control)
         self._gate = TopicGate(self._settings)
         self._snapshots = Snapshots(config, self._database, monitor)
+        self._gaps = Gaps(config, self._database, self._snapshots.tasks, monitor)
         self._truncations = TopicTruncations(
             self._control, self._snapshots.tasks, monitor, lambda seconds: offsets_at(self._settings, seconds)
         )
@@ -131,6 +136,8 @@ class LoadService:
             for statement in catalog.apply(connection):
                 log.info("changed PostgreSQL", purpose=statement.purpose)
             resume = self._truncations.apply(connection, lambda: self._read_truncations(session), targets)
+            repaired = self._gaps.plan(connection, session, targets, self._name)
+        self._gaps.require_none()
         self._truncations.report(resume)
         tables = [target.table for target in targets]
         topic = self._topic()
@@ -197,15 +204,19 @@ class LoadService:
         monitor.show("outage", outage)
         monitor.show("postgres", SessionShown(loader.session))
         reader = None
-        if self._snapshots.plan(targets):
+        if self._snapshots.plan(targets, repaired):
             owner = f"{self._name}#{uuid.uuid4()}"
             reader = self._snapshots.reader(cluster, node.release_version, targets, outlet, owner)
+        repair = self._gaps.repair(cluster, session, node.release_version, targets, outlet.put, stop, catalog.rules)
+        gap_watch = self._gaps.watch(stop)
         log.info("starting", topic=self._settings.topic, tables=[target.table.full_name for target in targets])
         watch = TopicWatch(
             lambda: self._read_truncations(session), resume.newest, lambda: first in sources.names(), stop
         )
         identity = TopicIdentityWatch(self._settings, topic.id, stop)
-        return _Parts(source, loader, outlet, outage, resubmitter, replayer, reader, watch, identity, stop)
+        return _Parts(
+            source, loader, outlet, outage, resubmitter, replayer, reader, repair, gap_watch, watch, identity, stop
+        )
 
     def _topic(self) -> KnownTopic:
         """The topic, checked; the first loader of the pipeline keeps what it found."""
@@ -236,8 +247,13 @@ class LoadService:
         return found
 
     def _writer(self, sources: Sources, catalog: Catalog) -> BatchWriter:
-        percent = self._config.load.dead_letter_percent_max
-        writer = BatchWriter(self._control, sources, alone=self._foreign, dead_letter_percent_max=percent)
+        writer = BatchWriter(
+            self._control,
+            sources,
+            alone=self._foreign,
+            record=self._gaps.record,
+            dead_letter_percent_max=self._config.load.dead_letter_percent_max,
+        )
         with self._database.transaction() as connection:
             margin_s = self._config.load.tombstone_margin_seconds
             for target in catalog.targets:
@@ -258,8 +274,11 @@ class LoadService:
         consuming.start()
         parts.watch.start()
         parts.identity.start()
+        parts.gap_watch.start()
         if parts.reader is not None:
             parts.reader.start()
+        if parts.repair is not None:
+            parts.repair.start()
         next_progress = 0.0
         while not self._stop.is_set() and not parts.stop.is_set():
             now = time.monotonic()
@@ -278,7 +297,8 @@ class LoadService:
         # Leave the group before the loader ends, so that what was handed over is still applied.
         parts.source.leave()
         consuming.join(_JOIN_TIMEOUT_S)
-        for part in (parts.loader, parts.outlet, parts.watch, parts.identity, parts.replayer, parts.resubmitter):
+        watched = (parts.watch, parts.identity, parts.repair, parts.gap_watch)
+        for part in (parts.loader, parts.outlet, *watched, parts.replayer, parts.resubmitter):
             if part is not None and part.failure is not None:
                 raise part.failure
         for failure in parts.failures:
@@ -296,6 +316,9 @@ class LoadService:
         parts.loader.join(_JOIN_TIMEOUT_S)
         parts.watch.join(_JOIN_TIMEOUT_S)
         parts.identity.join(IDENTITY_JOIN_S)
+        parts.gap_watch.join(_JOIN_TIMEOUT_S)
+        if parts.repair is not None:
+            parts.repair.join(_JOIN_TIMEOUT_S)
         parts.replayer.join(_JOIN_TIMEOUT_S)
         if parts.resubmitter is not None:
             parts.resubmitter.join(_JOIN_TIMEOUT_S)

@@ -21,11 +21,14 @@ from casscade.observability.latency import LatencyHistogram
 from casscade.observability.logs import get_logger
 from casscade.observability.metrics import Metrics
 from casscade.pipeline.checkpoints import Checkpoints
+from casscade.pipeline.gap_status import copy_gaps, gap_status
+from casscade.pipeline.snapshot_status import progress_document
 
 if TYPE_CHECKING:  # An agent is watched without the loader's modules, and PostgreSQL's client, in its memory.
     from casscade.capture.counters import Anomaly
     from casscade.capture.follower import Follower
     from casscade.capture.space import SpaceReading
+    from casscade.core.gap import Gap, GapCounts
     from casscade.load.batcher import Batcher
     from casscade.snapshot.pace import Pace, Speed
     from casscade.snapshot.store import TableProgress
@@ -78,6 +81,8 @@ class Monitor(Observer):
         self._snapshot_remaining: float | None = None
         self._left_out: Counter[str] = Counter()
         self._misplaced = 0
+        self._gaps: list[Gap] = []
+        self._gap_counts: GapCounts = {}
         self._truncations = 0
         self._truncated_at: float | None = None
         self.checkpoints = Checkpoints(time.time)
@@ -187,6 +192,10 @@ class Monitor(Observer):
         self._snapshot = [(table, pace.speed(table.table_id)) for table in progress]
         self._snapshot_remaining = pace.remaining()
 
+    def gaps(self, newest: list[Gap], counts: GapCounts) -> None:
+        """The newest gaps, and how many there are of each reason and state."""
+        self._gaps, self._gap_counts = newest, counts
+
     def truncated(self, at: float) -> None:
         """A truncation was applied; `at` is the Unix time that the node recorded."""
         with self._lock:
@@ -221,6 +230,7 @@ class Monitor(Observer):
             }
             document["truncations"] = {"applied": self._truncations, "truncated_at": self._truncated_at}
         document["capture"] = self._capture_status()
+        document["gaps"] = [gap_status(gap) for gap in self._gaps]
         if self._outlet is not None:
             document["kafka"] = {"unacknowledged_messages": self._outlet.messages_waiting}
         if self._kafka is not None:
@@ -249,6 +259,7 @@ class Monitor(Observer):
             "mutations_forwarded": counters.mutations_forwarded,
             "skipped": dict(counters.skipped),
             "anomalies": dict(counters.anomalies),
+            "cdc_off": self._follower.losses.off,
             **_space_status(self._space),
         }
 
@@ -296,6 +307,7 @@ class Monitor(Observer):
         for part in list(self._parts.values()):
             part.copy(metrics)
         self._copy_capture()
+        copy_gaps(metrics, self._gap_counts)
         tables = [progress for progress, _ in self._snapshot]
         metrics.set("casscade_snapshot_finished_ranges", sum(table.ranges_done for table in tables))
         metrics.set("casscade_snapshot_planned_ranges", sum(table.ranges_total for table in tables))
@@ -316,7 +328,7 @@ class Monitor(Observer):
         metrics.set_total("casscade_capture_finished_segments_total", counters.segments_finished)
         metrics.set_total("casscade_capture_deleted_segments_total", counters.segments_deleted)
         metrics.set_total("casscade_capture_quarantined_segments_total", counters.segments_quarantined)
-        metrics.set_total("casscade_capture_gaps_segments_total", counters.gaps)
+        metrics.set_total("casscade_capture_gaps_gaps_total", counters.gaps)
         metrics.set("casscade_capture_quarantine_bytes", counters.quarantine_bytes)
         metrics.set("casscade_capture_lag_segments", self._follower.status().segments_waiting)
         for reason, count in list(counters.skipped.items()):
@@ -333,18 +345,4 @@ def _space_status(reading: SpaceReading | None) -> dict[str, Any]:
         "cdc_space_total_bytes": None if reading is None else reading.total_bytes,
         "cdc_space_threshold": None if reading is None else reading.threshold,
         "cdc_space_seconds_left": None if left is None else round(left),
-    }
-
-
-def progress_document(progress: TableProgress, speed: Speed) -> dict[str, Any]:
-    """One table in plain values."""
-    return {
-        "table": progress.source_name,
-        "rows": progress.rows,
-        "ranges_done": progress.ranges_done,
-        "ranges_total": progress.ranges_total,
-        "percent": round(100 * float(progress.fraction), 1),
-        "rows_per_second": None if speed.rows_per_second is None else round(speed.rows_per_second, 1),
-        "eta_seconds": speed.eta_seconds,
-        "paused": progress.paused,
     }

@@ -32,7 +32,10 @@ from casscade.observability.health import State
 from casscade.observability.logs import get_logger
 from casscade.pipeline.cassandra import cassandra_settings
 from casscade.pipeline.catalog import Catalog
+from casscade.pipeline.cdc_watch import CdcWatch, may_evict, noting_off
 from casscade.pipeline.database import Database
+from casscade.pipeline.gap_repair import GapRepair
+from casscade.pipeline.gaps import Gaps, GapWatch
 from casscade.pipeline.lives import keep_running
 from casscade.pipeline.local_node import require_local, require_same_source
 from casscade.pipeline.monitor import Monitor
@@ -64,7 +67,10 @@ class Parts:
     outage: Outage
     replayer: Replayer
     reader: SnapshotReader | None
+    repair: GapRepair | None
+    gap_watch: GapWatch
     watch: TruncationWatch
+    cdc_watch: CdcWatch
     space: SpaceGuard
     stop: threading.Event
     capture_thread: threading.Thread
@@ -81,6 +87,7 @@ class Pipeline:
         self._database = Database(config)
         self._control = ControlStore(config.name, config.postgres.control_schema)
         self._snapshots = Snapshots(config, self._database, monitor)
+        self._gaps = Gaps(config, self._database, self._snapshots.tasks, monitor)
         self._truncations = Truncations(config, self._control, self._snapshots.tasks, monitor)
         self._source = ""
 
@@ -125,13 +132,18 @@ class Pipeline:
         config, monitor = self._config, self._monitor
         address = str(config.cassandra.contact_points[0])
         node = read_node(session, address)
-        require_cdc_enabled(node)
+        with noting_off(config.capture.state_directory, node):
+            require_cdc_enabled(node)
         require_local(node, config.capture.cdc_directory)
         require_same_source(config.capture.state_directory, node.host_id)
         source = self._source = str(node.host_id)
         catalog = Catalog(config, NodeSession(session, address), self._control)
         # Who can't have the directory must not fence the one who has it.
-        with lock_directory(config.capture.cdc_directory), self._database.transaction() as connection:
+        with (
+            lock_directory(config.capture.cdc_directory),
+            noting_off(config.capture.state_directory, node),
+            self._database.transaction() as connection,
+        ):
             self._control.migrate(connection)
             targets = catalog.resolve(connection)
             for statement in catalog.apply(connection):
@@ -140,6 +152,8 @@ class Pipeline:
             resume = self._truncations.apply(
                 connection, lambda host_id: read_truncations(session, host_id), source, targets, acquired
             )
+            repaired = self._gaps.plan(connection, session, targets, source)
+        self._gaps.require_none()
         letters = config.dead_letters
         journal = open_journal(config.capture.state_directory, letters.journal_bytes, letters.disk_free_bytes)
         position = resume.position
@@ -180,6 +194,8 @@ class Pipeline:
         watch = TruncationWatch(
             lambda: read_truncations(session, node.host_id), resume.newest, lambda: follower.status().position, stop
         )
+        settings = read_settings(session, node, address)
+        space = space_guard(config, settings, monitor)
         follower = Follower(
             source,
             config.capture.cdc_directory,
@@ -194,20 +210,38 @@ class Pipeline:
             commitlog_directory=config.capture.commitlog_directory,
             poll_s=config.capture.poll_ms / 1000,
             released=watch.released,
+            evicting=lambda: may_evict(settings, space),
+            halt_on_damage=config.capture.on_corruption == "halt",
         )
+        cdc_watch = CdcWatch(session, node, catalog.replicated, follower.losses, stop)
         monitor.watch(follower, transport, batcher)
         monitor.show("outage", outage)
         monitor.show("postgres", SessionShown(loader.session))
         reader = None
-        if self._snapshots.plan(targets):
+        if self._snapshots.plan(targets, repaired):
             owner = owner_of(source, epoch)
             reader = self._snapshots.reader(cluster, node.release_version, targets, transport, owner)
         letters_store = DeadLetterStore(config.name, config.postgres.control_schema)
         replayer = Replayer(letters_store, self._database.transaction, transport.put, stop)
         failures: list[BaseException] = []
         thread = threading.Thread(target=_guarded(follower, failures, stop), name="capture", daemon=True)
-        space = space_guard(config, read_settings(session, node, address), monitor)
-        return Parts(follower, loader, outage, replayer, reader, watch, space, stop, thread, failures)
+        repair = self._gaps.repair(cluster, session, node.release_version, targets, transport.put, stop, catalog.rules)
+        gap_watch = self._gaps.watch(stop)
+        return Parts(
+            follower,
+            loader,
+            outage,
+            replayer,
+            reader,
+            repair,
+            gap_watch,
+            watch,
+            cdc_watch,
+            space,
+            stop,
+            thread,
+            failures,
+        )
 
     def _writer(self, source: str, epoch: int, position: Position, catalog: Catalog) -> BatchWriter:
         sources = Sources.single(source, epoch, position)
@@ -215,6 +249,7 @@ class Pipeline:
             self._control,
             sources,
             commit_progress=self._snapshots.commit_progress,
+            record=self._gaps.record,
             dead_letter_percent_max=self._config.load.dead_letter_percent_max,
         )
         with self._database.transaction() as connection:
@@ -233,8 +268,12 @@ class Pipeline:
         parts.replayer.start()
         parts.capture_thread.start()
         parts.watch.start()
+        parts.gap_watch.start()
+        parts.cdc_watch.start()
         if parts.reader is not None:
             parts.reader.start()
+        if parts.repair is not None:
+            parts.repair.start()
         next_space = next_progress = 0.0
         while not self._stop.is_set() and not parts.stop.is_set():
             now = time.monotonic()
@@ -251,10 +290,12 @@ class Pipeline:
                 if now >= next_progress:
                     next_progress = now + self._snapshots.tick()
             self._stop.wait(_TICK_S)
-        threads = (parts.loader, parts.outage, parts.watch, parts.replayer)
-        for failure in (*(thread.failure for thread in threads), *parts.capture_failure):
-            if failure is not None:
-                raise failure
+        watched = (parts.watch, parts.repair, parts.gap_watch, parts.replayer)
+        for part in (parts.loader, parts.outage, *watched):
+            if part is not None and part.failure is not None:
+                raise part.failure
+        for failure in parts.capture_failure:
+            raise failure
 
     def _shut_down(self, parts: Parts) -> None:
         parts.stop.set()
@@ -264,6 +305,10 @@ class Pipeline:
         parts.outage.join(_JOIN_TIMEOUT_S)
         parts.replayer.join(_JOIN_TIMEOUT_S)
         parts.watch.join(_JOIN_TIMEOUT_S)
+        parts.gap_watch.join(_JOIN_TIMEOUT_S)
+        parts.cdc_watch.join(_JOIN_TIMEOUT_S)
+        if parts.repair is not None:
+            parts.repair.join(_JOIN_TIMEOUT_S)
         self._truncations.deleted(parts.follower.counters.newest_deleted)
         if parts.reader is not None:
             parts.reader.shut_down(_JOIN_TIMEOUT_S)

@@ -17,7 +17,7 @@ from casscade.config.tables import matches_table
 from casscade.core.errors import ConfigurationError
 from casscade.load.control import ControlStore, migrations
 from casscade.pipeline.database import Database
-from casscade.pipeline.monitor import progress_document
+from casscade.pipeline.snapshot_status import progress_document
 from casscade.schema.mapping import Target
 from casscade.snapshot.control import SnapshotControl, Worker
 from casscade.snapshot.pace import Pace

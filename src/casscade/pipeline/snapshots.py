@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from collections.abc import Collection
 from typing import Any, Final, Protocol
 
 import psycopg
@@ -16,6 +17,8 @@ from cassandra import ConsistencyLevel
 from psycopg import Connection
 
 from casscade.config import PipelineConfig
+from casscade.load.control import ControlStore
+from casscade.load.gaps import GapStore
 from casscade.observability.logs import get_logger
 from casscade.pipeline.database import Database
 from casscade.pipeline.monitor import Monitor
@@ -27,7 +30,7 @@ from casscade.snapshot.rows import TableScan, shows_element_times
 from casscade.snapshot.scanner import Scanner, ScanOptions
 from casscade.snapshot.store import SnapshotStore, TableProgress
 from casscade.snapshot.wire import RawSession
-from casscade.transport.chunk import Chunk, ReadProgress, RecheckProgress
+from casscade.transport.chunk import Chunk, ReadProgress, RecheckProgress, RepairProgress
 
 log = get_logger("casscade.pipeline")
 
@@ -57,8 +60,10 @@ class Snapshots:
         self._tables: frozenset[uuid.UUID] = frozenset()
         self._open = False
         self.rechecks = RecheckStore(config.name, config.postgres.control_schema)
+        self.gaps = GapStore(ControlStore(config.name, config.postgres.control_schema))
         # Who claims tasks in this life of the parts; nobody before the first.
         self._owner = ""
+        self._repairing = False
         # Debezium's events do not tell the cells of multi-cell columns.
         self._cellless = config.transport.format == "debezium"
 
@@ -71,19 +76,25 @@ class Snapshots:
         """Move what a chunk of a snapshot completes, in the transaction of its rows."""
         if isinstance(progress, RecheckProgress):
             self.rechecks.answered(connection, progress)
+        elif isinstance(progress, RepairProgress):
+            self.gaps.repaired(connection, progress.ids, progress.rows, done=progress.done)
         else:
             self.tasks.commit_progress(connection, progress)
 
-    def plan(self, targets: list[Target]) -> bool:
+    def plan(self, targets: list[Target], repaired: Collection[uuid.UUID] = ()) -> bool:
         """Make the tasks of tables that have none; returns whether anything is ever to be read.
 
         Nothing is when no existing rows are wanted, and none were copied by an earlier run, which would have to be read
-        again when they change. (Rows of events that do not determine them have to, too.)
+        again when they change. (Rows of events that do not determine them have to, too.) Tables in `repaired` (ids) are
+        read whatever is wanted, because of a gap.
         """
         self._tables = frozenset(target.table.id for target in targets)
+        self._repairing = bool(repaired)
         with self._database.transaction() as connection:
             if not self.wanted:
-                return bool(self.tasks.progress(connection)) or self._cellless
+                if not self.tasks.progress(connection) and not self._cellless:
+                    return False
+                targets = [target for target in targets if target.table.id in repaired]
             for target in targets:
                 ranges = split_ring(self._config.snapshot.ranges_per_table)
                 self.tasks.create_tasks(connection, target.table.id, target.table.full_name, ranges)
@@ -114,7 +125,9 @@ class Snapshots:
             stop,
             self._consistency,
         )
-        scanner = self._scanner(session, scans, transport, owner, endless=True) if self.wanted else None
+        scanner = (
+            self._scanner(session, scans, transport, owner, endless=True) if self.wanted or self._repairing else None
+        )
         return SnapshotReader(session, scanner, rechecker, stop)
 
     def job(

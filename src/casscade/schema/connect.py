@@ -19,6 +19,7 @@ from cassandra.query import tuple_factory
 
 from casscade.core.errors import ConfigurationError
 from casscade.schema.faults import translate, translated
+from casscade.schema.retry import ReadRetryPolicy
 from casscade.security.secret import Secret
 
 RECONNECT_SECONDS_FIRST: Final = 1.0
@@ -80,6 +81,7 @@ def _cluster(settings: CassandraSettings) -> Cluster:
         load_balancing_policy=TokenAwarePolicy(DCAwareRoundRobinPolicy(local_dc=settings.local_datacenter)),
         consistency_level=ConsistencyLevel.name_to_value[settings.consistency],
         request_timeout=settings.request_timeout_s,
+        retry_policy=ReadRetryPolicy(),
         row_factory=tuple_factory,
     )
     cluster = Cluster(

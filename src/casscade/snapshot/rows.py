@@ -141,6 +141,10 @@ class TableScan:
         values = split_partition_key(partition_key, self._keys)
         return [*values, *(value or b"" for value in unpack_values(clustering))]
 
+    def hidden(self, *, static: bool) -> list[int]:
+        """The indexes of the columns of which CQL hides the cells: only another read tells what they show."""
+        return [column.index for column in (self._statics if static else self._regulars) if column.hidden]
+
     def read_again(
         self,
         rows: Sequence[RawRow],
@@ -164,7 +168,7 @@ class TableScan:
         for part in self.read_page(rows, now, read_at, turn=turn):
             found = part.update.static_row if static else next(iter(part.update.rows), None)
         if self._cellless:
-            columns = [column.index for column in (self._statics if static else self._regulars) if column.hidden]
+            columns = self.hidden(static=static)
         if found is None:
             if not columns:
                 return None

@@ -21,6 +21,7 @@ from cassandra.protocol import ExecuteMessage, ProtocolHandler, ResultMessage, r
 from cassandra.query import BoundStatement, tuple_factory
 
 from casscade.core.errors import ConfigurationError
+from casscade.schema.faults import translated
 from casscade.snapshot.page import Page
 
 _PARTITIONER: Final = "Murmur3Partitioner"
@@ -56,7 +57,9 @@ class RawSession:
     """A session of its own on a connected cluster, for scans; any thread may use it."""
 
     def __init__(self, cluster: Cluster, clock: Callable[[], float] = time.time) -> None:
-        """Open the session; raises `ConfigurationError` (`partitioner_unsupported`) for any but Murmur3Partitioner."""
+        """Open the session; raises `ConfigurationError` (`partitioner_unsupported`) for any but Murmur3Partitioner, and
+        `RetryableError` when no node answers.
+        """
         partitioner = str(cluster.metadata.partitioner)
         if not partitioner.endswith(_PARTITIONER):
             raise ConfigurationError(
@@ -66,7 +69,8 @@ class RawSession:
                 hint="set snapshot: {mode: never} to replicate new writes only",
             )
         self._clock = clock
-        self._session: Session = cluster.connect()
+        with translated("opening a session for reads"):
+            self._session: Session = cluster.connect()
         self._session.client_protocol_handler = RawProtocol
         # The page that stands for a row has no columns with names, whatever rows are made of elsewhere.
         self._profile = self._session.execution_profile_clone_update(EXEC_PROFILE_DEFAULT, row_factory=tuple_factory)

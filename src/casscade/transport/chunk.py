@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from casscade.core.errors import BadDataError
+from casscade.core.notice import Notice
 from casscade.core.position import Position
 
 
@@ -33,7 +34,16 @@ class RecheckProgress:
     ids: tuple[int, ...]
 
 
-ReadProgress = SnapshotProgress | RecheckProgress
+@dataclass(frozen=True, slots=True)
+class RepairProgress:
+    """Rows of a gap's repair: `rows` of them are in this chunk; with `done` the gaps `ids` are repaired with it."""
+
+    ids: tuple[int, ...]
+    rows: int
+    done: bool
+
+
+ReadProgress = SnapshotProgress | RecheckProgress | RepairProgress
 """Of chunks that were read from a table."""
 
 
@@ -80,9 +90,10 @@ class Chunk:
     - `size`: bytes of the mutations plus a constant for each, as the queue counts them.
     - `refused`: what came as a message and is none of ours: its event id, its bytes and the reason; to be set aside.
     - `misplaced`: messages that lie in another Kafka partition than their key says: another loader may own the key.
+    - `notices`: what the agent tells beside mutations; they are applied with the position.
     - `scanned`: read from a table, not from a commit log: CQL does not show the liveness of such rows.
-    - `progress`: what is completed when the chunk is durable. For chunks of a snapshot, a recheck or a replay `end` is
-      not a position in a commit log and is ignored (`moves`).
+    - `progress`: what is completed when the chunk is durable. For chunks of a snapshot, a recheck, a repair or a replay
+      `end` is not a position in a commit log and is ignored (`moves`).
     - `places`: for each mutation the offset of its message in the Kafka partition `source`; empty without Kafka.
     """
 
@@ -100,6 +111,7 @@ class Chunk:
     misplaced: int = 0
     refused: list[tuple[str, bytes, BadDataError]] = field(default_factory=list)
     places: list[int] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.origin = self.origin or self.source

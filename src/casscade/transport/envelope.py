@@ -5,11 +5,13 @@ an error that says which.
 
 All integers are big-endian:
 
-    u16 magic 0xCA5C, u8 envelope version (1), u8 flags, u8 commit-log version (6, 7 or 8),
+    u16 magic 0xCA5C, u8 envelope version (1; 2 for a notice), u8 flags, u8 commit-log version (6, 7 or 8),
     16 bytes host id, i64 segment, u32 offset     together the event id
     i64 captured at, microseconds since 1970
     [u8 length, trace context]                    if flags has 0x01: a W3C traceparent, ASCII
-    the mutation's bytes
+    the mutation's bytes, or the packed notice (`core.notice`)
+
+A notice has a version of its own, so that loaders which know none set it aside as newer than themselves.
 """
 
 from __future__ import annotations
@@ -19,10 +21,12 @@ import uuid
 from typing import Final, NamedTuple
 
 from casscade.core.errors import BadDataError
+from casscade.core.notice import Notice, unpack
 from casscade.core.position import Position, event_id
 
 MAGIC: Final = 0xCA5C
 VERSION: Final = 1
+NOTICE_VERSION: Final = 2
 TRACED: Final = 0x01
 _HEAD: Final = struct.Struct(">HBBB16sqIq")
 HEAD_BYTES: Final = _HEAD.size
@@ -31,7 +35,10 @@ SNAPSHOT_HOST: Final = bytes(16)
 
 
 class Envelope(NamedTuple):
-    """What one message says: `encoding` is the commit-log version of `mutation`'s bytes, `captured_at` microseconds."""
+    """What one message says: `encoding` is the commit-log version of `mutation`'s bytes, `captured_at` microseconds.
+
+    With a `notice` there is no mutation.
+    """
 
     encoding: int
     host: bytes
@@ -39,6 +46,7 @@ class Envelope(NamedTuple):
     captured_at: int
     traceparent: str
     mutation: bytes
+    notice: Notice | None = None
 
     @property
     def event_id(self) -> str:
@@ -67,18 +75,26 @@ def seal(
     return b"".join((head, len(trace).to_bytes(1, "big"), trace, mutation))
 
 
+def seal_notice(notice: Notice, host: bytes, captured_at: int) -> bytes:
+    """A notice of the agent of `host` (16 bytes) in its envelope."""
+    position = notice.position
+    offset = min(position.offset, 0xFFFFFFFF)
+    head = _HEAD.pack(MAGIC, NOTICE_VERSION, 0, notice.version, host, position.segment, offset, captured_at)
+    return head + notice.pack()
+
+
 def open_envelope(value: bytes) -> Envelope:
     """The content of a message's value.
 
     Raises BadDataError: `envelope_foreign` for anything that Casscade did not write, `envelope_newer` for a version
-    that this one does not know, `envelope_damaged` for one that ends too early.
+    that this one does not know, `envelope_damaged` for one that ends too early, `notice_damaged`.
     """
     if len(value) < 3 or value[0] << 8 | value[1] != MAGIC:
         raise _refused("envelope_foreign", "A message is not in Casscade's format", "check transport.topic")
-    if value[2] != VERSION:
+    if value[2] not in (VERSION, NOTICE_VERSION):
         raise _refused(
             "envelope_newer",
-            f"A message has version {value[2]} of the envelope, this Casscade reads version {VERSION}",
+            f"A message has version {value[2]} of the envelope, this Casscade reads up to version {NOTICE_VERSION}",
             "upgrade the loaders before the agents",
         )
     if len(value) < HEAD_BYTES:
@@ -92,7 +108,10 @@ def open_envelope(value: bytes) -> Envelope:
         end = start + 1 + value[start]
         traceparent = value[start + 1 : end].decode("ascii", "replace")
         start = end
-    return Envelope(encoding, host, Position(segment, offset), captured_at, traceparent, value[start:])
+    body, position = value[start:], Position(segment, offset)
+    if value[2] == NOTICE_VERSION:
+        return Envelope(encoding, host, position, captured_at, traceparent, b"", unpack(body))
+    return Envelope(encoding, host, position, captured_at, traceparent, body)
 
 
 def _damaged() -> BadDataError:

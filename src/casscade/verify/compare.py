@@ -23,7 +23,7 @@ from psycopg import Connection
 
 from casscade.core.errors import ConfigurationError
 from casscade.rules.table import TableRules
-from casscade.schema.mapping import Target
+from casscade.schema.mapping import Relation, Target
 from casscade.verify.keys import RawKey, keys_of
 from casscade.verify.normal import Key
 from casscade.verify.read_cassandra import RING_END, RING_START, CassandraTable, RawRow
@@ -42,6 +42,7 @@ ROUNDS: Final = 3
 PATIENCE_DIFFERENCES: Final = 5000
 
 Progress = Callable[[int, float], None]
+OnDifference = Callable[[Relation, RawKey], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +98,14 @@ def compare_table(
     show_values: bool = False,
     progress: Progress | None = None,
     rules: TableRules | None = None,
+    on_difference: OnDifference | None = None,
 ) -> TableComparison:
     """Compare `target.table` with its relations.
 
     `connection` must be in autocommit, so that each read sees what is there now. `settle_s` is the pause before each
     of the fresh reads of what differs. `rules` are carried out on what Cassandra shows; a table whose key they hash
-    can't be compared (ConfigurationError). `progress` hears of (rows read, part of Cassandra's ring that is done).
-    Raises the exceptions of both drivers.
+    can't be compared (ConfigurationError). `progress` hears of (rows read, part of Cassandra's ring that is done),
+    `on_difference` of each row that differs. Raises the exceptions of both drivers.
     """
     result = TableComparison(target.table.full_name)
     if rules is not None and rules.hides_keys:
@@ -118,7 +120,7 @@ def compare_table(
             _Side(table, PostgresRelation(connection, relation, keys_of(target, relation)))
             for relation in target.relations
         ]
-        checkers = [_Checker(side, result, settle_s, max_examples, show_values) for side in sides]
+        checkers = [_Checker(side, result, settle_s, max_examples, show_values, on_difference) for side in sides]
         last_partition: RawKey = ()
         for rows, done in _scan(table, token_ranges):
             for side, checker in zip(sides, checkers, strict=True):
@@ -212,13 +214,20 @@ class _Checker:
     """Suspects, read again until they agree or count as differences."""
 
     def __init__(
-        self, side: _Side, result: TableComparison, settle_s: float, max_examples: int, show_values: bool
+        self,
+        side: _Side,
+        result: TableComparison,
+        settle_s: float,
+        max_examples: int,
+        show_values: bool,
+        on_difference: OnDifference | None,
     ) -> None:
         self._side = side
         self._result = result
         self._settle_s = settle_s
         self._max_examples = max_examples
         self._show_values = show_values
+        self._on_difference = on_difference
         self._suspects: dict[tuple[RawKey, Key | None], None] = {}
 
     def suspect(self, key: RawKey, form: Key | None) -> None:
@@ -235,8 +244,11 @@ class _Checker:
             if self._result.differences < PATIENCE_DIFFERENCES:
                 time.sleep(self._settle_s)
             found = self._check_again()
+        keys = [key for key, _ in self._suspects]
         self._suspects = {}
-        for difference in found:
+        for key, difference in zip(keys, found, strict=True):
+            if self._on_difference is not None:
+                self._on_difference(self._side.postgres.relation, key)
             self._result.kinds[difference.kind] += 1
             if len(self._result.examples) < self._max_examples:
                 self._result.examples.append(difference)

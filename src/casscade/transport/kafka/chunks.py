@@ -1,6 +1,7 @@
 """Messages of a partition sorted into chunks, those of Casscade's own topic and those of Debezium's.
 
-Invariant: each message is in exactly one chunk: as a mutation with the place that gives it its event id, or refused.
+Invariant: each message is in exactly one chunk: as a mutation with the place that gives it its event id, as a notice,
+or refused.
 """
 
 from __future__ import annotations
@@ -66,12 +67,14 @@ def add_message(
         chunk.refused.append((f"{source}:{offset}", value, refused))
     else:
         letter = _letter(message) if own else -1
-        run = Run(envelope.encoding, envelope.host, envelope.position.segment, letter)
+        # A notice has no mutation that would have an encoding.
+        encoding = envelope.encoding if envelope.notice is None else OBSERVING
+        run = Run(encoding, envelope.host, envelope.position.segment, letter)
         found = chunks.get(run)
         if found is None:
             found = chunks[run] = Chunk(
                 source,
-                envelope.encoding,
+                encoding,
                 start,
                 envelope.captured_at / 1_000_000,
                 segment=envelope.position.segment,
@@ -80,17 +83,20 @@ def add_message(
                 scanned=envelope.host == SNAPSHOT_HOST,
             )
         chunk = found
-        chunk.mutations.append(envelope.mutation)
-        chunk.offsets.append(envelope.position.offset)
-        chunk.places.append(offset)
-        if own and _home(message, envelope.mutation, partitions) != message.partition():
-            chunk.misplaced += 1
+        if envelope.notice is not None:
+            chunk.notices.append(envelope.notice)
+        else:
+            chunk.mutations.append(envelope.mutation)
+            chunk.offsets.append(envelope.position.offset)
+            chunk.places.append(offset)
+            if own and _home(message, envelope.mutation, partitions) != message.partition():
+                chunk.misplaced += 1
     chunk.size += len(value)
 
 
 def _own_envelope(value: bytes) -> Envelope:
     envelope = open_envelope(value)
-    if envelope.encoding not in _ENCODINGS:
+    if envelope.notice is None and envelope.encoding not in _ENCODINGS:
         raise BadDataError(
             "envelope_encoding",
             f"A message holds a mutation in the encoding {envelope.encoding}, which this Casscade does not know",

@@ -18,7 +18,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from casscade.core.errors import CasscadeError
 from casscade.core.limits import KAFKA_CONSUMER_BYTES, KAFKA_MESSAGE_BYTES_MAX, KAFKA_PRODUCER_BYTES
 from casscade.transport.chunk import Chunk, ReplayProgress
-from casscade.transport.envelope import sealer
+from casscade.transport.envelope import seal_notice, sealer
 from casscade.transport.kafka.chunks import LETTER_HEADER, headers_of, host_of
 from casscade.transport.kafka.client import ADMIN_TIMEOUT_S, KafkaSettings, client_properties, translate
 from casscade.transport.kafka.keys import key_of
@@ -80,7 +80,7 @@ class LetterProducer:
         )
 
     def keep(self, chunks: Iterable[Chunk], code: str, task: str, stop: threading.Event) -> bool:
-        """Hold the mutations of chunks in the topic of dead letters; False when `stop` was set before all were held.
+        """Hold the messages of chunks in the topic of dead letters; False when `stop` was set before all were held.
 
         Raises RetryableError, also when the brokers don't acknowledge all of it within `KEEP_S`.
         """
@@ -93,6 +93,11 @@ class LetterProducer:
                 value = b"".join((first, offset.to_bytes(4, "big"), second, mutation))
                 headers = connect_headers(self._settings, chunk.source, place, code, task)
                 if not self.send(key_of(mutation), value, [*headers, *letter], stop):
+                    return False
+            for notice in chunk.notices:
+                value = seal_notice(notice, host_of(chunk), round(chunk.captured_at * 1_000_000))
+                headers = connect_headers(self._settings, chunk.source, chunk.end.offset, code, task)
+                if not self.send(host_of(chunk), value, headers, stop):
                     return False
             for event, value, _ in chunk.refused:
                 place = int(event.rpartition(":")[2])

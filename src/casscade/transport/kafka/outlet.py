@@ -20,7 +20,7 @@ from casscade.core.errors import CasscadeError, ConfigurationError
 from casscade.core.limits import KAFKA_MESSAGE_BYTES_MAX, KAFKA_PRODUCER_BYTES, KAFKA_PRODUCER_MESSAGES
 from casscade.core.position import START, Position
 from casscade.transport.chunk import Chunk, ReplayProgress
-from casscade.transport.envelope import sealer
+from casscade.transport.envelope import seal_notice, sealer
 from casscade.transport.kafka.chunks import LETTER_HEADER, host_of
 from casscade.transport.kafka.client import LOGIN, KafkaSettings, client_properties, translate
 from casscade.transport.kafka.keys import key_of
@@ -34,6 +34,8 @@ _STATISTICS_MS: Final = 1000
 _AWAY: Final = LOGIN | {KafkaError._ALL_BROKERS_DOWN}
 # A chunk that only moves the position costs nothing; so many may wait behind one that is not acknowledged.
 CHUNKS_WAITING_MAX: Final = 4096
+
+Headers = list[tuple[str, str | bytes | None]]
 
 
 class _Sent:
@@ -91,40 +93,67 @@ class KafkaOutlet:
         self._down_since = 0.0
 
     def put(self, chunk: Chunk, stop: threading.Event, on_done: Callable[[], None] | None = None) -> bool:
-        """Produce the chunk's mutations; waits while too much is under way. False when `stop` was set meanwhile.
+        """Produce what the chunk holds; waits while too much is under way. False when `stop` was set meanwhile.
 
         A chunk that was refused may have been produced in part: it is produced again, which changes nothing.
         `on_done` is called without arguments by `poll` once all of it is acknowledged.
         """
-        sent = _Sent(self, chunk.source, chunk.end, len(chunk.mutations), on_done)
+        sent = _Sent(self, chunk.source, chunk.end, len(chunk.mutations) + len(chunk.notices), on_done)
         host = host_of(chunk)
         own = chunk.own_progress
         # A replayed letter is settled by the loader that applies it, which knows it by this header.
-        headers: list[tuple[str, str | bytes | None]] | None = (
+        headers: Headers | None = (
             [(LETTER_HEADER, str(own.ids[0]).encode())] if isinstance(own, ReplayProgress) else None
         )
         first, second = sealer(chunk.version, host, chunk.segment, int(chunk.captured_at * 1_000_000))
-        produce = self._producer.produce
-        topic = self._settings.topic
+        produce, topic, delivered = self._producer.produce, self._settings.topic, sent.delivered
+        for notice in chunk.notices:
+            value = seal_notice(notice, host, int(chunk.captured_at * 1_000_000))
+            if not self._produce(value, host, sent, stop, (chunk, notice.position.offset)):
+                return False
         for offset, mutation in zip(chunk.offsets, chunk.mutations, strict=True):
             value = b"".join((first, offset.to_bytes(4, "big"), second, mutation))
-            while True:
+            key = key_of(mutation)
+            if headers is None:
                 try:
-                    if headers is None:
-                        produce(topic, value, key_of(mutation), on_delivery=sent.delivered)
-                    else:
-                        produce(topic, value, key_of(mutation), on_delivery=sent.delivered, headers=headers)
-                    break
-                except BufferError:
-                    if not self._wait(stop):
-                        return False
-                except KafkaException as error:
-                    raise self._not_taken(error, chunk, offset, len(value)) from error
+                    produce(topic, value, key, on_delivery=delivered)
+                except (BufferError, KafkaException):
+                    pass  # below there is a wait for room, or the reason
+                else:
+                    continue
+            if not self._produce(value, key, sent, stop, (chunk, offset), headers):
+                return False
         while len(self._waiting) >= CHUNKS_WAITING_MAX:
             if not self._wait(stop):
                 return False
         self._waiting.append(sent)
         return True
+
+    def _produce(
+        self,
+        value: bytes,
+        key: bytes,
+        sent: _Sent,
+        stop: threading.Event,
+        place: tuple[Chunk, int],
+        headers: Headers | None = None,
+    ) -> bool:
+        """Produce a message; waits while there is no room. False when `stop` was set meanwhile.
+
+        `place` has the chunk and the offset of its mutation.
+        """
+        while True:
+            try:
+                self._producer.produce(
+                    self._settings.topic, value, key, on_delivery=sent.delivered, headers=headers or []
+                )
+            except BufferError:
+                if not self._wait(stop):
+                    return False
+            except KafkaException as error:
+                raise self._not_taken(error, *place, len(value)) from error
+            else:
+                return True
 
     def _not_taken(self, error: KafkaException, chunk: Chunk, offset: int, size: int) -> CasscadeError:
         """What the client itself refuses: a mutation that no message may hold, or a passing state."""

@@ -13,6 +13,7 @@ from typing import Any, Final
 from casscade.commitlog.observations import decode_any
 from casscade.core.errors import BadDataError, UnknownSchemaError
 from casscade.core.mutation import PartitionUpdate
+from casscade.core.notice import Notice
 from casscade.transport.envelope import SNAPSHOT_HOST, Envelope, open_envelope
 from casscade.transport.rendering.event import render_event, render_json
 from casscade.transport.rendering.masking import digest, moment
@@ -45,7 +46,7 @@ class MessageRenderer:
             else:
                 envelope = open_envelope(value)
                 shown |= _envelope(envelope)
-                shown |= self._updates(envelope)
+                shown |= self._updates(envelope) if envelope.notice is None else _notice(envelope.notice)
         except BadDataError as error:
             shown["error"] = {"code": error.code, "what": error.what}
             if isinstance(error, UnknownSchemaError):
@@ -73,6 +74,14 @@ def _envelope(envelope: Envelope) -> Shown:
         shown["traceparent"] = envelope.traceparent
     kind = "snapshot" if envelope.host == SNAPSHOT_HOST else "stream"
     return shown | {"commitlog_version": envelope.encoding, "kind": kind, "mutation_bytes": len(envelope.mutation)}
+
+
+def _notice(notice: Notice) -> Shown:
+    """What an agent tells beside mutations; of damaged bytes only how many."""
+    shown: Shown = {"kind": "notice", "notice": notice.kind, "notice_key": notice.key, "reason": notice.reason}
+    if notice.table is not None:
+        shown["table_id"] = str(notice.table)
+    return shown | {"detail": notice.detail, "content_bytes": len(notice.content)}
 
 
 def _decode(envelope: Envelope, tables: KnownTables) -> list[PartitionUpdate]:

@@ -1,0 +1,215 @@
+"""The second half of a gap's repair: once its ranges were read again, every row of its tables is compared.
+
+Invariant: a gap counts as repaired only behind the rows of its repair: the note is in their transaction, or follows
+them on the topic. Whatever fails begins again; what was repaired by then is equal and is not touched.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
+from typing import Any, Final
+
+import psycopg
+from cassandra import ConsistencyLevel
+from psycopg import Connection
+
+from casscade.commitlog.observations import OBSERVING
+from casscade.config import PipelineConfig
+from casscade.core.backoff import Backoff
+from casscade.core.errors import RetryableError
+from casscade.core.gap import COMPARING, Gap
+from casscade.core.limits import CHUNK_BYTES_MAX, CHUNK_MUTATIONS_MAX
+from casscade.core.position import START
+from casscade.load.batch import BatchWriter
+from casscade.load.control import ControlStore
+from casscade.load.gaps import GapStore
+from casscade.load.sources import Sources
+from casscade.observability.logs import get_logger
+from casscade.pipeline.database import Database
+from casscade.pipeline.row_repair import RowRepair
+from casscade.schema.faults import translated
+from casscade.schema.mapping import Relation, Target
+from casscade.snapshot.rows import TableScan
+from casscade.snapshot.scanner import SOURCE
+from casscade.snapshot.store import SnapshotStore
+from casscade.snapshot.wire import RawSession
+from casscade.transport.chunk import Chunk, RepairProgress
+from casscade.verify.compare import compare_table
+from casscade.verify.keys import RawKey
+
+log = get_logger("casscade.gaps")
+
+_POLL_S: Final = 0.5
+# Rows that differ are read again after this pause: those that were only on their way are equal then, usually.
+_SETTLE_S: Final = 0.3
+
+Put = Callable[[Chunk, threading.Event], bool]
+
+
+class _Stopped(Exception):
+    """The process stops."""
+
+
+class GapRepair:
+    """A thread that repairs `gaps` of the tables `targets`; `failure` says why it ended by itself and set `stop`.
+
+    The tables `ruled` (ids) are read again and not compared: rules make their rows others than those of Cassandra.
+    """
+
+    def __init__(
+        self,
+        config: PipelineConfig,
+        database: Database,
+        cluster: Any,
+        session: Any,
+        gaps: Sequence[Gap],
+        targets: Sequence[Target],
+        scans: Mapping[uuid.UUID, TableScan],
+        put: Put,
+        owner: str,
+        stop: threading.Event,
+        ruled: Collection[bytes],
+    ) -> None:
+        self._ruled = ruled
+        self._config = config
+        self._database = database
+        self._cluster = cluster
+        self._session = session
+        self._gaps = gaps
+        self._targets = targets
+        self._scans = scans
+        self._put = put
+        self._owner = owner
+        self._stop = stop
+        self._control = ControlStore(config.name, config.postgres.control_schema)
+        self._store = GapStore(self._control)
+        self._tasks = SnapshotStore(config.name, config.postgres.control_schema)
+        self._backoff = Backoff(random.random)
+        self._mutations: list[bytes] = []
+        self._size = 0
+        self.rows = 0
+        self.failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="gap-repair", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread, if it was started."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        try:
+            self._persist(self._wait_read)
+            self._persist(self._compare)
+        except _Stopped:
+            return
+        except BaseException as error:
+            self.failure = error
+            self._stop.set()
+
+    def _persist(self, work: Callable[[], None]) -> None:
+        """Do `work` until it succeeds; what passes by itself is waited for."""
+        while not self._stop.is_set():
+            try:
+                work()
+            except (RetryableError, psycopg.OperationalError) as error:
+                wait = self._backoff.fail()
+                reason = error.what if isinstance(error, RetryableError) else type(error).__name__
+                log.warning("the repair of a gap is tried again", reason=reason, wait_s=round(wait, 1))
+                self._stop.wait(wait)
+            else:
+                self._backoff.succeed()
+                return
+        raise _Stopped
+
+    def _wait_read(self) -> None:
+        """Wait until the ranges were read again and what was read is durable."""
+        tables = [target.table.id for target in self._targets]
+        while not self._stop.is_set():
+            with self._database.transaction() as connection:
+                if self._tasks.finished(connection, tables):
+                    self._store.move(connection, self._ids, COMPARING, self._owner)
+                    return
+            self._stop.wait(_POLL_S)
+        raise _Stopped
+
+    @property
+    def _ids(self) -> tuple[int, ...]:
+        return tuple(gap.gap_id for gap in self._gaps)
+
+    def _compare(self) -> None:
+        self._mutations, self._size = [], 0
+        consistency = ConsistencyLevel.name_to_value[self._config.cassandra.consistency]
+        with (
+            closing(RawSession(self._cluster)) as reader,
+            closing(self._database.connect()) as connection,
+            closing(self._database.connect()) as rows,
+        ):
+            # All keys of a table are hashed at once, which takes its time.
+            connection.execute("SET statement_timeout = 0")
+            repair = RowRepair(self._control, self._writer(connection), rows, reader, self._scans)
+            for target in self._targets:
+                if target.table.id.bytes in self._ruled:
+                    log.warning("lost deletions of a table with rules are not looked for", table=target.table.full_name)
+                    continue
+
+                def differs(relation: Relation, key: RawKey, target: Target = target) -> None:
+                    self._add(repair.repair(target, relation, key))
+
+                with translated("comparing a table after a gap"):
+                    result = compare_table(
+                        self._session,
+                        connection,
+                        target,
+                        consistency=consistency,
+                        max_examples=0,
+                        settle_s=_SETTLE_S,
+                        progress=lambda _rows, _done: self._require_running(),
+                        on_difference=differs,
+                    )
+                log.info(
+                    "compared after a gap",
+                    table=target.table.full_name,
+                    rows=result.rows_cassandra,
+                    differences=dict(result.kinds),
+                )
+        self._send(done=True)
+        log.info("gaps repaired", gaps=len(self._gaps), rows=self.rows)
+
+    def _require_running(self) -> None:
+        if self._stop.is_set():
+            raise _Stopped
+
+    def _writer(self, connection: Connection[Any]) -> BatchWriter:
+        """Knows how rows are stored; nothing is written with it."""
+        writer = BatchWriter(self._control, Sources())
+        for target in self._targets:
+            if target.table.id.bytes not in self._ruled:
+                writer.add_target(connection, target, 0)
+        return writer
+
+    def _add(self, mutation: bytes | None) -> None:
+        self._require_running()
+        if mutation is None:
+            return
+        self._mutations.append(mutation)
+        self._size += len(mutation)
+        if len(self._mutations) >= CHUNK_MUTATIONS_MAX or self._size >= CHUNK_BYTES_MAX:
+            self._send(done=False)
+
+    def _send(self, *, done: bool) -> None:
+        mutations, size = self._mutations, self._size
+        self._mutations, self._size = [], 0
+        progress = RepairProgress(self._ids, len(mutations), done)
+        offsets = list(range(len(mutations)))
+        if not self._put(Chunk(SOURCE, OBSERVING, START, time.time(), mutations, offsets, size, progress), self._stop):
+            raise _Stopped
+        self.rows += len(mutations)
