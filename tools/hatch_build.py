@@ -48,6 +48,7 @@ HOT_MODULES: Final = (
     "casscade/load/layout.py",
     "casscade/load/numeric.py",
     "casscade/load/operations.py",
+    "casscade/load/presenting.py",
     "casscade/load/row_reader.py",
     "casscade/load/staged.py",
     "casscade/load/transcode.py",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from casscade.config import load_config
-from casscade.config.keys import sections
+from casscade.config.keys import fields, sections
 from casscade.config.model import PipelineConfig
 from casscade.config.reference import main, render
 
@@ -25,7 +25,7 @@ def test_the_reference_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_the_reference_has_every_key_with_a_meaning() -> None:
     rows = re.findall(r"^\| `(\w+)` \|.*\| [^|]*\w[^|]* \|$", render(), re.MULTILINE)
-    assert sorted(rows) == sorted(key for _, model in sections(PipelineConfig) for key in model.model_fields)
+    assert sorted(rows) == sorted(key for _, model in sections(PipelineConfig) for key in fields(model))
 
 
 @pytest.mark.requirement("FR-038")

@@ -39,6 +39,7 @@ TABLES = (
     "attributes map<text, int>, PRIMARY KEY (p, k)) WITH cdc = true",
     "CREATE TABLE {ks}.people (id int PRIMARY KEY, name text, password text, notes set<text>, "
     "phones map<text, text>) WITH cdc = true",
+    "CREATE TABLE {ks}.ruled (id int PRIMARY KEY, name text, country text, email text, age text) WITH cdc = true",
     "CREATE TABLE {ks}.hidden (id int PRIMARY KEY, v text) WITH cdc = true",
     "CREATE TABLE {ks}.unwatched (id int PRIMARY KEY, v text)",
     'CREATE TABLE {ks}."MixedCase" ("Id" int PRIMARY KEY, "Some Value" text, "select" int) WITH cdc = true',
@@ -49,6 +50,14 @@ TABLES = (
     "c_uuid uuid, c_varint varint) WITH cdc = true",
 )
 EXISTING = 2000
+RULES: dict[str, Any] = {
+    "where": "id > 0 and country = 'DE'",
+    "transforms": [
+        {"mask": {"columns": ["email"], "with": "partial"}},
+        {"case": {"columns": ["name"], "to": "upper"}},
+        {"cast": {"columns": ["age"], "to": "int"}},
+    ],
+}
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +78,7 @@ def replica(
         session, insert, [(i, f"name {i}", Decimal(i) / 100) for i in range(EXISTING)], concurrency=64
     )
     session.execute(f"INSERT INTO {name}.people (id, name, password) VALUES (1, 'before', '{SECRET}')")
+    session.execute(f"INSERT INTO {name}.ruled (id, name, country, email) VALUES (1, 'ada', 'DE', '{SECRET}')")
     session.execute(f"UPDATE {name}.people SET notes = {{'{SECRET}'}} WHERE id = 1")
     with psycopg.connect(postgres_server.dsn(), autocommit=True) as admin:
         create_database(admin, name)
@@ -77,6 +87,7 @@ def replica(
             {"source": f"{name}.{table}"}
             for table in ("existing", "events", "MixedCase", "evolving", "types", "everything")
         ]
+        tables.append({"source": f"{name}.ruled", **RULES})
         tables.append({"source": f"{name}.people", "columns": {"exclude": ["password", "notes", "phones"]}})
         directory: Path = tmp_path_factory.mktemp("pipeline")
         document = configuration(cassandra_node, dsn, directory / "state", tables)
@@ -233,6 +244,7 @@ def test_only_configured_tables_are_replicated(replica: Replica) -> None:
             "evolving",
             "existing",
             "people",
+            "ruled",
             "types",
         ]
     )
@@ -260,18 +272,56 @@ def test_excluded_columns_never_reach_postgres(replica: Replica) -> None:
     replica.cql(f"UPDATE {{ks}}.people SET phones['{SECRET}'] = '{SECRET}' WHERE id = 2")
     replica.arrives("SELECT id, name FROM {ks}.people WHERE id < 10 ORDER BY id", [(1, "before"), (2, "x"), (3, None)])
     replica.process.wait_caught_up()
+    _is_nowhere(replica, SECRET)
+
+
+def _is_nowhere(replica: Replica, secret: str) -> None:
+    """Neither in any table, nor in anything that the process wrote or serves."""
     relations = replica.rows(
         "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables "
         "WHERE schemaname NOT IN ('pg_catalog', 'information_schema') AND schemaname !~ '^pg_temp'"
     )
-    assert len(relations) > 8
+    assert len(relations) > 9
     for (relation,) in relations:  # a whole row as text shows bytea in hex
         found = replica.rows(
-            f"SELECT count(*) FROM {relation} AS t WHERE t::text LIKE '%{SECRET}%' "
-            f"OR t::text LIKE '%{SECRET.encode().hex()}%'"
+            f"SELECT count(*) FROM {relation} AS t WHERE t::text LIKE '%{secret}%' "
+            f"OR t::text LIKE '%{secret.encode().hex()}%'"
         )
         assert found == [(0,)], relation
-    assert SECRET not in replica.process.text()
+    assert secret not in replica.process.text()
+    for path in ("/metrics", "/healthz", "/status", "/"):
+        assert secret not in replica.process.page(path), path
+
+
+@pytest.mark.requirement("FR-006")
+@pytest.mark.requirement("FR-013")
+@pytest.mark.requirement("FR-030")
+def test_rules_decide_rows_and_values(replica: Replica) -> None:
+    query = "SELECT id, name, email, age FROM {ks}.ruled ORDER BY id"
+    masked = "*" * (len(SECRET) - 4) + SECRET[-4:]
+    first = (1, "ADA", masked, None)
+    replica.arrives(query, [first])
+    insert = "INSERT INTO {ks}.ruled (id, name, country, email, age) VALUES "
+    replica.cql(f"{insert} (2, 'eve', 'FR', '{SECRET}', '7')")
+    replica.cql(f"{insert} (-1, 'out', 'DE', '{SECRET}', '7')")
+    replica.cql(f"{insert} (3, 'bad', 'DE', '{SECRET}', 'no number')")
+    replica.cql(f"{insert} (4, 'zoe', 'DE', '{SECRET}', '8')")
+    replica.arrives(query, [first, (4, "ZOE", masked, 8)])
+    # One column is written: a row comes whole, another leaves.
+    replica.cql("UPDATE {ks}.ruled SET country = 'DE' WHERE id = 2")
+    replica.cql("UPDATE {ks}.ruled SET country = 'AT' WHERE id = 4")
+    replica.arrives(query, [first, (2, "EVE", masked, 7)])
+    letters = "SELECT code, message FROM casscade.dead_letters WHERE source_name = '{ks}.ruled'"
+    ((code, message),) = replica.rows(letters.replace("{ks}", replica.schema))
+    assert code == "rule_failed"
+    assert "cast" in message
+    replica.process.wait_caught_up()
+    _is_nowhere(replica, SECRET)
+    shown = CliRunner().invoke(main, ["run", "-c", str(replica.process.config_file), "--dry-run"])
+    assert shown.exit_code == 0, shown.output
+    assert "nothing was written" in shown.output
+    assert f"{replica.schema}.ruled: " in shown.output
+    assert SECRET not in shown.output
 
 
 def test_names_keep_their_case(replica: Replica) -> None:

@@ -32,6 +32,8 @@ tables:
     columns:
       types: {{home: composite, at: bigint}}
       inexact: {{price: dead_letter}}
+    where: "price > 1 and p <> 0"
+    transforms: [{{null: {{columns: [m]}}}}, {{rename: {{column: tags, to: labels}}}}]
 """,
         encoding="utf-8",
     )
@@ -46,7 +48,9 @@ def test_the_plan_shows_types_and_policies_and_refuses_what_does_not_fit(config:
     shown = {" ".join(line.split()) for line in result.output.splitlines()}
     assert {
         f'home place home "{keyspace}"."place"',
-        "tags set<text> tags text[]",
+        "tags set<text> labels text[]",
+        "rule: rows where price > 1 and p <> 0",
+        "rule: m: null; its values are kept nowhere",
         "m map<int, int> m jsonb",
         "at time at bigint",
         "price decimal price numeric inexact: dead_letter",
@@ -58,3 +62,11 @@ def test_the_plan_shows_types_and_policies_and_refuses_what_does_not_fit(config:
     assert "the column 'm'" in result.output
     assert f"{config}:8" in result.output
     assert "it can be jsonb, text, bytea" in result.output
+    config.write_text(
+        config.read_text(encoding="utf-8").replace("m: array", "at: bigint").replace("price >", "prize >")
+    )
+    result = CliRunner().invoke(main, ["plan", "-c", str(config)])
+    assert result.exit_code == 2
+    assert 'there is no column "prize"' in result.output
+    assert f"{config}:10" in result.output
+    assert 'did you mean "price"' in result.output

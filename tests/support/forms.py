@@ -26,8 +26,9 @@ from casscade.load.raw import fields, register
 from casscade.load.row_reader import StoredRow, read_row
 from casscade.load.sources import Sources
 from casscade.merge.fold import Fold
+from casscade.schema.choices import ColumnChoices
 from casscade.schema.ddl import ExistingSchema, plan_target
-from casscade.schema.mapping import ColumnChoices, Target, build_target
+from casscade.schema.mapping import Target, build_target
 from casscade.schema.model import Column, ColumnKind, Table, assign_indexes
 from casscade.schema.pg_types import allowed_forms
 from casscade.verify.read_postgres import adapt, postgres_form

@@ -158,6 +158,14 @@ class PipelineProcess:
         except urllib.error.HTTPError:
             return False
 
+    def page(self, path: str) -> str:
+        """What it answers, whatever its status."""
+        try:
+            with urllib.request.urlopen(self.url(path), timeout=5) as answer:
+                return str(answer.read(), "utf-8")
+        except urllib.error.HTTPError as error:
+            return str(error.read(), "utf-8")
+
     def status(self) -> dict[str, Any]:
         """The status document; raises OSError when it does not answer."""
         with urllib.request.urlopen(self.url("/status"), timeout=5) as answer:

@@ -237,3 +237,31 @@ def test_a_later_entry_changes_the_form_of_the_key() -> None:
     assert {rule.table: rule.key for rule in rules} == {"customers": "exact", "orders": "natural", "items": "auto"}
     with pytest.raises(ConfigurationError, match="key"):
         config({"source": "shop.*", "key": "hash"})
+
+
+@pytest.mark.requirement("FR-006")
+def test_tables_are_excluded_by_pattern() -> None:
+    chosen = targets({"source": "*.*", "exclude": ["shop.cust*", "system_?.*"]})
+    assert sorted(chosen) == ["shop.orders", "stock.items"]
+    # Another entry may still select what one leaves out.
+    assert "shop.orders" in targets({"source": "*.*", "exclude": ["shop.*"]}, {"source": "shop.orders"})
+
+
+@pytest.mark.requirement("FR-013")
+def test_conditions_and_transforms_add_up_in_the_order_of_the_file() -> None:
+    (rule,) = resolve_tables(
+        config(
+            {"source": "shop.*", "where": "a = 1", "transforms": [{"trim": {"columns": ["n*"]}}]},
+            {
+                "source": "shop.orders",
+                "where": "b = 2",
+                "transforms": [{"mask": {"columns": ["email"], "with": "redact"}}],
+            },
+        ),
+        [("shop", "orders")],
+    )
+    assert [condition.word for condition in rule.conditions] == ["a = 1", "b = 2"]
+    assert [placed.transform.word for placed in rule.transforms] == ["trim", "mask"]
+    assert all(placed.where.startswith("pipeline.yaml:") for placed in rule.transforms)
+    lines = [int(placed.where.rpartition(":")[2]) for placed in rule.transforms]
+    assert lines == sorted(lines)

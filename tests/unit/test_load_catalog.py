@@ -12,7 +12,8 @@ from casscade.config.tables import Choice
 from casscade.core.errors import ConfigurationError
 from casscade.cql.types import CqlType
 from casscade.load.catalog import require_extensions
-from casscade.schema.mapping import ColumnChoices, Target, build_target
+from casscade.schema.choices import ColumnChoices
+from casscade.schema.mapping import Target, build_target
 from casscade.schema.model import Column, ColumnKind, Table, assign_indexes
 
 

@@ -10,6 +10,7 @@ import pytest
 from casscade.config.tables import Choice
 from casscade.core.errors import ConfigurationError
 from casscade.cql.types import UdtDefinition, parse_type
+from casscade.schema.choices import ColumnChoices
 from casscade.schema.ddl import (
     ExistingColumn,
     ExistingSchema,
@@ -17,7 +18,7 @@ from casscade.schema.ddl import (
     diff_target,
     plan_target,
 )
-from casscade.schema.mapping import META_COLUMNS, ColumnChoices, Relation, Target, build_target
+from casscade.schema.mapping import META_COLUMNS, Relation, Target, build_target
 from casscade.schema.model import Column, ColumnKind, Table, ordered_columns
 
 
@@ -166,6 +167,12 @@ def with_column(table: ExistingTable, name: str, **changes: object) -> ExistingT
     return replace(table, columns=columns)
 
 
+@pytest.mark.requirement("FR-012")
+def test_not_null_of_a_value_is_a_constraint_of_the_user() -> None:
+    target = make_target()
+    assert plan_target(target, changed(target, with_column(existing_table(target.rows), "v", nullable=False))) == []
+
+
 def without_column(table: ExistingTable, name: str) -> ExistingTable:
     return replace(table, columns=tuple(column for column in table.columns if column.name != name))
 
@@ -177,7 +184,10 @@ GOOD = existing_table(make_target().rows)
     ("table", "expected"),
     [
         (with_column(GOOD, "v", type="text"), "shop.t, column 'v': the type is text, needed is integer"),
-        (with_column(GOOD, "v", nullable=False), "shop.t, column 'v': is NOT NULL, but Cassandra may have no value"),
+        (
+            with_column(GOOD, "_cdc_state", nullable=False),
+            "shop.t, column '_cdc_state': is NOT NULL, but Cassandra may have no value",
+        ),
         (with_column(GOOD, "id", collation="en_US"), "shop.t, column 'id': the collation is en_US, needed is C"),
         (with_column(GOOD, "_cdc_ts", nullable=True), "shop.t, column '_cdc_ts': is nullable, needed is NOT NULL"),
         (replace(GOOD, primary_key=("id",)), "shop.t: the primary key is id, needed is id, at"),

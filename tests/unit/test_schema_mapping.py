@@ -10,7 +10,8 @@ import pytest
 from casscade.config.tables import Choice
 from casscade.core.errors import ConfigurationError
 from casscade.cql.types import SIMPLE_TYPES, CqlType, UdtDefinition, parse_type
-from casscade.schema.mapping import ColumnChoices, Target, build_target, check_targets
+from casscade.schema.choices import ColumnChoices
+from casscade.schema.mapping import Target, build_target, check_targets
 from casscade.schema.model import Column, ColumnKind, Table, assign_indexes, ordered_columns
 from casscade.schema.pg_types import allowed_forms, map_column, map_column_as
 

@@ -8,10 +8,10 @@ from casscade.core.cell import NO_EXPIRY, live_cell
 from casscade.core.keys import pack_values
 from casscade.core.mutation import PartitionUpdate, Row
 from casscade.core.observed import NOTHING, UNBOUNDED
-from casscade.load.concealment import conceal
 from casscade.load.layouts import build_layout
 from casscade.merge.doubt import still_observed
 from casscade.merge.row import is_visible, merge_rows
+from casscade.rules.concealment import conceal
 from casscade.schema.mapping import build_target
 from casscade.snapshot.rows import TableScan
 from tests.support.debezium import make_table

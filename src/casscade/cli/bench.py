@@ -16,6 +16,7 @@ from psycopg import Connection
 from rich.console import Console
 
 from casscade.bench import kafka_report
+from casscade.bench import rules as rules_bench
 from casscade.bench.kafka_path import Servers
 from casscade.bench.kafka_run import run_kafka
 from casscade.bench.report import show, to_json
@@ -41,10 +42,11 @@ _CONNECT_TIMEOUT_S = 10
     is_flag=True,
     help="Measure the path over Kafka: an agent and loaders as processes, a broker between them.",
 )
+@click.option("--rules", is_flag=True, help="Measure what each rule costs (docs/rules.md).")
 @click.option("--dsn", help="Measure this PostgreSQL instead of one started for the purpose.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here.")
 @explained
-def bench(rows: int, quick: bool, kafka: bool, dsn: str | None, json_file: Path | None) -> None:
+def bench(rows: int, quick: bool, kafka: bool, rules: bool, dsn: str | None, json_file: Path | None) -> None:
     """Measure the pipeline and PostgreSQL's own limit with the same rows, in one run.
 
     Starts a PostgreSQL of its own with durable commits, and removes it. With --dsn it uses two schemas there,
@@ -55,13 +57,14 @@ def bench(rows: int, quick: bool, kafka: bool, dsn: str | None, json_file: Path 
       casscade bench --json bench.json
       casscade bench --quick
       casscade bench --kafka
+      casscade bench --rules --quick
     """
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="casscade-bench-") as name:
         directory = Path(name)
         settle_collector()
         with _server(directory, dsn, console) as server:
-            measured = _measure_kafka if kafka else _measure_direct
+            measured = _measure_kafka if kafka else _measure_rules if rules else _measure_direct
             document = measured(server, directory, ROWS_QUICK if quick else rows, console)
     if json_file is not None:
         json_file.write_text(document, encoding="utf-8")
@@ -72,6 +75,14 @@ def _measure_direct(server: _Measured, directory: Path, rows: int, console: Cons
     report = run(lambda: _connect(server.dsn), directory / "segments", rows, _teller(console))
     show(report, Console())
     return to_json(report)
+
+
+def _measure_rules(server: _Measured, _directory: Path, rows: int, console: Console) -> str:
+    """The loader alone, with each rule and without."""
+    with _connect(server.dsn) as connection:
+        prices = rules_bench.measure(connection, rows, _teller(console))
+        rules_bench.show(prices, Console())
+        return rules_bench.to_json(prices, connection)
 
 
 def _measure_kafka(server: _Measured, directory: Path, rows: int, console: Console) -> str:

@@ -26,6 +26,7 @@ from casscade.pipeline.catalog import Catalog
 from casscade.pipeline.database import Database
 from casscade.pipeline.gap_status import gap_status
 from casscade.pipeline.local_node import require_local
+from casscade.rules.describe import describe
 from casscade.schema.connect import connect, read_node, read_settings, require_cdc_enabled
 from casscade.schema.mapping import Target, TargetColumn
 
@@ -183,6 +184,9 @@ def plan(config_file: Path) -> None:
                     static = "  static" if relation.static and not column.key else ""
                     name = f"{column.column.name} {column.column.type.cql()}"
                     click.echo(f"    {name:<40} {column.name} {column.pg_type.name}{key}{static}{_policy(column)}")
+            if (rules := catalog.rules.get(target.table.id.bytes)) is not None:
+                for line in describe(rules):
+                    click.echo(f"    rule: {line}")
             for excluded in target.excluded:
                 click.echo(f"    {excluded.name} {excluded.type.cql()} is left out")
         with database.transaction() as connection:

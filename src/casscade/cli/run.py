@@ -6,7 +6,9 @@ Each service is imported by its command, so that the agent holds nothing in memo
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Protocol, TypeVar
@@ -36,15 +38,35 @@ config_option: Callable[[F], F] = click.option(
 
 @click.command()
 @config_option
+@click.option("--dry-run", is_flag=True, help="Show what the segments at hand would write, and write nothing.")
+@click.option("--samples", type=click.IntRange(0, 100), default=3, show_default=True, help="Rows shown by --dry-run.")
 @explained
-def run(config_file: Path) -> None:
+def run(config_file: Path, dry_run: bool, samples: int) -> None:
     """Replicate until stopped (SIGTERM or Ctrl-C): first the existing rows, beside them every change.
+
+    With --dry-run it reads the segments that are in the CDC directory, prints how many rows of each table would be
+    written and some of them, masks applied, and ends. No position moves and no segment is deleted.
 
     \b
     Example:
       casscade run -c casscade.yaml
+      casscade run -c casscade.yaml --dry-run
     """
-    run_pipeline(load_config(config_file))
+    config = load_config(config_file)
+    if dry_run:
+        _try_dry(config, samples)
+    else:
+        run_pipeline(config)
+
+
+def _try_dry(config: PipelineConfig, samples: int) -> None:
+    from casscade.cli.check import opened, resolve_targets
+    from casscade.pipeline import dry_run
+
+    with opened(config) as (database, session):
+        catalog, _ = resolve_targets(config, database, session)
+        effect = dry_run.dry_run(config, catalog, int(time.time()), samples=samples, told=partial(click.echo, err=True))
+    dry_run.tell(effect, click.echo)
 
 
 def run_pipeline(config: PipelineConfig) -> None:

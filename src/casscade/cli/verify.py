@@ -34,7 +34,7 @@ def verify(config_file: Path, show_values: bool, max_examples: int) -> None:
     config = load_config(config_file)
     total = 0
     with opened(config) as (database, session):
-        _, targets = resolve_targets(config, database, session)
+        catalog, targets = resolve_targets(config, database, session)
         for target in targets:
             with closing(database.connect()) as connection:
                 result = compare_table(
@@ -44,6 +44,7 @@ def verify(config_file: Path, show_values: bool, max_examples: int) -> None:
                     consistency=ConsistencyLevel.name_to_value[config.cassandra.consistency],
                     max_examples=max_examples,
                     show_values=show_values,
+                    rules=catalog.rules.get(target.table.id.bytes),
                 )
             total += result.differences
             kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(result.kinds.items())) or "none"

@@ -18,7 +18,7 @@ from casscade.commitlog.cells import read_values
 from casscade.commitlog.decoder import decode_mutation
 from casscade.commitlog.encoder import clustering_key, encode_mutation
 from casscade.commitlog.faults import corrupt_mutation
-from casscade.core.errors import UnknownSchemaError
+from casscade.core.errors import BadDataError, UnknownSchemaError
 from casscade.core.mutation import PartitionUpdate, Row
 from casscade.core.observed import SETTLED, UNREAD, Observed, is_unread
 from casscade.core.table import TableShape
@@ -26,6 +26,9 @@ from casscade.cql.vint import read_unsigned, write_unsigned
 
 OBSERVING: Final = 108
 """The number of this encoding, where those of the commit log are 6, 7 and 8."""
+
+WITHHELD: Final = 110
+"""The number of notes that stand for mutations that were withheld: code and reason, UTF-8, with U+0000 between them."""
 
 _FORMAT: Final = 8
 _LENGTH_BYTES: Final = 4
@@ -74,9 +77,26 @@ def _columns(observed: Mapping[int, Observed], names: Mapping[int, bytes]) -> by
     return bytes(out)
 
 
+def withheld_note(code: str, what: str) -> bytes:
+    """What stands for a mutation that was withheld; decoding it raises a BadDataError of that code."""
+    return f"{code}\x00{what}".encode()
+
+
+def _withheld(data: bytes) -> BadDataError:
+    code, _, what = data.decode("utf-8", "replace").partition("\x00")
+    return BadDataError(
+        code or "withheld",
+        f"{what or 'It was withheld'} (withheld where it was captured)",
+        now="the note is set aside as a dead letter, the others go on",
+        hint="read the row in Cassandra",
+    )
+
+
 def decode_any(data: bytes, version: int, tables: Mapping[bytes, TableShape]) -> list[PartitionUpdate]:
     """Decode a mutation of a commit log or of a snapshot; raises what `decode_mutation` raises."""
     if version != OBSERVING:
+        if version == WITHHELD:
+            raise _withheld(data)
         return decode_mutation(data, version, tables)
     end = len(data) - _LENGTH_BYTES
     start = end - int.from_bytes(data[max(end, 0) :], "big")

@@ -6,9 +6,11 @@ Invariant: what is suggested and documented is read from the models, so that it 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import NoneType, UnionType
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from casscade.config.problems import KeyPath, key_text, nearest
 
@@ -16,11 +18,16 @@ from casscade.config.problems import KeyPath, key_text, nearest
 def sections(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
     """Every section with its path (`tables[]` for the entries of a list), outermost first."""
     yield prefix, model
-    for name, info in model.model_fields.items():
+    for name, info in fields(model).items():
         section, is_list = section_of(info.annotation)
         if section is not None:
             path = f"{prefix}.{name}" if prefix else name
             yield from sections(section, f"{path}[]" if is_list else path)
+
+
+def fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The keys of a section as they are written."""
+    return {info.alias or name: info for name, info in model.model_fields.items()}
 
 
 def section_of(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
@@ -28,6 +35,9 @@ def section_of(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
     if get_origin(annotation) is tuple:
         inner, _ = section_of(get_args(annotation)[0])
         return inner, True
+    if get_origin(annotation) is UnionType:
+        inner, is_list = section_of(next(each for each in get_args(annotation) if each is not NoneType))
+        return inner, is_list
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation, False
     return None, False
@@ -42,11 +52,11 @@ def suggestion(root: type[BaseModel], path: KeyPath) -> str:
     if ":" in word:
         return "write a space after the colon"
     model = _section_at(root, path[:-1])
-    known = list(model.model_fields)
+    known = list(fields(model))
     if near := nearest(word, known):
         return f'did you mean "{near}"?'
     for prefix, section in sections(root):
-        if word in section.model_fields:
+        if word in fields(section):
             return f'"{prefix}.{word}" is the place of this key' if prefix else f'"{word}" stands at the top level'
     return "known keys here: " + ", ".join(known)
 
@@ -55,7 +65,7 @@ def _section_at(root: type[BaseModel], path: KeyPath) -> type[BaseModel]:
     model = root
     for step in path:
         if isinstance(step, str):
-            section, _ = section_of(model.model_fields[step].annotation)
+            section, _ = section_of(fields(model)[step].annotation)
             assert section is not None, f"{key_text(path)} is no section"
             model = section
     return model

@@ -11,8 +11,10 @@ from typing import Literal
 from pydantic import Field, PrivateAttr, model_validator
 
 from casscade.config.dsn import holds_password
+from casscade.config.entries import TableEntry
 from casscade.config.load_section import DeadLettersSection, LoadSection
 from casscade.config.problems import KeyPath, key_text
+from casscade.config.rules import RulesSection
 from casscade.config.section import Section
 from casscade.config.transport import TransportSection
 from casscade.config.values import (
@@ -20,12 +22,9 @@ from casscade.config.values import (
     FilePath,
     Host,
     Identifier,
-    Later,
     ListenAddress,
     PipelineName,
     SecretText,
-    SourcePattern,
-    TargetPattern,
     Text,
     WholeNumber,
     refuse,
@@ -33,8 +32,6 @@ from casscade.config.values import (
 )
 from casscade.core.limits import MIB
 
-ColumnForm = Literal["array", "jsonb", "composite", "text", "bytea", "bigint", "vector"]
-InexactPolicy = Literal["keep", "convert", "dead_letter"]
 Consistency = Literal["ONE", "TWO", "THREE", "LOCAL_ONE", "LOCAL_QUORUM", "QUORUM", "ALL"]
 
 
@@ -134,63 +131,6 @@ class PostgresSection(Section):
         return self
 
 
-class ColumnsSection(Section):
-    """Which columns of a table are replicated, and how; key columns always are, and by their default."""
-
-    include: tuple[Text, ...] | None = Field(
-        default=None, min_length=1, max_length=2000, description="Only these columns and the key"
-    )
-    exclude: tuple[Text, ...] | None = Field(
-        default=None, min_length=1, max_length=2000, description="All but these; exclusions of several entries add up"
-    )
-    types: dict[str, ColumnForm] = Field(
-        default={},
-        max_length=2000,
-        description="How columns are represented where the default of docs/types.md is not wanted, by their names in "
-        "Cassandra: `{tags: jsonb, home: composite}`; which of these fit a type is in docs/types.md",
-    )
-    inexact: dict[str, InexactPolicy] = Field(
-        default={},
-        max_length=2000,
-        description="What becomes of values that columns can't show exactly, by their names in Cassandra, where it is "
-        "not what `inexact` of the table says",
-    )
-
-    @model_validator(mode="after")
-    def _either(self) -> ColumnsSection:
-        if self.include is not None and self.exclude is not None:
-            refuse("has both include and exclude", "give one of the two")
-        return self
-
-
-class TableEntry(Section):
-    """One entry of `tables`; where several match a table, later ones refine earlier ones."""
-
-    source: SourcePattern = Field(description="keyspace.table in Cassandra; `*` and `?` are wildcards")
-    target: TargetPattern | None = Field(
-        default=None,
-        description="schema.table in PostgreSQL; `*` stands for the name of the keyspace or table. "
-        "By default the keyspace's name is the schema",
-    )
-    columns: ColumnsSection = Field(default=ColumnsSection(), description="Which columns are replicated, and how")
-    key: Literal["auto", "natural", "exact"] | None = Field(
-        default=None,
-        description="The primary key in PostgreSQL. `natural`: the key columns; values that PostgreSQL can't tell "
-        "apart become dead letters. `exact`: the key's bytes in `_cdc_partition` and `_cdc_clustering`; the key "
-        "columns stay beside them. `auto`, the default: `exact` where the type of a key column needs it for its "
-        "everyday values, else `natural`. When it changes, the table in PostgreSQL must be made anew",
-    )
-    inexact: InexactPolicy | None = Field(
-        default=None,
-        description="What becomes of values that PostgreSQL can't show exactly: `keep` (unless an entry says "
-        "otherwise) shows the nearest value and keeps the original in the row's state, `convert` stores the nearest "
-        "value alone, "
-        "`dead_letter` sets the row aside. All are counted",
-    )
-    where: Later = Field(default=None, description="Condition on rows")
-    transforms: Later = Field(default=None, description="Changes to values")
-
-
 class SnapshotSection(Section):
     """The copy of the rows that existed before capture began."""
 
@@ -245,10 +185,17 @@ class PipelineConfig(Section):
     tables: tuple[TableEntry, ...] = Field(min_length=1, max_length=1000)
     transport: TransportSection = TransportSection()
     load: LoadSection = LoadSection()
+    rules: RulesSection = RulesSection()
     dead_letters: DeadLettersSection = DeadLettersSection()
     snapshot: SnapshotSection = SnapshotSection()
     http: HttpSection = HttpSection()
     log: LogSection = LogSection()
+
+    @model_validator(mode="after")
+    def _hiding_by_whom(self) -> PipelineConfig:
+        if self.rules.apply == "capture" and self.transport.format == "debezium":
+            refuse("rules.apply is capture, and Debezium captures", "hide values in the connector, or set it to load")
+        return self
 
     _file: str = PrivateAttr("")
     _lines: dict[KeyPath, int] = PrivateAttr(default_factory=dict)

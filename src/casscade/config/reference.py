@@ -13,10 +13,9 @@ from annotated_types import Ge, Le, MaxLen, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from casscade.config.keys import section_of, sections
+from casscade.config.keys import fields, section_of, sections
 from casscade.config.load import FILE_BYTES_MAX
 from casscade.config.model import PipelineConfig
-from casscade.config.values import Later
 from casscade.security.references import SECRET_BYTES_MAX
 from casscade.security.secret import Secret
 
@@ -39,9 +38,9 @@ any character: it is escaped where it is put in. No secret appears in logs, in m
 ## Tables
 
 All entries of `tables` that match a table apply, in their order: a later `target`, `include` or `inexact` replaces an
-earlier one, exclusions and choices for single columns add up, and what is chosen for a column goes before what is for
-its table. A source without wildcard must exist, two tables never share a target, and Cassandra's own keyspaces are
-never replicated.
+earlier one, exclusions, conditions, transforms and choices for single columns add up, and what is chosen for a column
+goes before what is for its table. What conditions and transforms can say is in [rules.md](rules.md). A source without
+wildcard must exist, two tables never share a target, and Cassandra's own keyspaces are never replicated.
 """
 
 
@@ -52,7 +51,7 @@ def render() -> str:
         title = f"`{prefix}`" if prefix else "Top level"
         parts.append(f"## {title}\n\n{_paragraph(model)}\n")
         parts.append("| Key | Type | Default | Limits | Meaning |\n|---|---|---|---|---|")
-        parts.extend(_row(name, info) for name, info in model.model_fields.items())
+        parts.extend(_row(name, info) for name, info in fields(model).items())
         parts.append("")
     return "\n".join(parts).rstrip("\n") + "\n"
 
@@ -66,14 +65,14 @@ def _meaning(info: FieldInfo) -> str:
     section, _ = section_of(info.annotation)
     text = info.description or (_paragraph(section) if section is not None else "")
     assert text, "every key has a meaning"
-    return text if not _is_later(info) else f"{text}. Not supported by this version"
+    return text
 
 
 def _type(info: FieldInfo) -> str:
     section, is_list = section_of(info.annotation)
     if section is not None:
         return "list of sections" if is_list else "section"
-    return "–" if _is_later(info) else _type_name(info.annotation)
+    return _type_name(info.annotation)
 
 
 def _type_name(annotation: Any) -> str:
@@ -112,10 +111,6 @@ def _limits(info: FieldInfo) -> str:
         return ""
     items = " items" if any(isinstance(entry, MinLen | MaxLen) for entry in info.metadata) else ""
     return f"{limits.get('low', 0)} to {limits['high']}{items}"
-
-
-def _is_later(info: FieldInfo) -> bool:
-    return info.annotation is NoneType and get_args(Later)[1] in info.metadata
 
 
 def _paragraph(model: type[BaseModel]) -> str:

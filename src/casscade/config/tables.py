@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from casscade.config.model import PipelineConfig, TableEntry
+from casscade.config.entries import TableEntry
+from casscade.config.model import PipelineConfig
 from casscade.config.problems import nearest
+from casscade.config.rules import Transform
 from casscade.config.values import IDENTIFIER_BYTES_MAX, SYSTEM_KEYSPACES
 from casscade.core.errors import ConfigurationError
 
@@ -26,10 +28,19 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class PlacedTransform:
+    """A transform, and where in the file it stands."""
+
+    transform: Transform
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
 class TableRule:
     """One table that is replicated. `include` None means all columns; key columns are replicated in any case.
 
-    `types` and `column_inexact` hold what is chosen for single columns, `inexact` what is for all others.
+    `types` and `column_inexact` hold what is chosen for single columns, `inexact` what is for all others. `conditions`
+    on its rows must all hold; `transforms` are in their order.
     """
 
     keyspace: str
@@ -42,6 +53,8 @@ class TableRule:
     types: Mapping[str, Choice] = field(default_factory=dict)
     column_inexact: Mapping[str, Choice] = field(default_factory=dict)
     inexact: str = "keep"
+    conditions: tuple[Choice, ...] = ()
+    transforms: tuple[PlacedTransform, ...] = ()
 
 
 def resolve_tables(config: PipelineConfig, available: Iterable[tuple[str, str]]) -> list[TableRule]:
@@ -139,7 +152,10 @@ def matches_table(source: str, keyspace: str, table: str) -> bool:
 
 def _rule(config: PipelineConfig, keyspace: str, table: str) -> TableRule | None:
     entries = [
-        (index, entry) for index, entry in enumerate(config.tables) if matches_table(entry.source, keyspace, table)
+        (index, entry)
+        for index, entry in enumerate(config.tables)
+        if matches_table(entry.source, keyspace, table)
+        and not any(matches_table(pattern, keyspace, table) for pattern in entry.exclude)
     ]
     if not entries:
         return None
@@ -150,12 +166,20 @@ def _rule(config: PipelineConfig, keyspace: str, table: str) -> TableRule | None
     column_inexact: dict[str, Choice] = {}
     inexact = "keep"
     key = "auto"
+    conditions: list[Choice] = []
+    transforms: list[PlacedTransform] = []
     for index, entry in entries:
         target = entry.target or target
         include = entry.columns.include or include
         exclude.update(dict.fromkeys(entry.columns.exclude or ()))
         inexact = entry.inexact or inexact
         key = entry.key or key
+        if entry.where is not None:
+            conditions.append(Choice(entry.where, config.location("tables", index, "where")))
+        transforms += [
+            PlacedTransform(transform, config.location("tables", index, "transforms", number))
+            for number, transform in enumerate(entry.transforms)
+        ]
         for choice, words, choices in (
             ("types", entry.columns.types, types),
             ("inexact", entry.columns.inexact, column_inexact),
@@ -174,6 +198,8 @@ def _rule(config: PipelineConfig, keyspace: str, table: str) -> TableRule | None
         types,
         column_inexact,
         inexact,
+        tuple(conditions),
+        tuple(transforms),
     )
 
 

@@ -151,10 +151,6 @@ def _target(value: object) -> str:
     return target
 
 
-def _later(_: object) -> None:
-    refuse("is not supported by this version", "remove the key")
-
-
 def _bootstrap(value: object) -> str:
     text = _text(value)
     found = _LISTEN.fullmatch(text)
@@ -190,6 +186,5 @@ Host = Annotated[str, BeforeValidator(_host)]
 ListenAddress = Annotated[str, BeforeValidator(_listen)]
 SourcePattern = Annotated[str, BeforeValidator(_source)]
 TargetPattern = Annotated[str, BeforeValidator(_target)]
-Later = Annotated[None, BeforeValidator(_later)]
 BootstrapServer = Annotated[str, BeforeValidator(_bootstrap)]
 TopicName = Annotated[str, BeforeValidator(_topic)]

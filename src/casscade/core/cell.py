@@ -46,6 +46,13 @@ def counter_cell(timestamp: int, context: bytes) -> Cell:
     return (timestamp, NO_EXPIRY, COUNTER_TTL, context)
 
 
+def without_value(cell: Cell) -> Cell:
+    """The cell of a column that is not replicated: that it lives matters for the row, what it holds does not."""
+    if cell[3] is None or cell[2] == COUNTER_TTL:
+        return cell
+    return (cell[0], cell[1], cell[2], b"")
+
+
 def is_alive(cell: Cell, now: int) -> bool:
     """Whether CQL shows the cell at second `now` (`Cell.isLive`: the expiry second itself is already over)."""
     return cell[3] is not None and cell[1] > now

@@ -129,5 +129,31 @@ class TableShape:
         self.column_lists: dict[bytes, ColumnList] = {}
         self.last_list: ColumnList | None = None
 
+    def with_lengths(self, lengths: Mapping[int, int]) -> TableShape:
+        """The same table with other fixed lengths of some columns, by index: what its values are behind rules."""
+        return TableShape(
+            self.id,
+            self.keyspace,
+            self.name,
+            self.clustering_lengths,
+            [
+                ColumnShape(
+                    column.name,
+                    column.index,
+                    fixed_length=lengths.get(column.index, column.fixed_length),
+                    multi_cell=column.multi_cell,
+                    static=column.static,
+                    counter=column.counter,
+                    dropped=column.dropped,
+                    dropped_at=column.dropped_at,
+                )
+                for column in self.columns.values()
+            ],
+            replicated=self.replicated,
+            loose_clusterings=self.loose_clusterings,
+            loose_paths=self.loose_paths,
+            older_ties=self.older_ties,
+        )
+
     def __repr__(self) -> str:
         return f"TableShape({self.keyspace}.{self.name}, {self.id.hex()})"

@@ -17,29 +17,29 @@ from psycopg import Connection
 from casscade.core.errors import InvariantError
 from casscade.core.notice import Notice
 from casscade.core.position import Position
-from casscade.cql.bounds import ClusteringOrder
 from casscade.debezium.decoder import Reread
 from casscade.load.catalog import read_composite_oids
+from casscade.load.constraints import read_constraints
 from casscade.load.control import ControlStore
 from casscade.load.counters import BatchCounts
-from casscade.load.deletions import DeletionApplier
 from casscade.load.doubts import doubts_of, request_rechecks
 from casscade.load.flood import FloodGuard
+from casscade.load.hidden import HiddenRows
 from casscade.load.isolation import isolate
 from casscade.load.layouts import build_layout
 from casscade.load.letters import RETRIES_EXHAUSTED, DeadLetter, letter_of
-from casscade.load.raw import Raw
 from casscade.load.relation_writer import RelationWriter
-from casscade.load.row_letters import poison_letter, rejected_letters
+from casscade.load.row_filter import row_filter
+from casscade.load.row_letters import poison_letter
 from casscade.load.sources import Sources
 from casscade.load.table_lock import TableLock
+from casscade.load.target_writer import REAP_ROWS_MAX, TargetWriter, ranks
 from casscade.load.tombstones import TombstoneStore
-from casscade.merge.fold import Fold, TableFold
+from casscade.load.waiting import WaitingRows
+from casscade.merge.fold import Fold
+from casscade.rules.table import TableRules
 from casscade.schema.mapping import Relation, Target
 from casscade.transport.chunk import Chunk, JournalProgress, Progress, ReadProgress, ReplayProgress
-
-REAP_ROWS_MAX = 5000
-
 
 CommitProgress = Callable[[Connection[Any], ReadProgress], None]
 Record = Callable[[Connection[Any], Notice], None]
@@ -52,6 +52,10 @@ def no_snapshot(_connection: Connection[Any], progress: ReadProgress) -> None:
 
 def no_record(_connection: Connection[Any], _notice: Notice) -> None:
     """For writers that no agent speaks to: what it tells is dropped."""
+
+
+def _as_it_is(letter: DeadLetter) -> DeadLetter:
+    return letter
 
 
 @dataclass(slots=True)
@@ -73,63 +77,12 @@ class Batch:
     mutations: int = 0
     alone: bool = False
     chunks: list[Chunk] = field(default_factory=list)
+    shown: Callable[[DeadLetter], DeadLetter] = _as_it_is
 
     @property
     def items(self) -> int:
         """What a share of dead letters is taken of: rows and deletions, and what could not be decoded."""
         return self.fold.row_count() + len(self.dead_letters)
-
-
-class TargetWriter:
-    """Everything that is written for one Cassandra table."""
-
-    def __init__(self, target: Target, rows: RelationWriter, statics: RelationWriter | None) -> None:
-        self.target = target
-        self.rows = rows
-        self.statics = statics
-        clustering = target.table.clustering
-        order = ClusteringOrder([column.type for column in clustering], [column.reversed for column in clustering])
-        self._deletions = DeletionApplier(rows, statics, order)
-
-    @property
-    def writers(self) -> list[RelationWriter]:
-        """The writers of its relations."""
-        return [self.rows] if self.statics is None else [self.rows, self.statics]
-
-    def write(self, connection: Connection[Any], fold: TableFold, now: int, counts: BatchCounts) -> None:
-        """Merge one table's part of a batch."""
-        self._deletions.apply(connection, fold, now, counts)
-        self.rows.write(connection, fold.rows, now, counts)
-        if self.statics is not None:
-            self.statics.write(connection, {(key, b""): row for key, row in fold.statics.items()}, now, counts)
-
-    def has_expired(self, connection: Connection[Any], now: int) -> bool:
-        """Whether anything expired by `now` that nobody has applied yet."""
-        return any(
-            connection.execute(writer.sql.exists_expired, (_moment(now),)).fetchone() == (True,)
-            for writer in self.writers
-        )
-
-    def reap(self, connection: Connection[Any], now: int, counts: BatchCounts) -> int:
-        """Apply what expired by `now`; returns how many rows were looked at (`REAP_ROWS_MAX` at most a relation)."""
-        total = 0
-        moment = _moment(now)
-        limit = Raw(REAP_ROWS_MAX.to_bytes(8, "big"))
-        for writer in self.writers:
-            for page in writer.read_pages(connection, writer.sql.select_expired(), (moment, limit), REAP_ROWS_MAX + 1):
-                if page:
-                    items = [(stored.partition_key, stored.row) for stored in page]
-                    for partition_key, row in items:
-                        writer.doubts.ended(partition_key, row, now)
-                    writer.replace(connection, items, now, counts)
-                    total += len(items)
-        counts.expired += total
-        return total
-
-
-def _moment(second: int) -> Raw:
-    """A second of Unix time as a binary timestamptz."""
-    return Raw(((second - 946_684_800) * 1_000_000).to_bytes(8, "big", signed=True))
 
 
 class BatchWriter:
@@ -156,6 +109,7 @@ class BatchWriter:
         self._alone = alone
         self._lock = TableLock(control)
         self._targets: dict[bytes, TargetWriter] = {}
+        self._ranks: dict[bytes, int] = {}
         self._commit_progress = commit_progress
         self._record = record
         self._clock = clock
@@ -166,8 +120,13 @@ class BatchWriter:
         target: Target,
         tombstone_margin_s: int,
         columns_numbered: int | None = None,
+        rules: TableRules | None = None,
+        parent_wait_ms: int = 0,
     ) -> None:
-        """Make a table writable; its columns must be numbered (`columns_numbered` of them) and its relations exist."""
+        """Make a table writable; its columns must be numbered (`columns_numbered` of them) and its relations exist.
+
+        A row whose foreign key names a row that is not there waits for it `parent_wait_ms`.
+        """
         keep_seconds = target.table.gc_grace_seconds + tombstone_margin_s
 
         oids = read_composite_oids(connection, target)
@@ -177,10 +136,19 @@ class BatchWriter:
                 connection, target.table, (relation.schema, relation.name), static=relation.static
             )
             store = TombstoneStore(self.control, number, keep_seconds)
-            return RelationWriter(relation, build_layout(target, relation, oids), store, columns_numbered)
+            wanted = None if relation.static else row_filter(rules, target.table)
+            hidden = None if wanted is None else HiddenRows(self.control, number)
+            layout = build_layout(target, relation, oids, rules)
+            constraints = read_constraints(connection, relation)
+            return RelationWriter(relation, layout, store, columns_numbered, wanted, hidden, constraints)
 
         statics = None if target.statics is None else writer(target.statics)
-        self._targets[target.table.id.bytes] = TargetWriter(target, writer(target.rows), statics)
+        made = TargetWriter(target, writer(target.rows), statics, rules)
+        if any(each.integrity is not None and each.integrity.parents for each in made.writers):
+            number = made.rows.tombstones.target_no
+            made.waiting = WaitingRows(self.control, number, parent_wait_ms)
+        self._targets[target.table.id.bytes] = made
+        self._ranks = ranks(self._targets)
 
     def target(self, table_id: bytes) -> TargetWriter:
         """The writer of a table that was added."""
@@ -232,8 +200,8 @@ class BatchWriter:
 
         with self._transaction(connection, batch.fold.tables, alone=self._alone or batch.alone):
             for poison in isolate(connection, batch.fold, write, counts):
-                name = self._targets[poison.table.table.id].target.table.full_name
-                letters.append(poison_letter(poison, name))
+                target = self._targets[poison.table.table.id]
+                letters.append(poison_letter(poison, target.target.table.full_name, ruled=target.ruled))
             self._finish(connection, batch, counts, letters)
         self._committed(batch, letters)
         return counts
@@ -244,7 +212,7 @@ class BatchWriter:
         shapes = {table_id: target.target.table.shape(replicated=True) for table_id, target in self._targets.items()}
         message = f"PostgreSQL failed with {cause} until the time for retries was over"
         letters = [
-            replace(letter_of(chunk, index, RETRIES_EXHAUSTED, message, shapes), retries=retries)
+            batch.shown(replace(letter_of(chunk, index, RETRIES_EXHAUSTED, message, shapes), retries=retries))
             for chunk in batch.chunks
             for index in range(len(chunk.mutations))
         ]
@@ -271,13 +239,15 @@ class BatchWriter:
 
     def _write(self, connection: Connection[Any], fold: Fold, counts: BatchCounts, letters: list[DeadLetter]) -> None:
         now = int(self._clock())
-        for table_id, table in fold.tables.items():
+        tables = list(fold.tables.items())
+        if self._ranks:
+            tables.sort(key=lambda item: self._ranks.get(item[0], 0))
+        for table_id, table in tables:
             target = self._targets.get(table_id)
             if target is None:
                 raise InvariantError("target_missing", f"No target for table id {uuid.UUID(bytes=table_id)}")
             target.write(connection, table, now, counts)
-            for writer in target.writers:
-                letters += rejected_letters(writer, table, target.target.table.full_name)
+            letters += target.rejected_letters(connection, table.table)
 
     def _finish(
         self, connection: Connection[Any], batch: Batch, counts: BatchCounts, letters: list[DeadLetter]
@@ -316,15 +286,28 @@ class BatchWriter:
                 with self._transaction(connection, (table_id,), alone=True):
                     looked_at = target.reap(connection, int(self._clock()), counts)
                     if looked_at:
-                        self._request_rechecks(connection)
-                        self.sources.commit(connection, self.control, {})
+                        letters = target.rejected_letters(connection, target.shape)
+                        looked_at -= len(letters)
+                        self._close(connection, counts, letters)
+            if target.waiting is not None and target.waiting.some:
+                with self._transaction(connection, (table_id,), alone=True):
+                    self._close(connection, counts, target.retry(connection, int(self._clock()), counts))
         return counts
+
+    def _close(self, connection: Connection[Any], counts: BatchCounts, letters: Sequence[DeadLetter]) -> None:
+        """The rest of a transaction that no batch began."""
+        if letters:
+            self.control.letters.settle(connection, letters, ())
+            counts.dead_letters.update(letter.code for letter in letters)
+        self._request_rechecks(connection)
+        self.sources.commit(connection, self.control, {})
 
     def _request_rechecks(self, connection: Connection[Any]) -> None:
         for table_id, target in self._targets.items():
             for writer in target.writers:
                 doubts = writer.doubts.take()
-                if doubts:
+                # The key that is known here is a hash: there is nothing to read by it.
+                if doubts and (target.rules is None or not target.rules.hides_keys):
                     request_rechecks(
                         self.control, connection, uuid.UUID(bytes=table_id), doubts, static=writer.layout.static
                     )
@@ -336,4 +319,6 @@ class BatchWriter:
         for target in self._targets.values():
             for writer in target.writers:
                 writer.tombstones.refresh(connection)
+            if target.waiting is not None:
+                target.waiting.some = True  # another process may have left some
         return purged

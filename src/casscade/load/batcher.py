@@ -21,11 +21,13 @@ from casscade.core.table import TableShape
 from casscade.debezium.decoder import LOG_MARKER, NOT_REPLICATED, SNAPSHOT, EventDecoder
 from casscade.debezium.message import DEBEZIUM
 from casscade.load.batch import Batch
-from casscade.load.concealment import Excluded, conceal
 from casscade.load.cuts import Cuts
-from casscade.load.letters import damage_letter, letter_of, refused_letter, stack_of
+from casscade.load.letters import DeadLetter, damage_letter, letter_of, refused_letter, stack_of
+from casscade.load.rewriting import FILTERED, Rewriting
 from casscade.merge.fold import Fold
 from casscade.merge.row import is_observed, newest_timestamp
+from casscade.rules.concealment import Excluded, conceal
+from casscade.rules.rewriter import RULED
 from casscade.transport.chunk import Chunk, ReplayProgress
 
 Tables = Mapping[bytes, TableShape]
@@ -33,7 +35,7 @@ Tables = Mapping[bytes, TableShape]
 TRUNCATED = "truncated"
 NO_LONGER = "table_not_replicated"
 # Why mutations are left out that are no dead letters.
-LEFT_OUT = ("table_gone", TRUNCATED, LOG_MARKER, NOT_REPLICATED, SNAPSHOT)
+LEFT_OUT = ("table_gone", TRUNCATED, LOG_MARKER, NOT_REPLICATED, SNAPSHOT, FILTERED)
 
 
 class Batcher:
@@ -41,9 +43,10 @@ class Batcher:
 
     `tables` gives the shapes by table id as they are now. `refresh` is asked once for each table id that is unknown
     (or whose mutation names an unknown column); it returns whether the schema changed. The content of `excluded`
-    columns is taken out. `cuts` tells what TRUNCATE made void, which is left out. `events` decodes chunks of Debezium's
-    messages. `counts` has the mutations by what became of them: `decoded`, a reason of `LEFT_OUT`, or the code of what
-    was wrong. `misplaced` counts those whose key belongs to another Kafka partition.
+    columns is taken out. `rewriting` carries out the rules that hide values and those on keys. `cuts` tells what
+    TRUNCATE made void, which is left out. `events` decodes chunks of Debezium's messages. `counts` has the mutations by
+    what became of them: `decoded`, a reason of `LEFT_OUT` (`filtered` counts rows), or the code of what was wrong.
+    `misplaced` counts those whose key belongs to another Kafka partition.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Batcher:
         batch_rows: int,
         batch_s: float,
         excluded: Excluded | None = None,
+        rewriting: Rewriting | None = None,
         cuts: Cuts | None = None,
         events: EventDecoder | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -63,10 +67,11 @@ class Batcher:
         self._batch_rows = batch_rows
         self._batch_s = batch_s
         self._excluded = excluded or {}
+        self._rewriting = rewriting
         self._cuts = cuts or Cuts()
         self._events = events
         self._clock = clock
-        self._batch = Batch(Fold())
+        self._batch = self._new_batch()
         self._rows = 0
         self._bytes = 0
         self._started: float | None = None
@@ -108,7 +113,9 @@ class Batcher:
         # (Events of Debezium's may say what only a read can tell, and nothing else.)
         replayed = isinstance(chunk.own_progress, ReplayProgress) and chunk.version != DEBEZIUM
         cut = self._cuts.concern(chunk)
-        decode = decode_any if chunk.version != DEBEZIUM else self._decode_event
+        # A letter of rows whose rules were carried out already, applied again.
+        ruled = bool(chunk.version & RULED)
+        decode = self._decoder(chunk.version)
         for position, mutation in enumerate(chunk.mutations):
             try:
                 updates = decode(mutation, chunk.version, tables)
@@ -123,10 +130,14 @@ class Batcher:
                 write_time = _write_time(updates[0])
                 if write_time != NO_TIMESTAMP:
                     write_times.append(write_time)
+            if self._excluded and not ruled:
+                for update in updates:
+                    if update.table.id in self._excluded:
+                        conceal(update, self._excluded[update.table.id])
+            if self._rewriting is not None and not ruled:  # behind it, since a row that fails becomes a dead letter
+                updates = self._rewriting.apply(updates, batch.dead_letters, self.counts)
             for update in updates:
                 self._rows += len(update.rows) or 1
-                if self._excluded and update.table.id in self._excluded:
-                    conceal(update, self._excluded[update.table.id])
                 if not streamed:
                     _mark_unknown(update)
             fold.add(updates)
@@ -139,18 +150,40 @@ class Batcher:
             batch.mutations += len(chunk.mutations)
         for event, value, refused in chunk.refused:
             self.counts[refused.code] += 1
-            batch.dead_letters.append(refused_letter(chunk, event, refused, value))
+            batch.dead_letters.append(self._shown(refused_letter(chunk, event, refused, value)))
         for notice in chunk.notices:
             batch.notices.append(notice)
             if notice.content:
                 damage = CorruptionError(notice.reason, f"A part of a commit log segment is damaged: {notice.detail}")
                 self.counts[damage.code] += 1
-                batch.dead_letters.append(damage_letter(chunk, notice, damage))
+                batch.dead_letters.append(self._unread(damage_letter(chunk, notice, damage)))
         if chunk.progress is not None:
             batch.progress.append(chunk.progress)
         if chunk.moves:
             # Also where it moves nothing yet: a source that is not named here is not fenced.
             batch.positions[chunk.source] = max(chunk.end, batch.positions.get(chunk.source, START))
+
+    def _new_batch(self) -> Batch:
+        return Batch(Fold()) if self._rewriting is None else Batch(Fold(), shown=self._shown)
+
+    def _shown(self, letter: DeadLetter) -> DeadLetter:
+        """A letter of a mutation as it came, without what rules hide."""
+        if self._rewriting is None or letter.encoding & RULED:
+            return letter
+        return self._rewriting.hide(letter, self._tables(), self._excluded)
+
+    def _unread(self, letter: DeadLetter) -> DeadLetter:
+        """A letter of bytes that nobody can read: where rules hide anything, it goes without them."""
+        return letter if self._rewriting is None else self._rewriting.withheld(letter)
+
+    def _decoder(self, version: int) -> Callable[[bytes, int, Tables], list[PartitionUpdate]]:
+        if version == DEBEZIUM:
+            return self._decode_event
+        return self._decode_ruled if version & RULED else decode_any
+
+    def _decode_ruled(self, mutation: bytes, version: int, tables: Tables) -> list[PartitionUpdate]:
+        shapes = tables if self._rewriting is None else self._rewriting.shapes(tables)
+        return decode_any(mutation, version & ~RULED, shapes)
 
     def _keep(self, chunk: Chunk, position: int) -> None:
         """A replayed letter says nothing of a replicated table: it stays, unless it was set aside already."""
@@ -158,7 +191,8 @@ class Batcher:
             return
         self.counts[NO_LONGER] += 1
         message = "its table is not replicated by this configuration, or not there any more"
-        self._batch.dead_letters.append(letter_of(chunk, position, NO_LONGER, message, self._tables()))
+        letter = letter_of(chunk, position, NO_LONGER, message, self._tables())
+        self._batch.dead_letters.append(self._shown(letter))
 
     def _cut(self, chunk: Chunk, updates: list[PartitionUpdate], offset: int) -> list[PartitionUpdate]:
         """Those of a mutation's updates whose table was not truncated after it."""
@@ -186,7 +220,7 @@ class Batcher:
     def take(self) -> Batch:
         """The batch collected so far; a new one begins."""
         batch = self._batch
-        self._batch = Batch(Fold())
+        self._batch = self._new_batch()
         self._rows = 0
         self._bytes = 0
         self._started = None
@@ -198,8 +232,7 @@ class Batcher:
         if isinstance(error, UnknownSchemaError):
             if self._refresh(error.table_id):
                 try:
-                    decode = decode_any if chunk.version != DEBEZIUM else self._decode_event
-                    return decode(mutation, chunk.version, self._tables())
+                    return self._decoder(chunk.version)(mutation, chunk.version, self._tables())
                 except BadDataError as second:
                     error = second
             known = chunk.version == DEBEZIUM or mentions_any(mutation, self._replicated())
@@ -211,7 +244,7 @@ class Batcher:
         self.counts["decoded"] -= 1
         self.counts[error.code] += 1
         letter = letter_of(chunk, position, error.code, error.what, self._tables(), stack_of(error))
-        self._batch.dead_letters.append(letter)
+        self._batch.dead_letters.append(self._shown(letter))
         return []
 
 

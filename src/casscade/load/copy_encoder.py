@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from casscade.core.cell import NO_EXPIRY, NO_TIMESTAMP
+from casscade.core.cell import NO_EXPIRY, NO_TIMESTAMP, without_value
 from casscade.core.errors import BadDataError
 from casscade.core.mutation import Row
 from casscade.load.key_encoder import LENGTHS, NULL, KeyEncoder, put_field
-from casscade.load.layout import CONVERT, DEAD_LETTER, INEXACT_POLICIES, RowLayout, ValueColumn, without_value
+from casscade.load.layout import CONVERT, DEAD_LETTER, INEXACT_POLICIES, Filter, RowLayout, ValueColumn
 from casscade.load.operations import choose_operation
 from casscade.load.staged import (
     OP_DELETE,
@@ -43,6 +43,8 @@ _TIMESTAMP_INFINITY: Final = (1 << 63) - 1
 # The state of a row that was only deleted: PARTS, a row deletion, of age 0 (see `merge.state`).
 _DELETED: Final = b"\x10\x01\x00"
 _NO_LIVENESS: Final = b"\x01"
+# The state of a row that has a liveness at its newest timestamp and nothing else: PARTS, none of them.
+_LIVENESS_ALONE: Final = b"\x10\x00"
 # NO_LIVENESS and BASE; no cell is at the base, so that any time will do.
 _PATCHED: Final = b"\x09" + bytes(8)
 _BITMAP_INDEXES_MAX: Final = 255 * 8
@@ -51,10 +53,16 @@ _PATCHES_MAX: Final = 256
 
 
 class RowEncoder:
-    """Encodes the rows of one target. `inexact` counts values that PostgreSQL can't hold exactly, by policy."""
+    """Encodes the rows of one target. `inexact` counts values that PostgreSQL can't hold exactly, by policy.
 
-    def __init__(self, layout: RowLayout) -> None:
+    Rows that do not match `wanted` are not shown. `checked`: only merged rows are written, as constraints ask for.
+    """
+
+    def __init__(self, layout: RowLayout, wanted: Filter | None = None, *, checked: bool = False) -> None:
         self.layout: RowLayout = layout
+        self.wanted: Filter | None = wanted
+        self.checked: bool = checked
+        self.judged: bool = checked or wanted is not None
         self.inexact: list[int] = [0] * len(INEXACT_POLICIES)
         self._key: KeyEncoder = KeyEncoder(layout)
         self._newest: int = NO_TIMESTAMP
@@ -65,6 +73,7 @@ class RowEncoder:
         ]
         self._no_values: bytes = NULL * len(layout.values)
         self._patches: dict[int, bytes] = {}
+        self._set_by_filter: bool = False
 
     def encode_rows(
         self, staged: StagedRows, items: list[tuple[bytes, Row]], first: int, last: int, now: int, merged: bool
@@ -86,15 +95,49 @@ class RowEncoder:
                 op = self._put_plain(out, row, merged)
                 if op == 0:
                     op = self._put_any(out, row, now, merged)
+                if self.judged:
+                    op = self._judge(staged, ordinal, partition_key, row, now, op)
             except BadDataError as error:
                 del out[slot:]
                 staged.rejected[ordinal] = error
                 continue
             out[slot] = self._heads[op] + ordinal.to_bytes(4, "big")
             counts[op] += 1
-            if op in (OP_DELETE, OP_HIDDEN, OP_REMOVE):
+            if op in (OP_DELETE, OP_HIDDEN, OP_REMOVE) and not self._set_by_filter:
                 staged.unseen[ordinal] = UnseenRow(self._newest, self._state)
         return b"".join(out)
+
+    def _judge(self, staged: StagedRows, ordinal: int, partition_key: bytes, row: Row, now: int, op: int) -> int:
+        """The operation of an encoded row in a table with a condition or constraints.
+
+        SQL may decide where the outcome has nothing but what the new row has: there the new row alone tells whether
+        it matches. Everything else waits for the merged row. So does all of a table with constraints: PostgreSQL asks
+        them of what INSERT proposes, even if ON CONFLICT then does something else.
+        """
+        wanted = self.wanted
+        self._set_by_filter = False
+        if op in (OP_DELETE, OP_HIDDEN, OP_REMOVE):
+            return op
+        matches = wanted is None or wanted.matches(partition_key, row, now)
+        if op == OP_UPSERT:
+            if matches:
+                return op
+            self._set_by_filter = True
+            staged.hidden[ordinal] = self._whole(row, now)
+            return OP_REMOVE
+        decided = op not in (OP_PATCH, OP_RENEW) or (wanted is not None and wanted.indexes <= row.cells.keys())
+        if matches and decided and not self.checked:
+            return op
+        self._set_by_filter = True
+        staged.deferred.append(ordinal)
+        return OP_HIDDEN
+
+    def _whole(self, row: Row, now: int) -> UnseenRow:
+        """The state of a row of which no relation shows anything: all values are in it."""
+        newest = newest_timestamp(row)
+        kept = {index for index, cell in row.cells.items() if cell[3] is not None}
+        state = encode_state(row, newest, kept, self.layout.indexes)
+        return UnseenRow(newest, _LIVENESS_ALONE if state is None else state, next_expiry(row, now))
 
     def _put_plain(self, out: list[bytes], row: Row, merged: bool) -> int:
         """Append what follows the key of a row that is only deleted, or all alive at one timestamp without expiry.

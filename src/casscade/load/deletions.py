@@ -17,6 +17,7 @@ from casscade.core.keys import unpack_values
 from casscade.core.mutation import RangeTombstone, Row
 from casscade.cql.bounds import ClusteringOrder
 from casscade.load.counters import BatchCounts
+from casscade.load.hidden import HiddenRows
 from casscade.load.raw import Raw, int8
 from casscade.load.relation_writer import RelationWriter, RowItem
 from casscade.load.tombstones import PARTITION, StoredDeletion, pack_bound, row_of, unpack_range
@@ -133,6 +134,8 @@ class DeletionApplier:
                 parameters = (*key, int8(deletions.deletion))
                 counts.removed += connection.execute(writer.sql.delete_partition(len(key)), parameters).rowcount
         self._rewrite(connection, self._rows, partition_key, key, deletions, now, counts)
+        if self._rows.hidden is not None:
+            self._rewrite_hidden(connection, self._rows.hidden, partition_key, deletions, now, counts)
         if self._statics is not None and deletions.deletion != NO_TIMESTAMP:
             whole = PartitionDeletions()
             whole.deletion = deletions.deletion
@@ -164,6 +167,23 @@ class DeletionApplier:
                 writer.replace(connection, changed, now, counts)
         if writer.layout.counters and writer.tombstones.rows_exist:
             self._doubt_hidden(connection, writer, partition_key, deletions)
+
+    def _rewrite_hidden(
+        self,
+        connection: Connection[Any],
+        hidden: HiddenRows,
+        partition_key: bytes,
+        deletions: OrderedDeletions,
+        now: int,
+        counts: BatchCounts,
+    ) -> None:
+        """The same for the rows of the partition that do not match the condition of the table."""
+        for page in hidden.of_partition(connection, partition_key):
+            changed = [item for item in page if _reach(item[1], deletions.covering(item[1]))]
+            for key, row in changed:
+                self._rows.doubts.changed(key, row)
+            if changed:
+                self._rows.replace_hidden(connection, changed, now, counts)
 
     def _doubt_hidden(
         self, connection: Connection[Any], writer: RelationWriter, partition_key: bytes, deletions: OrderedDeletions

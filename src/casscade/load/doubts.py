@@ -12,6 +12,7 @@ from typing import Any
 
 from psycopg import Connection, sql
 
+from casscade.core.cell import NO_TIMESTAMP
 from casscade.core.keys import pack_values
 from casscade.core.mutation import Row
 from casscade.core.observed import Observed
@@ -137,3 +138,19 @@ def request_rechecks(
                 for doubt in doubts
             ],
         )
+
+
+def only_read(row: Row) -> bool:
+    """Whether `row` is the answer to a request that holds nothing but what the read showed of columns.
+
+    There was no row then, or none with other values: asking for its liveness again would give the same answer, for
+    ever. (What a scan showed, turn 0, answers no request.)
+    """
+    return (
+        row.observed is not None
+        and all(seen[0] > 0 for seen in row.observed.values())
+        and not row.cells
+        and row.complex is None
+        and row.deletion == NO_TIMESTAMP
+        and row.liveness_ts == NO_TIMESTAMP
+    )

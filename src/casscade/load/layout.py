@@ -6,11 +6,10 @@ COPY stream and the results that are read back.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
-from casscade.core.cell import COUNTER_TTL, Cell
 from casscade.core.keys import Canonical, key_field, split_partition_key
-from casscade.core.mutation import ComplexColumn
+from casscade.core.mutation import ComplexColumn, Row
 from casscade.load.transcode import Codec
 
 _COUNTER_BYTES: Final = 8
@@ -21,6 +20,14 @@ The configuration uses these words, the code their places."""
 KEEP: Final = 0
 CONVERT: Final = 1
 DEAD_LETTER: Final = 2
+
+
+class Filter(Protocol):
+    """The condition of a table on its rows (`casscade.load.row_filter`)."""
+
+    indexes: set[int]
+
+    def matches(self, partition_key: bytes, row: Row, now: int) -> bool: ...
 
 
 class Renderer:
@@ -126,10 +133,3 @@ class RowLayout:
                 return None
             found.append(field)
         return found
-
-
-def without_value(cell: Cell) -> Cell:
-    """The cell of a column that is not replicated: that it lives matters for the row, what it holds does not."""
-    if cell[3] is None or cell[2] == COUNTER_TTL:
-        return cell
-    return (cell[0], cell[1], cell[2], b"")

@@ -11,20 +11,42 @@ from types import MappingProxyType
 from casscade.load.codecs import CellsRenderer, codec_for
 from casscade.load.key_codecs import key_codec_for
 from casscade.load.layout import INEXACT_POLICIES, RowLayout, ValueColumn
+from casscade.load.presenting import EmptyIsNullCodec, NullCodec, NullRenderer, RuleCodec
+from casscade.load.transcode import Codec
+from casscade.rules.table import TableRules
 from casscade.schema.mapping import Relation, Target, TargetColumn
 from casscade.schema.model import ColumnKind
 
 
-def _value_column(value: TargetColumn, oids: Mapping[str, int]) -> ValueColumn:
+def _value_column(value: TargetColumn, oids: Mapping[str, int], rules: TableRules | None) -> ValueColumn:
     column = value.column
-    codec = codec_for(column.type, value.pg_type, oids)
+    nulled = rules is not None and column.name in rules.nulled
     policy = INEXACT_POLICIES.index(value.inexact)
     if column.type.multi_cell:
-        return ValueColumn(column.index, None, CellsRenderer(column.type, codec), policy)
-    return ValueColumn(column.index, codec, None, policy)
+        codec = codec_for(column.type, value.pg_type, oids)
+        renderer = NullRenderer() if nulled else CellsRenderer(column.type, codec)
+        return ValueColumn(column.index, None, renderer, policy)
+    if nulled:
+        return ValueColumn(column.index, NullCodec(), None, policy)
+    return ValueColumn(column.index, _codec(value, oids, rules), None, policy)
 
 
-def build_layout(target: Target, relation: Relation, oids: Mapping[str, int] = MappingProxyType({})) -> RowLayout:
+def _codec(value: TargetColumn, oids: Mapping[str, int], rules: TableRules | None) -> Codec:
+    codec = codec_for(value.type, value.pg_type, oids)
+    chain = None if rules is None else rules.chains.get(value.column.name)
+    if chain is None:
+        return codec
+    if not chain.hides:
+        return RuleCodec(chain, codec)
+    return EmptyIsNullCodec(codec) if chain.nulls else codec
+
+
+def build_layout(
+    target: Target,
+    relation: Relation,
+    oids: Mapping[str, int] = MappingProxyType({}),
+    rules: TableRules | None = None,
+) -> RowLayout:
     """The layout of one relation of `target`; its table's columns must be numbered.
 
     `oids` are the numbers of the composite types that it uses, by the names of their `PgType`.
@@ -35,15 +57,15 @@ def build_layout(target: Target, relation: Relation, oids: Mapping[str, int] = M
     indexes = sorted(column.index for column in columns)
     return RowLayout(
         keys=[
-            codec_for(key.column.type, key.pg_type)
+            codec_for(key.type, key.pg_type)
             if relation.exact
-            else key_codec_for(key.column.type, partition_key=key.column.kind is ColumnKind.PARTITION_KEY)
+            else key_codec_for(key.type, partition_key=key.column.kind is ColumnKind.PARTITION_KEY)
             for key in relation.key_columns
         ],
         partition_columns=len(table.partition_key),
         clustering_lengths=[] if relation.static else [column.type.fixed_length for column in table.clustering],
         loose_clusterings=[] if relation.static else list(table.loose_clusterings),
-        values=[_value_column(value, oids) for value in relation.value_columns],
+        values=[_value_column(value, oids, rules) for value in relation.value_columns],
         indexed=[key.name in indexed for key in relation.key_columns],
         exact=relation.exact,
         loose_paths=table.loose_paths,

@@ -6,23 +6,27 @@ given; what was written before is read only where SQL could not decide.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from psycopg import Connection, sql
 
 from casscade.commitlog.encoder import clustering_key
-from casscade.core.cell import NO_TIMESTAMP
+from casscade.core.cell import NO_EXPIRY
 from casscade.core.errors import BadDataError
 from casscade.core.keys import canonical_key
 from casscade.core.mutation import Row
 from casscade.load import staged as ops
+from casscade.load.constraints import Constraint
 from casscade.load.copy_encoder import COPY_HEADER, COPY_TRAILER, RowEncoder
 from casscade.load.counters import BatchCounts
-from casscade.load.doubts import Doubts
+from casscade.load.doubts import Doubts, only_read
+from casscade.load.hidden import HiddenRow, HiddenRows
+from casscade.load.integrity import integrity_of
 from casscade.load.layout import INEXACT_POLICIES, RowLayout
 from casscade.load.merge_sql import TargetSql
 from casscade.load.raw import fields
+from casscade.load.row_filter import RowFilter
 from casscade.load.row_reader import StoredRow, read_row
 from casscade.load.staged import StagedRows, UnseenRow
 from casscade.load.tombstones import RowTombstone, TombstoneStore, row_key, row_of
@@ -54,7 +58,8 @@ class RelationWriter:
     `prepare` must run once on each new connection. `columns_numbered` is how many columns of the table had a number
     when the layout was made; None where nobody else changes it. `rejected` has rows that PostgreSQL can't hold,
     `doubtful` (partition key, clustering) of rows that are not visible any more although Cassandra may show them,
-    because a snapshot could not see their liveness; the caller takes care of both in the same transaction.
+    because a snapshot could not see their liveness; the caller takes care of both in the same transaction. Of rows that
+    are not `wanted` the state is in `hidden`; both are None where all rows are wanted.
     """
 
     def __init__(
@@ -63,16 +68,22 @@ class RelationWriter:
         layout: RowLayout,
         tombstones: TombstoneStore,
         columns_numbered: int | None = None,
+        wanted: RowFilter | None = None,
+        hidden: HiddenRows | None = None,
+        constraints: Sequence[Constraint] = (),
     ) -> None:
         self.relation = relation
+        self.hidden = hidden
         self.columns_numbered = columns_numbered
         self.layout = layout
         self.tombstones = tombstones
-        self.sql = TargetSql(relation, f"casscade_stage_{tombstones.target_no}", observable=layout.observable)
+        stage = f"casscade_stage_{tombstones.target_no}"
+        self.sql = TargetSql(relation, stage, observable=layout.observable)
+        self.integrity = integrity_of(relation, stage, constraints)
         self.rejected: list[RejectedRow] = []
         self.doubts = Doubts()
         self.covered: set[RowKey] = set()
-        self._encoder = RowEncoder(layout)
+        self._encoder = RowEncoder(layout, wanted, checked=bool(constraints))
         self._stage_used = True
 
     def prepare(self, connection: Connection[Any]) -> None:
@@ -82,11 +93,11 @@ class RelationWriter:
 
     def begin(self) -> None:
         """A transaction begins: the staging table is empty, as every commit and rollback leaves it."""
+        self.rejected = []
         self._stage_used = False
 
     def write(self, connection: Connection[Any], rows: dict[RowKey, Row], now: int, counts: BatchCounts) -> None:
         """Merge `rows` into the relation; `now` is the second at which expiry is judged."""
-        self.rejected = []
         if not rows:
             return
         self._encoder.inexact = [0] * len(INEXACT_POLICIES)
@@ -94,18 +105,21 @@ class RelationWriter:
         if self.layout.loose_paths:
             for _, row in items:
                 unify_paths(row, self.layout.loose_paths, self.layout.older_ties)
-        answers = {id(row) for _, row in items if _only_read(row)} if self.layout.observable else set()
+        answers = {id(row) for _, row in items if only_read(row)} if self.layout.observable else set()
         if self.layout.observable:
             self._doubt_new(items, now)
         met = self._meet_tombstones(connection, items, now) if self.tombstones.rows_exist else set()
+        uncovered = set() if self.hidden is None else self._meet_hidden(connection, items, now)
         staged = self._stage(connection, items, now, merged=False)
-        undecided = sum(staged.counts[op] for op in _UPSERTING) + len(staged.unseen)
+        undecided = sum(staged.counts[op] for op in _UPSERTING) + len(staged.unseen) + len(staged.deferred)
         undecided -= self._execute_decisions(connection, staged)
         if staged.counts[ops.OP_DELETE]:
             removed = connection.execute(self.sql.delete).rowcount
             counts.removed += removed
             undecided -= removed
         merged: dict[int, RowItem] = self._merge_stored(connection, items, now) if undecided else {}
+        for ordinal in staged.deferred:
+            merged.setdefault(ordinal, items[ordinal])
         if self.layout.counters:
             for partition_key, row in items:
                 self.doubts.contested(partition_key, row, covered=(partition_key, row.key) in self.covered)
@@ -121,11 +135,15 @@ class RelationWriter:
                 connection, list(merged.values()), now, counts, truncate=False, answers=answers
             )
         met -= still_hidden
-        if met and self.rejected:
+        if self.rejected and (met or uncovered):
             # the row stays out of the table, so that what hides it must stay too
-            met -= {row_key(rejected.partition_key, rejected.row.key) for rejected in self.rejected}
+            rejected = {row_key(each.partition_key, each.row.key) for each in self.rejected}
+            met -= rejected
+            uncovered -= rejected
         if met:
             self.tombstones.drop_rows(connection, list(met))
+        if self.hidden is not None:
+            self.hidden.drop(connection, list(uncovered - self.hidden.written))
         counts.rows += len(items)
         counts.merged += len(merged)
         counts.fast += len(items) - len(merged)
@@ -141,23 +159,70 @@ class RelationWriter:
         counts: BatchCounts,
         *,
         truncate: bool = True,
+        ended: bool = False,
         answers: Collection[int] = (),
     ) -> set[bytes]:
         """Write rows that hold all their stored state already; returns the tombstone keys of those now unseen.
 
+        `ended`: something in them ended; one that may not be written as it is now stays, and is not looked at again.
         `answers` has the ids of rows of which a read just told that they are not there (see `write`).
         """
         staged = self._stage(connection, items, now, merged=True, truncate=truncate)
         if staged.counts[ops.OP_UPSERT]:
+            if self.integrity is not None:
+                for ordinal, violation in self.integrity.check(connection, ended=ended).items():
+                    self.rejected.append(RejectedRow(*items[ordinal], violation))
             connection.execute(self.sql.upsert)
         if not staged.counts[ops.OP_REMOVE]:
             return set()
         counts.removed += connection.execute(self.sql.remove).rowcount
+        if staged.hidden:
+            self._hide(connection, items, staged)
         removed = [(items[ordinal], encoded) for ordinal, encoded in staged.unseen.items()]
         for (partition_key, row), _ in removed:
             if id(row) not in answers:
                 self._doubt(partition_key, row)
         return self._put_tombstones(connection, removed)
+
+    def replace_hidden(
+        self, connection: Connection[Any], items: list[RowItem], now: int, counts: BatchCounts, *, ended: bool = False
+    ) -> None:
+        """As `replace`, for rows that are hidden until now and that changed: those that match now are shown."""
+        hidden = self.hidden
+        assert hidden is not None
+        hidden.begin()
+        kept = len(self.rejected)
+        self.replace(connection, items, now, counts)
+        left = {row_key(each.partition_key, each.row.key) for each in self.rejected[kept:]}
+        keys = {row_key(partition_key, row.key) for partition_key, row in items}
+        hidden.drop(connection, list(keys - hidden.written - left))
+        if ended and left:
+            hidden.settle(connection, list(left))
+
+    def _hide(self, connection: Connection[Any], items: list[RowItem], staged: StagedRows) -> None:
+        hidden = self.hidden
+        assert hidden is not None, "a filter has a place for what it hides"
+        hidden.put(
+            connection,
+            [
+                HiddenRow(
+                    items[ordinal][0],
+                    items[ordinal][1],
+                    unseen.newest,
+                    unseen.state or b"",
+                    None if unseen.expires_at == NO_EXPIRY else unseen.expires_at,
+                )
+                for ordinal, unseen in staged.hidden.items()
+            ],
+        )
+
+    def _meet_hidden(self, connection: Connection[Any], items: list[RowItem], now: int) -> set[bytes]:
+        """Merge the state of rows that do not match until now into the new rows; returns the keys that were met."""
+        hidden = self.hidden
+        assert hidden is not None
+        hidden.begin()
+        by_key = {row_key(item[0], item[1].key): item for item in items}
+        return self._meet(by_key, [RowTombstone(*found) for found in hidden.find(connection, list(by_key))], now)
 
     def clustering_key(self, clustering: list[bytes | None]) -> bytes:
         """What identifies a row within its partition (`Row.key` once it is folded)."""
@@ -182,8 +247,11 @@ class RelationWriter:
     def _meet_tombstones(self, connection: Connection[Any], items: list[RowItem], now: int) -> set[bytes]:
         """Merge the state of rows that are not visible into the new rows; returns the keys that were met."""
         by_key = {row_key(item[0], item[1].key): item for item in items}
+        return self._meet(by_key, self.tombstones.find_rows(connection, list(by_key)), now)
+
+    def _meet(self, by_key: Mapping[bytes, RowItem], stored_rows: Iterable[RowTombstone], now: int) -> set[bytes]:
         met: set[bytes] = set()
-        for tombstone in self.tombstones.find_rows(connection, list(by_key)):
+        for tombstone in stored_rows:
             partition_key, row = by_key[tombstone.key]
             stored = row_of(tombstone, row)
             doubtful = self.doubts.met(row, stored, now, covered=(partition_key, row.key) in self.covered)
@@ -279,19 +347,3 @@ class RelationWriter:
         if tombstones:
             self.tombstones.put_rows(connection, tombstones)
         return {tombstone.key for tombstone in tombstones}
-
-
-def _only_read(row: Row) -> bool:
-    """Whether `row` is the answer to a request that holds nothing but what the read showed of columns.
-
-    There was no row then, or none with other values: asking for its liveness again would give the same answer, for
-    ever. (What a scan showed, turn 0, answers no request.)
-    """
-    return (
-        row.observed is not None
-        and all(seen[0] > 0 for seen in row.observed.values())
-        and not row.cells
-        and row.complex is None
-        and row.deletion == NO_TIMESTAMP
-        and row.liveness_ts == NO_TIMESTAMP
-    )

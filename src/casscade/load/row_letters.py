@@ -10,31 +10,31 @@ from typing import Final
 
 from casscade.commitlog.encoder import encode_mutation
 from casscade.commitlog.observations import OBSERVING, encode_observing, has_observations
-from casscade.core.mutation import PartitionUpdate
+from casscade.core.cell import Cell, tombstone_cell
+from casscade.core.mutation import PartitionUpdate, Row
+from casscade.core.table import TableShape
 from casscade.load.isolation import Poison
 from casscade.load.letters import DeadLetter, digest_of, stack_of
-from casscade.load.relation_writer import RelationWriter
-from casscade.merge.fold import TableFold
+from casscade.load.relation_writer import RejectedRow
+from casscade.rules.rewriter import RULED
 
 # They are encoded as Cassandra 5.0 writes mutations, or with their observations.
 _ENCODING: Final = 8
 
 
-def rejected_letters(writer: RelationWriter, fold: TableFold, source_name: str) -> list[DeadLetter]:
-    """What `writer` rejected since it was asked last."""
-    rejected, writer.rejected = writer.rejected, []
-    letters: list[DeadLetter] = []
-    for row in rejected:
-        update = PartitionUpdate(fold.table, row.partition_key)
-        if writer.layout.static:
-            update.static_row = row.row
-        else:
-            update.rows = [row.row]
-        letters.append(_letter(source_name, update, row.error.code, row.error.what, stack_of(row.error)))
-    return letters
+def rejected_letter(
+    row: RejectedRow, table: TableShape, source_name: str, *, static: bool, ruled: bool = False
+) -> DeadLetter:
+    """A row that a writer rejected; `ruled`: its values are those behind rules that hide."""
+    update = PartitionUpdate(table, row.partition_key)
+    if static:
+        update.static_row = row.row
+    else:
+        update.rows = [row.row]
+    return row_letter(source_name, update, row.error.code, row.error.what, stack_of(row.error), ruled=ruled)
 
 
-def poison_letter(poison: Poison, source_name: str) -> DeadLetter:
+def poison_letter(poison: Poison, source_name: str, *, ruled: bool = False) -> DeadLetter:
     """One item that PostgreSQL refused."""
     table = poison.table
     update = PartitionUpdate(table.table, b"")
@@ -45,16 +45,36 @@ def poison_letter(poison: Poison, source_name: str) -> DeadLetter:
     for partition_key, deletions in table.deletions.items():
         update.key, update.deletion = partition_key, deletions.deletion
         update.range_tombstones = deletions.ranges
-    return _letter(source_name, update, poison.code, poison.message, poison.stack)
+    return row_letter(source_name, update, poison.code, poison.message, poison.stack, ruled=ruled)
 
 
-def _letter(source_name: str, update: PartitionUpdate, code: str, message: str, stack: str) -> DeadLetter:
+def row_letter(
+    source_name: str, update: PartitionUpdate, code: str, message: str, stack: str, *, ruled: bool
+) -> DeadLetter:
+    """A letter of the one row in `update`."""
+    for each in [*update.rows, *([] if update.static_row is None else [update.static_row])]:
+        _make_writable(each)
     encoding = OBSERVING if has_observations(update) else _ENCODING
     encoded = encode_observing(update) if encoding == OBSERVING else encode_mutation([update], encoding)
     event = f"row:{uuid.uuid5(uuid.NAMESPACE_OID, encoded.hex())}"
     # Only rows of which a read is all that is known come back as what a read showed.
     row = update.rows[0] if update.rows else update.static_row
     scanned = row is not None and row.liveness_unknown
+    if ruled:
+        encoding |= RULED
     return DeadLetter(
         event, source_name, code, message, encoding, encoded, digest_of(update.key), stack, scanned=scanned
     )
+
+
+def _make_writable(row: Row) -> None:
+    """Cells of which only the end is known are written as tombstones: a mutation has no other form for them."""
+    _settle(row.cells)
+    if row.complex is not None:
+        for column in row.complex.values():
+            _settle(column.cells)
+
+
+def _settle(cells: dict[int, Cell] | dict[bytes, Cell]) -> None:
+    ended = {place: tombstone_cell(cell[0]) for place, cell in cells.items() if cell[2] > 0 and cell[3] is None}
+    cells.update(ended)  # type: ignore[arg-type] # the places are those of `cells`

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from casscade.core.cell import NO_EXPIRY
 from casscade.core.errors import BadDataError
 
 OP_DOMINATE: Final = 1
@@ -30,13 +31,16 @@ OP_UPSERT: Final = 9
 
 
 class UnseenRow:
-    """What became of a row that nobody sees: its newest write time and its state."""
+    """What became of a row that nobody sees: its newest write time, its state and, of a row that the condition of its
+    table hides, the second at which something in it ends.
+    """
 
-    __slots__ = ("newest", "state")
+    __slots__ = ("expires_at", "newest", "state")
 
-    def __init__(self, newest: int, state: bytes | None) -> None:
+    def __init__(self, newest: int, state: bytes | None, expires_at: int = NO_EXPIRY) -> None:
         self.newest: int = newest
         self.state: bytes | None = state
+        self.expires_at: int = expires_at
 
 
 class StagedRows:
@@ -46,11 +50,15 @@ class StagedRows:
     - `unseen`: rows of OP_DELETE, OP_HIDDEN and OP_REMOVE.
     - `rejected`: rows that were left out, because PostgreSQL can't hold their keys, or values that the
       configuration sets aside.
+    - `deferred`: rows of OP_HIDDEN of which only the merged row can tell whether it matches its table's condition.
+    - `hidden`: rows of OP_REMOVE that are visible and do not match.
     """
 
-    __slots__ = ("counts", "rejected", "unseen")
+    __slots__ = ("counts", "deferred", "hidden", "rejected", "unseen")
 
     def __init__(self) -> None:
         self.counts: list[int] = [0] * 10
         self.unseen: dict[int, UnseenRow] = {}
         self.rejected: dict[int, BadDataError] = {}
+        self.deferred: list[int] = []
+        self.hidden: dict[int, UnseenRow] = {}

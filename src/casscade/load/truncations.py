@@ -149,7 +149,7 @@ class TruncationStore:
                     connection.execute(sql.SQL("TRUNCATE {}").format(name))
             except (errors.LockNotAvailable, errors.FeatureNotSupported, errors.InsufficientPrivilege):
                 connection.execute(sql.SQL("DELETE FROM {}").format(name))
-        for kept in ("row_tombstones", "range_tombstones"):
+        for kept in ("row_tombstones", "range_tombstones", "hidden_rows", "waiting_rows"):
             connection.execute(
                 sql.SQL("DELETE FROM {} WHERE target_no IN (SELECT target_no FROM {} WHERE table_id = %s)").format(
                     self._control.name(kept), self._control.name("targets")

@@ -16,6 +16,7 @@ from typing import Any, Final
 from casscade.capture.directory import check_directories
 from casscade.capture.follower import Follower
 from casscade.capture.position_file import PositionFile
+from casscade.capture.sender import Outlet
 from casscade.capture.space import SpaceGuard
 from casscade.config import PipelineConfig, resolve_tables
 from casscade.core.backoff import STABLE_S, Backoff
@@ -25,13 +26,16 @@ from casscade.observability.health import State
 from casscade.observability.logs import get_logger
 from casscade.pipeline.cassandra import cassandra_settings
 from casscade.pipeline.cdc_watch import CdcWatch, may_evict, noting_off
+from casscade.pipeline.hiding import ChunkHider, HidingOutlet, hider_of, hides_at_capture
 from casscade.pipeline.kafka import kafka_settings, require_own_capture
 from casscade.pipeline.local_node import require_local, require_same_source
 from casscade.pipeline.monitor import Monitor
 from casscade.pipeline.node_limits import space_guard, warn_of_large_mutations
 from casscade.pipeline.topic_identity import IDENTITY_JOIN_S, TopicFile, TopicGate, TopicIdentityWatch
+from casscade.rules.hider import Hider
 from casscade.schema.checks import require_replicable
 from casscade.schema.connect import connect, read_node, read_settings, require_cdc_enabled
+from casscade.schema.model import assign_indexes
 from casscade.schema.reader import read_schema
 from casscade.transport.kafka.outlet import KafkaOutlet
 
@@ -56,6 +60,7 @@ class CapturedTables:
         self._session = session
         self.replicated: frozenset[bytes] = frozenset()
         self.unwanted: frozenset[bytes] = frozenset()
+        self.hider = Hider((), {}, {})
 
     def refresh(self) -> None:
         """Read the schema; raises ConfigurationError for a table that can't be replicated, RetryableError."""
@@ -67,6 +72,9 @@ class CapturedTables:
             require_replicable(snapshot, table)
         self.replicated = frozenset(table.id.bytes for table in chosen if table is not None)
         self.unwanted = frozenset(table.id.bytes for table in snapshot.tables.values()) - self.replicated
+        if hides_at_capture(self._config):
+            tables = [assign_indexes(table, {}) for table in snapshot.tables.values()]
+            self.hider = hider_of(self._config, rules, tables)
 
 
 @dataclass(slots=True)
@@ -177,6 +185,8 @@ class Agent:
         stored = PositionFile(config.capture.state_directory, source)
         position = stored.load()
         outlet = KafkaOutlet(self._settings)
+        hider = ChunkHider(lambda: tables.hider, tables.refresh)
+        door: Outlet = HidingOutlet(outlet, hider) if hides_at_capture(config) else outlet
         stop = threading.Event()
         space = self._space
         follower = Follower(
@@ -184,7 +194,7 @@ class Agent:
             config.capture.cdc_directory,
             config.capture.state_directory,
             lambda: tables.replicated,
-            outlet,
+            door,
             position,
             stop,
             unwanted=lambda: tables.unwanted,
@@ -197,6 +207,7 @@ class Agent:
         )
         follower.losses.is_kept = lambda _: stored.saved > START
         cdc_watch = CdcWatch(session, node, lambda: tables.replicated, follower.losses, stop)
+        hider.skip = follower.counters.skip
         monitor.watch_agent(follower, outlet)
         log.info(
             "starting",

@@ -14,16 +14,19 @@ from typing import Any, Final
 
 from psycopg import Connection
 
-from casscade.config import PipelineConfig, TableRule, resolve_tables, select_columns
+from casscade.config import PipelineConfig, resolve_tables
 from casscade.config.tables import matches
 from casscade.core.errors import RetryableError
 from casscade.core.limits import UNKNOWN_TABLES_MAX
 from casscade.core.table import TableShape
 from casscade.load.catalog import execute_ddl, lock_ddl, read_existing, require_extensions
 from casscade.load.control import ControlStore
+from casscade.rules.rewriter import Rewriter
+from casscade.rules.table import TableRules, excluded_names, read_rules
 from casscade.schema.checks import require_replicable
+from casscade.schema.choices import ColumnChoices
 from casscade.schema.ddl import DdlStatement, plan_target
-from casscade.schema.mapping import ColumnChoices, Target, build_target, check_targets
+from casscade.schema.mapping import Target, build_target, check_targets
 from casscade.schema.model import SchemaSnapshot, Table, assign_indexes, column_indexes
 from casscade.schema.reader import read_schema
 
@@ -35,7 +38,11 @@ SCHEMA_CHANGED: Final = "schema_changed"
 class Catalog:
     """Targets and shapes of one pipeline. `tables()` may be called by any thread at any time."""
 
-    def __init__(self, config: PipelineConfig, session: Any, control: ControlStore) -> None:
+    def __init__(
+        self, config: PipelineConfig, session: Any, control: ControlStore, *, hidden_before: bool = False
+    ) -> None:
+        """`hidden_before`: mutations come with what rules hide hidden already."""
+        self._hidden_before = hidden_before
         self._config = config
         self._session = session
         self._control = control
@@ -46,6 +53,7 @@ class Catalog:
         self._missing: dict[bytes, None] = {}
         self._read_at = float("-inf")
         self.targets: list[Target] = []
+        self.rules: dict[bytes, TableRules] = {}
         self._numbered: dict[uuid.UUID, int] = {}
 
     def resolve(self, connection: Connection[Any]) -> list[Target]:
@@ -56,6 +64,8 @@ class Catalog:
         snapshot = read_schema(self._session, wanted=self._wanted)
         rules = resolve_tables(self._config, [(table.keyspace, table.name) for table in snapshot.tables.values()])
         targets: list[Target] = []
+        found: dict[bytes, TableRules] = {}
+        foreign = self._config.transport.format == "debezium"
         for rule in rules:
             table = snapshot.find(rule.keyspace, rule.table)
             assert table is not None
@@ -63,19 +73,24 @@ class Catalog:
             known = self._control.column_indexes(connection, table.id)
             numbered = assign_indexes(table, known)
             self._numbered[table.id] = len(known | column_indexes(numbered))
+            excluded = excluded_names(rule, numbered)
+            ruled = read_rules(rule, numbered, self._config.rules, excluded, foreign=foreign)
+            if ruled.active:
+                found[table.id.bytes] = ruled
             targets.append(
                 build_target(
                     numbered,
                     schema=rule.target_schema,
                     name=rule.target_table,
-                    exclude=_excluded(rule, numbered),
+                    exclude=excluded | ruled.dropped,
                     key=rule.key,
-                    choices=ColumnChoices(rule.types, rule.column_inexact, rule.inexact),
+                    choices=ColumnChoices(rule.types, rule.column_inexact, rule.inexact, ruled.results, ruled.renames),
                 )
             )
         check_targets(targets)
         require_extensions(connection, targets)
         self.targets = targets
+        self.rules = found
         self._publish(snapshot)
         return targets
 
@@ -158,20 +173,19 @@ class Catalog:
             for table in snapshot.tables.values()
             if table.id.bytes not in replicated
         }
-        self._shapes = unwanted | {table_id: table.shape(replicated=True) for table_id, table in replicated.items()}
+        self._shapes = unwanted | {table_id: self._shape(table) for table_id, table in replicated.items()}
         self._unwanted = unwanted
         self._replicated = frozenset(replicated)
         self._read_at = time.monotonic()
 
+    def _shape(self, table: Table) -> TableShape:
+        shape = table.shape(replicated=True)
+        rules = self.rules.get(table.id.bytes)
+        return Rewriter(rules).shape(shape) if self._hidden_before and rules is not None else shape
+
 
 def _column_facts(table: Table) -> set[tuple[str, str, str, bool]]:
     return {(column.name, column.kind.value, column.type.cql(), column.dropped) for column in table.columns}
-
-
-def _excluded(rule: TableRule, table: Table) -> set[str]:
-    keys = [column.name for column in (*table.partition_key, *table.clustering)]
-    names = keys + [column.name for column in (*table.statics, *table.regulars)]
-    return set(names) - set(select_columns(rule, keys, names)) - set(keys)
 
 
 def _with_patience(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 import psycopg
@@ -115,8 +115,12 @@ class Gaps:
         targets: Sequence[Target],
         put: Put,
         stop: threading.Event,
+        ruled: Collection[bytes],
     ) -> GapRepair | None:
-        """The thread that repairs what was planned, not yet started; None when nothing was."""
+        """The thread that repairs what was planned, not yet started; None when nothing was.
+
+        `ruled` tables (ids) can't be compared with Cassandra.
+        """
         if not self._gaps:
             return None
         concerned = [t for t in targets if any(t in _concerned(gap, targets) for gap in self._gaps)]
@@ -124,7 +128,7 @@ class Gaps:
         cellless = self._config.transport.format == "debezium"
         scans = {t.table.id: TableScan(t.table, element_times=times, cellless=cellless) for t in concerned}
         return GapRepair(
-            self._config, self._database, cluster, session, self._gaps, concerned, scans, put, self._owner, stop
+            self._config, self._database, cluster, session, self._gaps, concerned, scans, put, self._owner, stop, ruled
         )
 
     def watch(self, stop: threading.Event) -> GapWatch:

@@ -23,9 +23,9 @@ from casscade.debezium.decoder import EventDecoder
 from casscade.debezium.limits import limits
 from casscade.load.batch import BatchWriter
 from casscade.load.batcher import Batcher
-from casscade.load.concealment import excluded_columns
 from casscade.load.control import ControlStore
 from casscade.load.loader import Loader
+from casscade.load.rewriting import rewriting_of
 from casscade.load.sources import Sources
 from casscade.load.topics import KnownTopic, TopicStore
 from casscade.observability.health import State
@@ -35,6 +35,7 @@ from casscade.pipeline.catalog import Catalog
 from casscade.pipeline.database import Database
 from casscade.pipeline.gap_repair import GapRepair
 from casscade.pipeline.gaps import Gaps, GapWatch
+from casscade.pipeline.hiding import hides_at_capture, hiding_of
 from casscade.pipeline.kafka import debezium_topics, kafka_settings, letter_settings
 from casscade.pipeline.lives import keep_running
 from casscade.pipeline.monitor import Monitor
@@ -45,6 +46,7 @@ from casscade.pipeline.snapshots import SnapshotReader, Snapshots
 from casscade.pipeline.topic_identity import IDENTITY_JOIN_S, TopicGate, TopicIdentityWatch
 from casscade.pipeline.topic_outage import Resubmitter, TopicOutage
 from casscade.pipeline.topic_truncations import TopicTruncations, TopicWatch
+from casscade.rules.concealment import excluded_columns
 from casscade.schema.connect import connect, read_node
 from casscade.schema.truncations import read_truncations
 from casscade.transport.direct import DirectTransport
@@ -126,7 +128,8 @@ class LoadService:
         config, monitor = self._config, self._monitor
         node = read_node(session)
         first = source_name(self._settings.topic, 0)
-        catalog = Catalog(config, session, self._control)
+        hides = hides_at_capture(config)
+        catalog = Catalog(config, session, self._control, hidden_before=hides)
         with self._database.transaction() as connection:
             self._control.migrate(connection)
             targets = catalog.resolve(connection)
@@ -151,7 +154,8 @@ class LoadService:
             catalog.refresh,
             batch_rows=config.load.batch_rows,
             batch_s=config.load.batch_ms / 1000,
-            excluded=excluded_columns(targets),
+            excluded={} if hides else excluded_columns(targets, catalog.rules),
+            rewriting=None if hides else rewriting_of(catalog.rules.values()),
             cuts=resume.cuts,
             events=EventDecoder(tables) if self._foreign else None,
         )
@@ -186,7 +190,8 @@ class LoadService:
                 for limit in limits(table):
                     log.warning("events do not carry all of a table", table=table.full_name, limit=limit)
         source = KafkaSource(self._settings, partitions, transport, stop, foreign, topic.partitions)
-        outlet = SnapshotOutlet(self._settings, self._database, self._snapshots.commit_progress, stop)
+        hide = hiding_of(targets, catalog.rules).hide if hides else None
+        outlet = SnapshotOutlet(self._settings, self._database, self._snapshots.commit_progress, stop, hide)
         schema = config.postgres.control_schema
         resubmitter = None
         if keeps:
@@ -202,7 +207,7 @@ class LoadService:
         if self._snapshots.plan(targets, repaired):
             owner = f"{self._name}#{uuid.uuid4()}"
             reader = self._snapshots.reader(cluster, node.release_version, targets, outlet, owner)
-        repair = self._gaps.repair(cluster, session, node.release_version, targets, outlet.put, stop)
+        repair = self._gaps.repair(cluster, session, node.release_version, targets, outlet.put, stop, catalog.rules)
         gap_watch = self._gaps.watch(stop)
         log.info("starting", topic=self._settings.topic, tables=[target.table.full_name for target in targets])
         watch = TopicWatch(
@@ -252,7 +257,10 @@ class LoadService:
         with self._database.transaction() as connection:
             margin_s = self._config.load.tombstone_margin_seconds
             for target in catalog.targets:
-                writer.add_target(connection, target, margin_s, catalog.columns_numbered(target))
+                rules = catalog.rules.get(target.table.id.bytes)
+                numbered = catalog.columns_numbered(target)
+                wait_ms = self._config.rules.parent_wait_ms
+                writer.add_target(connection, target, margin_s, numbered, rules, wait_ms)
         return writer
 
     def _supervise(self, parts: _Parts) -> None:

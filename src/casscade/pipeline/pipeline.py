@@ -23,10 +23,10 @@ from casscade.deadletter.replayer import Replayer
 from casscade.deadletter.store import DeadLetterStore
 from casscade.load.batch import BatchWriter
 from casscade.load.batcher import Batcher
-from casscade.load.concealment import excluded_columns
 from casscade.load.control import ControlStore
 from casscade.load.cuts import Cuts
 from casscade.load.loader import Loader
+from casscade.load.rewriting import rewriting_of
 from casscade.load.sources import Sources
 from casscade.observability.health import State
 from casscade.observability.logs import get_logger
@@ -44,6 +44,7 @@ from casscade.pipeline.outage import Outage, open_journal
 from casscade.pipeline.postgres_status import SessionShown, session_options
 from casscade.pipeline.snapshots import SnapshotReader, Snapshots
 from casscade.pipeline.truncations import Truncations, TruncationWatch
+from casscade.rules.concealment import excluded_columns
 from casscade.schema.connect import NodeSession, connect, read_node, read_settings, require_cdc_enabled
 from casscade.schema.truncations import read_truncations
 from casscade.snapshot.store import owner_of
@@ -174,7 +175,8 @@ class Pipeline:
             catalog.refresh,
             batch_rows=config.load.batch_rows,
             batch_s=config.load.batch_ms / 1000,
-            excluded=excluded_columns(targets),
+            excluded=excluded_columns(targets, catalog.rules),
+            rewriting=rewriting_of(catalog.rules.values()),
             cuts=Cuts({source: resume.cuts}, resume.reads),
         )
         writer = self._writer(source, epoch, resume.position, catalog)
@@ -223,7 +225,7 @@ class Pipeline:
         replayer = Replayer(letters_store, self._database.transaction, transport.put, stop)
         failures: list[BaseException] = []
         thread = threading.Thread(target=_guarded(follower, failures, stop), name="capture", daemon=True)
-        repair = self._gaps.repair(cluster, session, node.release_version, targets, transport.put, stop)
+        repair = self._gaps.repair(cluster, session, node.release_version, targets, transport.put, stop, catalog.rules)
         gap_watch = self._gaps.watch(stop)
         return Parts(
             follower,
@@ -253,7 +255,10 @@ class Pipeline:
         with self._database.transaction() as connection:
             margin_s = self._config.load.tombstone_margin_seconds
             for target in catalog.targets:
-                writer.add_target(connection, target, margin_s, catalog.columns_numbered(target))
+                rules = catalog.rules.get(target.table.id.bytes)
+                numbered = catalog.columns_numbered(target)
+                wait_ms = self._config.rules.parent_wait_ms
+                writer.add_target(connection, target, margin_s, numbered, rules, wait_ms)
         return writer
 
     def _supervise(self, parts: Parts) -> None:

@@ -19,6 +19,7 @@ from casscade.observability.logs import get_logger
 from casscade.pipeline.cassandra import cassandra_settings
 from casscade.pipeline.catalog import Catalog
 from casscade.pipeline.database import Database
+from casscade.pipeline.hiding import hides_at_capture, hiding_of
 from casscade.pipeline.kafka import kafka_settings
 from casscade.pipeline.lives import keep_running
 from casscade.pipeline.monitor import Monitor
@@ -84,12 +85,14 @@ class SnapshotJob:
         release_version = read_node(session).release_version
         control = ControlStore(self._config.name, self._config.postgres.control_schema)
         with self._database.transaction() as connection:
-            targets = Catalog(self._config, session, control).resolve(connection)
+            catalog = Catalog(self._config, session, control)
+            targets = catalog.resolve(connection)
+        hide = hiding_of(targets, catalog.rules).hide if hides_at_capture(self._config) else None
         targets = choose(self._config, targets, self._names)
         ensure_topic(self._settings)
         self._snapshots.plan(targets)
         stop = threading.Event()
-        outlet = SnapshotOutlet(self._settings, self._database, self._snapshots.commit_progress, stop)
+        outlet = SnapshotOutlet(self._settings, self._database, self._snapshots.commit_progress, stop, hide)
         owner = f"{self._name}#{uuid.uuid4()}"
         reader = self._snapshots.job(cluster, release_version, targets, outlet, owner)
         tables = {target.table.full_name for target in targets}

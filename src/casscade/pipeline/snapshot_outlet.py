@@ -31,7 +31,7 @@ _CLOSE_TIMEOUT_S: Final = 5.0
 class SnapshotOutlet:
     """Produces chunks of snapshots and rechecks; `put` may be called by any thread, one at a time is served.
 
-    `failure` says why it ended by itself; it then set `stop`.
+    `hide` takes out of a chunk what must not get into Kafka. `failure` says why it ended by itself; it then set `stop`.
     """
 
     def __init__(
@@ -40,8 +40,10 @@ class SnapshotOutlet:
         database: Database,
         commit_progress: Callable[[Connection[Any], ReadProgress], None],
         stop: threading.Event,
+        hide: Callable[[Chunk], list[Chunk]] | None,
     ) -> None:
         self._outlet = KafkaOutlet(settings)
+        self._hide = hide
         self._database = database
         self._commit_progress = commit_progress
         self._stop = stop
@@ -59,8 +61,9 @@ class SnapshotOutlet:
         progress = chunk.progress
         # Dead letters that are replayed are settled by the loader that applies them.
         done = partial(self._done.put, progress) if isinstance(progress, ReadProgress) else None
+        *notes, shown = [chunk] if self._hide is None else self._hide(chunk)
         with self._producing:
-            return self._outlet.put(chunk, stop, done)
+            return all(self._outlet.put(each, stop) for each in notes) and self._outlet.put(shown, stop, done)
 
     def close(self, timeout_s: float) -> None:
         """End the thread and the producer; what is not acknowledged yet is read again by the next life."""

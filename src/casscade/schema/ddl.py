@@ -153,7 +153,9 @@ def _diff_relation(relation: Relation, found: ExistingTable) -> list[Difference]
             if column.key:
                 differences.append(Difference(name, column.name, "is missing"))
             continue
-        differences.extend(_diff_column(name, present, column.pg_type.name, nullable=column.nullable))
+        # NOT NULL of a column that is not in the key is a constraint, which the loader asks rows for.
+        nullable = column.nullable and present.nullable
+        differences.extend(_diff_column(name, present, column.pg_type.name, nullable=nullable))
         if column.collation and present.collation != column.collation:
             what = f"the collation is {present.collation or 'none'}, needed is {column.collation}"
             differences.append(Difference(name, column.name, what))

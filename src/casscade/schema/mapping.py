@@ -10,13 +10,13 @@ columns of `META_COLUMNS`, and those with an exact key with those of `Relation.e
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from typing import Final, cast
 
-from casscade.config.tables import Choice
 from casscade.core.errors import ConfigurationError
+from casscade.cql.types import CqlType
+from casscade.schema.choices import NO_CHOICES, ColumnChoices, check_exclusions
 from casscade.schema.key_form import AUTO, is_exact
 from casscade.schema.model import Column, Table
 from casscade.schema.names import column_identifier, quote_identifier, relation_identifier
@@ -27,19 +27,6 @@ COLUMNS_MAX: Final = 1600
 
 KEY_COLUMNS_MAX: Final = 32
 """PostgreSQL's `INDEX_MAX_KEYS`."""
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnChoices:
-    """What a configuration chooses for the columns of one table: `types` are forms by column, `column_inexact` policies
-    for inexact values by column, `inexact` the policy of all others."""
-
-    types: Mapping[str, Choice] = field(default_factory=dict)
-    column_inexact: Mapping[str, Choice] = field(default_factory=dict)
-    inexact: str = "keep"
-
-
-NO_CHOICES: Final = ColumnChoices()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +71,8 @@ class TargetColumn:
     """A column of a relation: its name in PostgreSQL, its type, where it comes from, whether it is in the key.
 
     `shown` marks a column of Cassandra's key beside an exact key: it shows a value and may be NULL.
-    `inexact` says what becomes of values that the type can't show exactly: `keep`, `convert` or `dead_letter`.
+    `inexact` says what becomes of values that the type can't show exactly: `keep`, `convert` or `dead_letter`. `type`
+    is the type of the values that it shows: that of Cassandra's column, unless rules change them.
     """
 
     name: str
@@ -99,6 +87,12 @@ class TargetColumn:
         return self.shown or not self.key
 
     inexact: str = "keep"
+    result: CqlType | None = None
+
+    @property
+    def type(self) -> CqlType:
+        """The CQL type of what is shown."""
+        return self.result or self.column.type
 
     @property
     def collation(self) -> str:
@@ -216,12 +210,12 @@ def build_target(
     `column_type_refused` for a form that does not fit its column; `name_collision`, `name_impossible`,
     `columns_too_many`, `type_unsupported`, `key_type_unsupported`.
     """
-    _check_exclusions(table, exclude)
+    check_exclusions(table, exclude)
     exact = is_exact(table, key)
     schema = relation_identifier(schema or table.keyspace)
     base = name or table.name
-    partition = [_key_column(column, shown=exact) for column in table.partition_key]
-    clustering = [_key_column(column, shown=exact) for column in table.clustering]
+    partition = [_key_column(column, choices, shown=exact) for column in table.partition_key]
+    clustering = [_key_column(column, choices, shown=exact) for column in table.clustering]
     regulars = [_value_column(table, c, choices, schema) for c in table.regulars if c.name not in exclude]
     statics = [_value_column(table, c, choices, schema) for c in table.statics if c.name not in exclude]
     static_relation = None
@@ -275,49 +269,34 @@ def _take(owners: dict[tuple[str, str], str], place: tuple[str, str], owner: str
         )
 
 
-def _key_column(column: Column, *, shown: bool) -> TargetColumn:
-    return TargetColumn(column_identifier(column.name), map_column(column.type), column, key=True, shown=shown)
+def _key_column(column: Column, choices: ColumnChoices, *, shown: bool) -> TargetColumn:
+    result = choices.results.get(column.name)
+    name = choices.renames.get(column.name, column.name)
+    mapped = map_column(result or column.type)
+    return TargetColumn(column_identifier(name), mapped, column, key=True, shown=shown, result=result)
 
 
 def _value_column(table: Table, column: Column, choices: ColumnChoices, schema: str) -> TargetColumn:
     choice = choices.types.get(column.name)
-    mapped = map_column(column.type)
+    result = choices.results.get(column.name)
+    type_ = result or column.type
+    mapped = map_column(type_)
     if choice is not None:
-        allowed = allowed_forms(column.type)
+        allowed = allowed_forms(type_)
         if choice.word not in allowed or choice.word == "plain":
             words = [form for form in allowed if form != "plain"]
             raise ConfigurationError(
                 "column_type_refused",
-                f"the column {column.name!r} of {table.full_name}, a {column.type.cql()}, can't be {choice.word}",
+                f"the column {column.name!r} of {table.full_name}, a {type_.cql()}, can't be {choice.word}",
                 where=choice.where,
                 now="nothing was started",
                 hint=f"it can be {', '.join(words)}" if words else "remove it: this type has one representation only",
             )
-        mapped = map_column_as(column.type, cast(Form, choice.word), schema)
+        mapped = map_column_as(type_, cast(Form, choice.word), schema)
     policy = choices.column_inexact.get(column.name)
     inexact = choices.inexact if policy is None else policy.word
-    return TargetColumn(column_identifier(column.name), mapped, column, key=False, inexact=inexact)
-
-
-def _check_exclusions(table: Table, exclude: Collection[str]) -> None:
-    living = {column.name for column in table.columns if not column.dropped}
-    keys = {column.name for column in (*table.partition_key, *table.clustering)}
-    for name in sorted(exclude):
-        if name not in living:
-            near = difflib.get_close_matches(name, sorted(living), n=1)
-            raise ConfigurationError(
-                "column_unknown",
-                f"{table.full_name} has no column {name!r} to exclude",
-                now="nothing was started",
-                hint=f"did you mean {near[0]!r}?" if near else f"its columns are {', '.join(sorted(living))}",
-            )
-        if name in keys:
-            raise ConfigurationError(
-                "column_in_key",
-                f"{name!r} is in the primary key of {table.full_name} and can't be excluded",
-                now="nothing was started",
-                hint="take it out of columns: exclude:",
-            )
+    name = column_identifier(choices.renames.get(column.name, column.name))
+    return TargetColumn(name, mapped, column, key=False, inexact=inexact, result=result)
 
 
 def _check_names(table: Table, columns: list[TargetColumn], *, exact: bool) -> None:

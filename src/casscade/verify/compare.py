@@ -21,6 +21,8 @@ from typing import Any, Final
 from cassandra import ConsistencyLevel
 from psycopg import Connection
 
+from casscade.core.errors import ConfigurationError
+from casscade.rules.table import TableRules
 from casscade.schema.mapping import Relation, Target
 from casscade.verify.keys import RawKey, keys_of
 from casscade.verify.normal import Key
@@ -95,16 +97,25 @@ def compare_table(
     settle_s: float = 1.0,
     show_values: bool = False,
     progress: Progress | None = None,
+    rules: TableRules | None = None,
     on_difference: OnDifference | None = None,
 ) -> TableComparison:
     """Compare `target.table` with its relations.
 
     `connection` must be in autocommit, so that each read sees what is there now. `settle_s` is the pause before each
-    of the fresh reads of what differs. `progress` hears of (rows read, part of Cassandra's ring that is done),
+    of the fresh reads of what differs. `rules` are carried out on what Cassandra shows; a table whose key they hash
+    can't be compared (ConfigurationError). `progress` hears of (rows read, part of Cassandra's ring that is done),
     `on_difference` of each row that differs. Raises the exceptions of both drivers.
     """
     result = TableComparison(target.table.full_name)
-    with closing(CassandraTable(session, target, consistency, page_rows)) as table:
+    if rules is not None and rules.hides_keys:
+        raise ConfigurationError(
+            "verify_hashed_key",
+            f"the key of {target.table.full_name} is hashed: its rows can't be told from each other on both sides",
+            now="the table was not compared",
+            hint="compare the other tables: casscade verify with a configuration without this one",
+        )
+    with closing(CassandraTable(session, target, consistency, page_rows, rules)) as table:
         sides = [
             _Side(table, PostgresRelation(connection, relation, keys_of(target, relation)))
             for relation in target.relations

@@ -13,9 +13,12 @@ from cassandra.concurrent import execute_concurrent
 from cassandra.protocol import ProtocolHandler, ResultMessage, read_int
 from cassandra.query import BoundStatement, tuple_factory
 
+from casscade.core.errors import BadDataError
 from casscade.cql.types import quote_name
+from casscade.rules.table import TableRules
 from casscade.schema.mapping import Target
 from casscade.schema.model import Column
+from casscade.schema.pg_types import PgType
 from casscade.verify.keys import RawKey
 from casscade.verify.normal import Key, cassandra_form
 
@@ -61,8 +64,11 @@ class CassandraTable:
     The columns of a row are: partition key, clustering, all statics, the replicated regular columns.
     """
 
-    def __init__(self, session: Any, target: Target, consistency: int, page_rows: int) -> None:
+    def __init__(
+        self, session: Any, target: Target, consistency: int, page_rows: int, rules: TableRules | None = None
+    ) -> None:
         table = target.table
+        self._rules = rules
         self.partition = table.partition_key
         self.clustering = table.clustering
         self.statics = table.statics
@@ -123,11 +129,11 @@ class CassandraTable:
     def is_row(self, row: RawRow) -> bool:
         """Whether it is more than the statics of a partition without rows."""
         first = len(self.partition)
-        return not self.clustering or row[first] is not None
+        return (not self.clustering or row[first] is not None) and self._is_wanted(row)
 
     def has_statics(self, row: RawRow) -> bool:
         """Whether the partition of the row shows any static value."""
-        return any(value is not None for value in self._static_values(row))
+        return any(value is not None for value in self._static_values(row)) and self._is_wanted(row, static=True)
 
     def raw_key(self, row: RawRow, *, static: bool) -> RawKey:
         """The bytes of the key."""
@@ -139,12 +145,39 @@ class CassandraTable:
         if static:
             values = self._static_values(row)
             return tuple(
-                cassandra_form(self.statics[i].type, values[i], pg)
+                self._form(self.statics[i], values[i], pg)
                 for i, pg in zip(self._shown_statics, self._static_types, strict=True)
             )
         values = row[len(row) - len(self.regulars) :]
         columns = zip(self.regulars, values, self._types, strict=True)
-        return tuple(cassandra_form(column.type, value, pg) for column, value, pg in columns)
+        return tuple(self._form(column, value, pg) for column, value, pg in columns)
+
+    def _form(self, column: Column, value: bytes | None, pg: PgType) -> Any:
+        """The normal form of a value, behind its rules; one on which a rule fails has none that could be there."""
+        if self._rules is None or value is None:
+            return cassandra_form(column.type, value, pg)
+        if column.name in self._rules.nulled:
+            return None
+        chain = self._rules.chains.get(column.name)
+        if chain is None:
+            return cassandra_form(column.type, value, pg)
+        try:
+            return cassandra_form(chain.result, chain.apply(value), pg)
+        except BadDataError as error:
+            return error.code
+
+    def _is_wanted(self, row: RawRow, *, static: bool = False) -> bool:
+        """Whether the row matches the table's conditions; of a static row, those on the partition key."""
+        conditions = None if self._rules is None else self._rules.conditions
+        if conditions is None:
+            return True
+        tests = conditions.partition if static else (*conditions.partition, *conditions.key, *conditions.row)
+        columns = (*self.partition, *self.clustering, *self.statics, *self.regulars)
+        values = {column.name: value for column, value in zip(columns, row, strict=True)}
+        try:
+            return all(test.matches([values[name] for name in test.columns]) for test in tests)
+        except BadDataError:
+            return False
 
     def _static_values(self, row: RawRow) -> RawRow:
         first = len(self.partition) + len(self.clustering)

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
+from casscade.core.cell import without_value
 from casscade.core.mutation import PartitionUpdate, Row
-from casscade.load.layout import without_value
+from casscade.rules.table import TableRules
 from casscade.schema.mapping import Target
 
 Excluded = Mapping[bytes, frozenset[int]]
@@ -26,13 +28,16 @@ _DIGEST_BYTES = 16
 _CONCEALED = b"\x00"
 
 
-def excluded_columns(targets: Iterable[Target]) -> Excluded:
-    """What the configuration leaves out of each table."""
-    return {
-        target.table.id.bytes: frozenset(column.index for column in target.excluded)
-        for target in targets
-        if target.excluded
-    }
+def excluded_columns(targets: Iterable[Target], rules: Mapping[bytes, TableRules] = MappingProxyType({})) -> Excluded:
+    """What the configuration leaves out of each table, or always shows as NULL."""
+    found: dict[bytes, frozenset[int]] = {}
+    for target in targets:
+        table_id = target.table.id.bytes
+        nulled = rules[table_id].nulled if table_id in rules else frozenset()
+        columns = [*target.excluded, *(column for column in target.table.columns if column.name in nulled)]
+        if columns:
+            found[table_id] = frozenset(column.index for column in columns)
+    return found
 
 
 def conceal(update: PartitionUpdate, excluded: frozenset[int]) -> None:

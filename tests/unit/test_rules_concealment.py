@@ -12,8 +12,8 @@ from casscade.core.mutation import ComplexColumn, PartitionUpdate, Row
 from casscade.core.position import Position
 from casscade.cql.types import CqlType
 from casscade.load.batcher import Batcher
-from casscade.load.concealment import conceal, excluded_columns
 from casscade.merge.row import is_visible
+from casscade.rules.concealment import conceal, excluded_columns
 from casscade.schema.mapping import build_target
 from casscade.schema.model import Column, ColumnKind, Table, assign_indexes
 from casscade.transport.chunk import Chunk

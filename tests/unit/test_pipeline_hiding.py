@@ -1,0 +1,221 @@
+"""With `rules: {apply: capture}` nothing that is hidden gets into the outlet, and the loader makes the same of it."""
+
+from __future__ import annotations
+
+import random
+import threading
+import uuid
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from casscade.commitlog.encoder import clustering_key, encode_mutation
+from casscade.commitlog.observations import WITHHELD, decode_any
+from casscade.config.rules import RulesSection
+from casscade.core.cell import expiring_cell, live_cell
+from casscade.core.mutation import PartitionUpdate, Row
+from casscade.core.notice import GAP, Notice
+from casscade.core.position import START, Position
+from casscade.cql.types import CqlType
+from casscade.load.batcher import Batcher
+from casscade.load.rewriting import rewriting_of
+from casscade.pipeline.hiding import ChunkHider, HidingOutlet, hides_at_capture
+from casscade.rules.concealment import excluded_columns
+from casscade.rules.hider import Hider
+from casscade.rules.rewriter import Rewriter
+from casscade.schema.model import Column, ColumnKind, Table, assign_indexes
+from casscade.transport.chunk import Chunk
+from tests.support.ruled import configuration, rules_of, target_of
+
+pytestmark = [pytest.mark.requirement("FR-013"), pytest.mark.requirement("FR-030")]
+
+MARKER = "Xq7Marker"
+ENTRY: dict[str, Any] = {
+    "where": "k < 9",
+    "transforms": [
+        {"mask": {"columns": ["age", "email"], "with": "hmac-sha256"}},
+        {"json_path": {"columns": ["doc"], "path": "$.n"}},
+        {"mask": {"columns": ["doc"], "with": "partial"}},
+        {"null": {"columns": ["phone"]}},
+        {"drop": {"columns": ["token"]}},
+        {"hash": {"columns": ["p"]}},
+    ],
+}
+
+
+def _table(name: str = "people") -> Table:
+    columns = [Column("p", ColumnKind.PARTITION_KEY, 0, CqlType("text"))]
+    columns.append(Column("k", ColumnKind.CLUSTERING, 0, CqlType("int")))
+    texts = ("doc", "email", "note", "phone", "token")
+    columns += [Column(each, ColumnKind.REGULAR, -1, CqlType("text")) for each in texts]
+    columns.append(Column("age", ColumnKind.REGULAR, -1, CqlType("int")))
+    return assign_indexes(Table(uuid.uuid4(), "ks", name, tuple(columns)), {})
+
+
+class Outlet:
+    """Keeps what was put."""
+
+    def __init__(self) -> None:
+        self.chunks: list[Chunk] = []
+
+    def put(self, chunk: Chunk, stop: threading.Event) -> bool:
+        self.chunks.append(chunk)
+        return True
+
+    def acknowledged(self, source: str) -> Position:
+        return START
+
+
+class Site:
+    """A table with rules, another without, and one that only a refreshed schema has."""
+
+    def __init__(self) -> None:
+        self.ruled, self.plain, self.new = _table(), _table("plain"), _table("new")
+        self.rules = rules_of(self.ruled, ENTRY)
+        self.known = [self.ruled, self.plain]
+        self.outlet = Outlet()
+        self.refreshed = 0
+        self.skipped: dict[str, int] = {}
+        hider = ChunkHider(lambda: self.hider, self._refresh)
+        hider.skip = lambda reason, count: self.skipped.update({reason: self.skipped.get(reason, 0) + count})
+        self._read()
+        self.door = HidingOutlet(self.outlet, hider)
+
+    def _read(self) -> None:
+        rules = [self.rules]
+        targets = [target_of(self.ruled, self.rules)]
+        if self.new in self.known:
+            rules.append(rules_of(self.new, ENTRY))
+            targets.append(target_of(self.new, rules[-1]))
+        shapes = {table.id.bytes: table.shape(replicated=True) for table in self.known}
+        self.hider = Hider(rules, shapes, excluded_columns(targets, {r.table.id.bytes: r for r in rules}))
+
+    def _refresh(self) -> None:
+        self.refreshed += 1
+        if self.refreshed == 1:
+            self.known.append(self.new)
+            self._read()
+
+    def mutation(self, table: Table, key: int = 1, **values: str | int) -> bytes:
+        clustering: list[bytes | None] = [key.to_bytes(4, "big")]
+        row = Row(clustering_key(clustering, [4]), clustering)
+        row.liveness_ts = 5
+        for name, value in values.items():
+            column = table.column(name)
+            assert column is not None
+            content = value.encode() if isinstance(value, str) else value.to_bytes(4, "big")
+            cell = expiring_cell(5, 2_000_000_100, 100, content) if name == "note" else live_cell(5, content)
+            row.cells[column.index] = cell
+        update = PartitionUpdate(table.shape(replicated=True), MARKER.encode())
+        update.rows = [row]
+        return encode_mutation([update], 7)
+
+    def send(self, *mutations: bytes) -> list[Chunk]:
+        self.outlet.chunks = []
+        offsets = [100 + number for number in range(len(mutations))]
+        assert self.door.put(Chunk("node", 7, Position(3, 200), 1.0, list(mutations), offsets), threading.Event())
+        return self.outlet.chunks
+
+
+def _everything(chunks: list[Chunk]) -> bytes:
+    return b"".join(mutation for chunk in chunks for mutation in chunk.mutations)
+
+
+def test_what_is_put_holds_nothing_hidden_and_merges_to_the_same() -> None:
+    rng = random.Random(7)
+    site = Site()
+    mutations = []
+    for key in range(8):
+        document = f'{{"n": "{MARKER} {key}"}}'
+        values: dict[str, Any] = {"email": MARKER, "phone": MARKER, "token": MARKER, "age": key, "doc": document}
+        chosen = {name: values[name] for name in values if rng.random() < 0.8}
+        mutations.append(site.mutation(site.ruled, key, note="shown", **chosen))
+    (chunk,) = site.send(*mutations)
+    assert MARKER.encode() not in _everything([chunk])
+    assert b"shown" in _everything([chunk])
+    assert (chunk.end, chunk.offsets) == (Position(3, 200), list(range(100, 108)))
+    # The loader that takes them as they are holds what one would that hides them itself.
+    shape = site.ruled.shape(replicated=True)
+    behind = Rewriter(site.rules).shape(shape)
+    taken = Batcher(lambda: {shape.id: behind}, lambda _: False, batch_rows=100, batch_s=1.0)
+    taken.add(chunk)
+    itself = Batcher(
+        lambda: {shape.id: shape},
+        lambda _: False,
+        batch_rows=100,
+        batch_s=1.0,
+        excluded=excluded_columns([target_of(site.ruled, site.rules)], {shape.id: site.rules}),
+        rewriting=rewriting_of([site.rules]),
+    )
+    itself.add(Chunk("node", 7, Position(3, 200), 1.0, mutations, list(range(8))))
+    rows, same = (each.take().fold.tables[shape.id].rows for each in (taken, itself))
+    assert rows.keys() == same.keys()
+    assert [row.cells for row in rows.values()] == [row.cells for row in same.values()]
+
+
+def test_other_tables_stay_as_they_are() -> None:
+    site = Site()
+    mutation = site.mutation(site.plain, email=MARKER)
+    (chunk,) = site.send(mutation, site.mutation(site.ruled))
+    assert chunk.mutations[0] == mutation
+    (chunk,) = site.send(mutation)
+    assert chunk.mutations == [mutation]
+
+
+def test_what_can_not_be_rewritten_leaves_a_note() -> None:
+    site = Site()
+    damaged = site.mutation(site.ruled, email=MARKER)[:-3]
+    notes, shown = site.send(site.mutation(site.ruled, doc=MARKER), damaged, site.mutation(site.ruled, email=MARKER))
+    assert notes.version == WITHHELD
+    assert (notes.end, notes.offsets, len(shown.mutations)) == (START, [100, 101], 1)
+    assert MARKER.encode() not in _everything([notes, shown])
+    batcher = Batcher(dict, lambda _: False, batch_rows=100, batch_s=1.0)
+    batcher.add(replace(notes, source="topic/0", origin="node"))
+    letters = batcher.take().dead_letters
+    assert [letter.event_id for letter in letters] == ["node:3:100", "node:3:101"]
+    assert letters[0].code == "rule_failed"
+    assert "json_path" in letters[0].message
+
+
+def test_a_table_that_is_new_is_looked_up_before_anything_of_it_is_sent() -> None:
+    site = Site()
+    chunks = site.send(site.mutation(site.new, email=MARKER))
+    assert site.refreshed == 1
+    assert MARKER.encode() not in _everything(chunks)
+    gone = _table("gone")
+    (chunk,) = site.send(*[site.mutation(gone, email=MARKER)] * 3)
+    assert chunk.mutations == []
+    assert chunk.end == Position(3, 200)
+    assert site.skipped["table_gone"] == 3
+    assert site.refreshed == 2
+
+
+def test_rows_that_no_condition_on_the_key_wants_are_left_out() -> None:
+    site = Site()
+    (chunk,) = site.send(site.mutation(site.ruled, 9, email="x"), site.mutation(site.ruled, 1, email="x"))
+    assert len(decode_any(chunk.mutations[-1], 7, {site.ruled.id.bytes: site.ruled.shape(True)})) == 1
+    assert site.skipped == {"filtered": 1}
+
+
+def test_it_is_for_kafka_alone() -> None:
+    config = configuration({})
+    assert not hides_at_capture(config)
+    capture = config.model_copy(update={"rules": RulesSection(apply="capture")})
+    assert not hides_at_capture(capture)
+    kafka = config.transport.model_copy(update={"kind": "kafka"})
+    assert hides_at_capture(capture.model_copy(update={"transport": kafka}))
+
+
+def test_damaged_bytes_are_not_sent() -> None:
+    site = Site()
+    notice = Notice(GAP, "node", "key", "section_corrupt", content=MARKER.encode())
+    chunk = Chunk("node", 7, Position(3, 200), 1.0, notices=[notice])
+    assert site.door.put(chunk, threading.Event())
+    assert [each.content for each in site.outlet.chunks[0].notices] == [b""]
+    # A loader that hides values itself sets them aside without their bytes, too.
+    rewriting = rewriting_of([site.rules])
+    batcher = Batcher(dict, lambda _: False, batch_rows=10, batch_s=1.0, rewriting=rewriting)
+    batcher.add(chunk)
+    (letter,) = batcher.take().dead_letters
+    assert letter.mutation == b""
