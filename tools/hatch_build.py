@@ -52,6 +52,7 @@ HOT_MODULES: Final = (
     "casscade/load/row_reader.py",
     "casscade/load/staged.py",
     "casscade/load/transcode.py",
+    "casscade/merge/conflicts.py",
     "casscade/merge/fold.py",
     "casscade/merge/paths.py",
     "casscade/merge/row.py",

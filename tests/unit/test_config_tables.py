@@ -265,3 +265,13 @@ def test_conditions_and_transforms_add_up_in_the_order_of_the_file() -> None:
     assert all(placed.where.startswith("pipeline.yaml:") for placed in rule.transforms)
     lines = [int(placed.where.rpartition(":")[2]) for placed in rule.transforms]
     assert lines == sorted(lines)
+
+
+@pytest.mark.requirement("FR-025")
+def test_strategies_for_conflicts_of_later_entries_replace_earlier_ones() -> None:
+    everything: dict[str, object] = {"source": "shop.*", "conflicts": "dead_letter", "conflicts_after_seconds": 0}
+    rules = resolve_tables(config(everything, {"source": "shop.orders", "conflicts": "arrival_order"}), AVAILABLE)
+    found = {rule.table: (rule.conflicts, rule.conflicts_after_s) for rule in rules}
+    assert found == {"orders": ("arrival_order", 0), "customers": ("dead_letter", 0)}
+    (rule,) = resolve_tables(config({"source": "shop.orders"}), AVAILABLE)
+    assert (rule.conflicts, rule.conflicts_after_s) == ("last_write_wins", 10_800)

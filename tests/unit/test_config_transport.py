@@ -79,3 +79,11 @@ def test_what_does_not_fit_is_refused(transport: str, what: str) -> None:
         load(transport)
     assert what in refused.value.explain()
     assert "p.yaml:6" in refused.value.explain()
+
+
+@pytest.mark.requirement("FR-025")
+def test_events_of_debezium_have_no_order_of_arrival() -> None:
+    debezium = "transport: {kind: kafka, bootstrap_servers: ['b:9092'], format: debezium, topic_prefix: cdc}"
+    text = f"{HEAD.replace('shop.orders', 'shop.orders, conflicts: arrival_order')}{debezium}\n"
+    with pytest.raises(ConfigurationError, match="exclude each other"):
+        parse_config(text.encode(), "p.yaml", {}, Path("/etc"))

@@ -12,10 +12,11 @@ from pydantic import Field, model_validator
 
 from casscade.config.rules import Transform
 from casscade.config.section import Section
-from casscade.config.values import SourcePattern, TargetPattern, Text, refuse
+from casscade.config.values import SourcePattern, TargetPattern, Text, WholeNumber, refuse
 
 ColumnForm = Literal["array", "jsonb", "composite", "text", "bytea", "bigint", "vector"]
 InexactPolicy = Literal["keep", "convert", "dead_letter"]
+ConflictStrategy = Literal["last_write_wins", "dead_letter", "arrival_order"]
 
 
 class ColumnsSection(Section):
@@ -70,6 +71,20 @@ class TableEntry(Section):
         "otherwise) shows the nearest value and keeps the original in the row's state, `convert` stores the nearest "
         "value alone, "
         "`dead_letter` sets the row aside. All are counted",
+    )
+    conflicts: ConflictStrategy | None = Field(
+        default=None,
+        description="What becomes of writes that come too late. `last_write_wins` (unless an entry says otherwise): "
+        "the newest write time wins, as in Cassandra; `dead_letter`: so too, and what lost is set aside; "
+        "`arrival_order`: the later arrival wins whatever its write time, only without replicas (docs/conflicts.md)",
+    )
+    conflicts_after_seconds: WholeNumber | None = Field(
+        default=None,
+        ge=0,
+        le=31_536_000,
+        description="How much older than what is there a write must be for `conflicts: dead_letter` to set it aside, "
+        "in seconds; 10800 unless an entry says otherwise, the time for which Cassandra keeps hints: late copies of "
+        "other replicas are no news",
     )
     exclude: tuple[SourcePattern, ...] = Field(
         default=(), max_length=1000, description="Tables (keyspace.table, with wildcards) that `source` does not mean"

@@ -197,6 +197,12 @@ class PipelineConfig(Section):
             refuse("rules.apply is capture, and Debezium captures", "hide values in the connector, or set it to load")
         return self
 
+    @model_validator(mode="after")
+    def _arrives_once(self) -> PipelineConfig:
+        if self.transport.format == "debezium" and any(each.conflicts == "arrival_order" for each in self.tables):
+            refuse("conflicts: arrival_order and transport.format: debezium exclude each other", "choose dead_letter")
+        return self
+
     _file: str = PrivateAttr("")
     _lines: dict[KeyPath, int] = PrivateAttr(default_factory=dict)
 

@@ -17,6 +17,8 @@ from casscade.config.values import IDENTIFIER_BYTES_MAX, SYSTEM_KEYSPACES
 from casscade.core.errors import ConfigurationError
 
 _NOW = "nothing was started and nothing was changed"
+# `max_hint_window`: as long as that a replica that was away gets what it missed.
+HINT_WINDOW_S = 10_800
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +57,18 @@ class TableRule:
     inexact: str = "keep"
     conditions: tuple[Choice, ...] = ()
     transforms: tuple[PlacedTransform, ...] = ()
+    conflicts: str = "last_write_wins"
+    conflicts_after_s: int = HINT_WINDOW_S
 
 
 def resolve_tables(config: PipelineConfig, available: Iterable[tuple[str, str]]) -> list[TableRule]:
     """The rules for the tables among `available` (keyspace, table) that the configuration selects, sorted.
 
-    All entries that match a table apply, in the order of the file: a later target, `include`, `key` or `inexact`
-    replaces an earlier one, exclusions and choices for single columns add up. Cassandra's own keyspaces are never
-    selected. Raises ConfigurationError when a source without wildcard, or the keyspace of a source, does not exist,
-    when two tables have one target, when a target is no name that PostgreSQL can hold, and when nothing is selected.
+    All entries that match a table apply, in the order of the file: a later target, `include`, `key`, `inexact`
+    or strategy for conflicts replaces an earlier one, exclusions and choices for single columns add up. Cassandra's own
+    keyspaces are never selected. Raises ConfigurationError when a source without wildcard, or the keyspace of a source,
+    does not exist, when two tables have one target, when a target is no name that PostgreSQL can hold, and when nothing
+    is selected.
     """
     tables = sorted({each for each in available if each[0] not in SYSTEM_KEYSPACES})
     for index, entry in enumerate(config.tables):
@@ -165,6 +170,8 @@ def _rule(config: PipelineConfig, keyspace: str, table: str) -> TableRule | None
     types: dict[str, Choice] = {}
     column_inexact: dict[str, Choice] = {}
     inexact = "keep"
+    conflicts = "last_write_wins"
+    conflicts_after_s = HINT_WINDOW_S
     key = "auto"
     conditions: list[Choice] = []
     transforms: list[PlacedTransform] = []
@@ -173,6 +180,9 @@ def _rule(config: PipelineConfig, keyspace: str, table: str) -> TableRule | None
         include = entry.columns.include or include
         exclude.update(dict.fromkeys(entry.columns.exclude or ()))
         inexact = entry.inexact or inexact
+        conflicts = entry.conflicts or conflicts
+        if entry.conflicts_after_seconds is not None:
+            conflicts_after_s = entry.conflicts_after_seconds
         key = entry.key or key
         if entry.where is not None:
             conditions.append(Choice(entry.where, config.location("tables", index, "where")))
@@ -200,6 +210,8 @@ def _rule(config: PipelineConfig, keyspace: str, table: str) -> TableRule | None
         inexact,
         tuple(conditions),
         tuple(transforms),
+        conflicts,
+        conflicts_after_s,
     )
 
 

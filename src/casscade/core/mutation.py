@@ -47,6 +47,7 @@ class Row:
     - `cells`: column index -> cell. `complex`: column index -> multi-cell column, or None when there are none.
     - `observed`: column index -> what a read showed of a column whose cells CQL hides, or None when there is none.
       While it is not settled, that is what the column shows; the cells go on merging beneath.
+    - `scanned`: it was read from a table, or a part of it was, so that it may be older than what the stream told.
     """
 
     __slots__ = (
@@ -60,6 +61,7 @@ class Row:
         "liveness_ttl",
         "liveness_unknown",
         "observed",
+        "scanned",
     )
 
     def __init__(self, key: bytes, clustering: list[bytes | None]) -> None:
@@ -73,6 +75,7 @@ class Row:
         self.cells: dict[int, Cell] = {}
         self.complex: dict[int, ComplexColumn] | None = None
         self.observed: dict[int, Observed] | None = None
+        self.scanned: bool = False
 
 
 class Bound:

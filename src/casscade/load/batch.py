@@ -18,7 +18,9 @@ from casscade.core.errors import InvariantError
 from casscade.core.notice import Notice
 from casscade.core.position import Position
 from casscade.debezium.decoder import Reread
+from casscade.load.arrival import save_arrival
 from casscade.load.catalog import read_composite_oids
+from casscade.load.conflicts import ConflictLedger
 from casscade.load.constraints import read_constraints
 from casscade.load.control import ControlStore
 from casscade.load.counters import BatchCounts
@@ -65,6 +67,7 @@ class Batch:
     `mutations` counts the streamed ones; `write_times` has a write time (microseconds) of each that tells one, for the
     latency. `rereads` are rows that events of Debezium's did not determine. `notices` are what agents told. `alone`:
     other writers must stay out of its tables, because a key of it may be theirs. `chunks` is what it was made from.
+    `arrived`: the newest time given out in order of arrival, or 0.
     """
 
     fold: Fold
@@ -76,6 +79,7 @@ class Batch:
     write_times: list[int] = field(default_factory=list)
     mutations: int = 0
     alone: bool = False
+    arrived: int = 0
     chunks: list[Chunk] = field(default_factory=list)
     shown: Callable[[DeadLetter], DeadLetter] = _as_it_is
 
@@ -110,6 +114,7 @@ class BatchWriter:
         self._lock = TableLock(control)
         self._targets: dict[bytes, TargetWriter] = {}
         self._ranks: dict[bytes, int] = {}
+        self._conflicts = ConflictLedger()
         self._commit_progress = commit_progress
         self._record = record
         self._clock = clock
@@ -235,6 +240,7 @@ class BatchWriter:
 
     def _committed(self, batch: Batch, letters: Sequence[DeadLetter]) -> None:
         self._flood.committed(batch.items, max(0, len(letters) - self._replayed(batch)))
+        self._conflicts.committed()
         self.sources.advanced(batch.positions)
 
     def _write(self, connection: Connection[Any], fold: Fold, counts: BatchCounts, letters: list[DeadLetter]) -> None:
@@ -260,7 +266,13 @@ class BatchWriter:
             counts.rereads += len(doubts)
         for notice in batch.notices:
             self._record(connection, notice)
-        self._store(connection, batch, counts, letters)
+        lost = self._conflicts.count(batch.fold, self._facts, counts)
+        save_arrival(self.control, connection, batch.positions, batch.arrived)
+        self._store(connection, batch, counts, [*letters, *lost])
+
+    def _facts(self, table_id: bytes) -> tuple[Target, bool]:
+        writer = self._targets[table_id]
+        return writer.target, writer.ruled
 
     def _store(
         self, connection: Connection[Any], batch: Batch, counts: BatchCounts, letters: Sequence[DeadLetter]

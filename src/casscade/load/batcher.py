@@ -20,6 +20,7 @@ from casscade.core.position import START
 from casscade.core.table import TableShape
 from casscade.debezium.decoder import LOG_MARKER, NOT_REPLICATED, SNAPSHOT, EventDecoder
 from casscade.debezium.message import DEBEZIUM
+from casscade.load.arrival import Arrivals
 from casscade.load.batch import Batch
 from casscade.load.cuts import Cuts
 from casscade.load.letters import DeadLetter, damage_letter, letter_of, refused_letter, stack_of
@@ -44,9 +45,10 @@ class Batcher:
     `tables` gives the shapes by table id as they are now. `refresh` is asked once for each table id that is unknown
     (or whose mutation names an unknown column); it returns whether the schema changed. The content of `excluded`
     columns is taken out. `rewriting` carries out the rules that hide values and those on keys. `cuts` tells what
-    TRUNCATE made void, which is left out. `events` decodes chunks of Debezium's messages. `counts` has the mutations by
-    what became of them: `decoded`, a reason of `LEFT_OUT` (`filtered` counts rows), or the code of what was wrong.
-    `misplaced` counts those whose key belongs to another Kafka partition.
+    TRUNCATE made void, which is left out. `events` decodes chunks of Debezium's messages. `arrivals` gives times to
+    what comes of tables where the order of arrival decides. `counts` has the mutations by what became of them:
+    `decoded`, a reason of `LEFT_OUT` (`filtered` counts rows), or the code of what was wrong. `misplaced` counts those whose key
+    belongs to another Kafka partition.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Batcher:
         rewriting: Rewriting | None = None,
         cuts: Cuts | None = None,
         events: EventDecoder | None = None,
+        arrivals: Arrivals | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._tables = tables
@@ -70,6 +73,7 @@ class Batcher:
         self._rewriting = rewriting
         self._cuts = cuts or Cuts()
         self._events = events
+        self._arrivals = arrivals or Arrivals()
         self._clock = clock
         self._batch = self._new_batch()
         self._rows = 0
@@ -109,6 +113,7 @@ class Batcher:
         tables = self._tables()
         fold = batch.fold
         write_times = batch.write_times
+        arrivals = self._arrivals
         streamed = not chunk.scanned
         # (Events of Debezium's may say what only a read can tell, and nothing else.)
         replayed = isinstance(chunk.own_progress, ReplayProgress) and chunk.version != DEBEZIUM
@@ -130,6 +135,8 @@ class Batcher:
                 write_time = _write_time(updates[0])
                 if write_time != NO_TIMESTAMP:
                     write_times.append(write_time)
+            if arrivals.tables and updates:
+                arrivals.stamp(updates, chunk.captured_at, scanned=not streamed)
             if self._excluded and not ruled:
                 for update in updates:
                     if update.table.id in self._excluded:
@@ -139,7 +146,7 @@ class Batcher:
             for update in updates:
                 self._rows += len(update.rows) or 1
                 if not streamed:
-                    _mark_unknown(update)
+                    _mark_scanned(update)
             fold.add(updates)
         self.counts["decoded"] += len(chunk.mutations)
         self._bytes += chunk.size
@@ -148,6 +155,7 @@ class Batcher:
             self.misplaced += chunk.misplaced
         if streamed:
             batch.mutations += len(chunk.mutations)
+            batch.arrived = arrivals.newest
         for event, value, refused in chunk.refused:
             self.counts[refused.code] += 1
             batch.dead_letters.append(self._shown(refused_letter(chunk, event, refused, value)))
@@ -248,11 +256,14 @@ class Batcher:
         return []
 
 
-def _mark_unknown(update: PartitionUpdate) -> None:
+def _mark_scanned(update: PartitionUpdate) -> None:
     """CQL does not show the liveness of rows (see `casscade.snapshot.rows`)."""
+    if update.static_row is not None:
+        update.static_row.scanned = True
     for row in update.rows:
         shown = bool(row.cells) or row.complex is not None or is_observed(row)
         row.liveness_unknown = row.liveness_ts == NO_TIMESTAMP and shown
+        row.scanned = True
 
 
 def _write_time(update: PartitionUpdate) -> int:

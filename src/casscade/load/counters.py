@@ -16,8 +16,8 @@ class BatchCounts:
     `fast` were decided by SQL alone, `merged` needed their stored state, `upserted` and `removed` count what is
     visible afterwards and what is not, `inexact` counts values that PostgreSQL can't show exactly, by table
     (schema.table) and by what became of them (`load.layout.INEXACT_POLICIES`); `rereads` are rows that events of
-    Debezium's did not determine; `replayed` are dead letters
-    that were applied.
+    Debezium's did not determine; `replayed` are dead letters that were applied. `conflicts` counts writes of one time
+    and different values, `stale` rows that came too late, by table (keyspace.table).
     """
 
     rows: int = 0
@@ -29,6 +29,8 @@ class BatchCounts:
     deletions: int = 0
     rereads: int = 0
     replayed: int = 0
+    conflicts: Counter[str] = field(default_factory=Counter)
+    stale: Counter[str] = field(default_factory=Counter)
     dead_letters: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: BatchCounts) -> None:
@@ -42,4 +44,6 @@ class BatchCounts:
         self.deletions += other.deletions
         self.rereads += other.rereads
         self.replayed += other.replayed
+        self.conflicts.update(other.conflicts)
+        self.stale.update(other.stale)
         self.dead_letters.update(other.dead_letters)

@@ -22,7 +22,7 @@ from casscade.load.raw import Raw, int8
 from casscade.load.relation_writer import RelationWriter, RowItem
 from casscade.load.tombstones import PARTITION, StoredDeletion, pack_bound, row_of, unpack_range
 from casscade.merge.fold import PartitionDeletions, RowKey, TableFold
-from casscade.merge.row import is_empty, shadow_from_outside
+from casscade.merge.row import is_empty, newest_timestamp, shadow_from_outside
 
 # Rows of a partition that a range deletion looks at are read in pages of this size, so that a partition of
 # millions of rows does not have to fit into memory.
@@ -91,7 +91,7 @@ class DeletionApplier:
             if covering is not None:
                 row = fold.rows[row_key]
                 deletion = covering.covering(row)
-                if _shadow(row, deletion):
+                if self._cover(self._rows, fold, row_key[0], row, deletion):
                     del fold.rows[row_key]
                 elif deletion != NO_TIMESTAMP and (row.observed is not None or self._rows.layout.counters):
                     self._doubt_new(self._rows, fold, row_key, row)
@@ -99,14 +99,26 @@ class DeletionApplier:
             covering = ordered.get(partition_key)
             if covering is not None:
                 row = fold.statics[partition_key]
-                if _shadow(row, covering.deletion):
+                statics = self._statics
+                if self._cover(statics or self._rows, fold, partition_key, row, covering.deletion):
                     del fold.statics[partition_key]
                     continue
-                statics = self._statics
                 if covering.deletion == NO_TIMESTAMP or statics is None:
                     continue
                 if row.observed is not None or statics.layout.counters:
                     self._doubt_new(statics, fold, (partition_key, b""), row)
+
+    def _cover(self, writer: RelationWriter, fold: TableFold, partition_key: bytes, row: Row, deletion: int) -> bool:
+        """Shadow a new row; returns whether nothing is left of it. Under stored deletions alone it came too late."""
+        if deletion == NO_TIMESTAMP:
+            return False
+        late = partition_key not in fold.deletions and not row.scanned and newest_timestamp(row) <= deletion
+        if late:
+            stored = Row(row.key, row.clustering)
+            stored.deletion = deletion
+            writer.lookout.late(partition_key, stored, row)
+        shadow_from_outside(row, deletion)
+        return is_empty(row)
 
     def _doubt_new(self, writer: RelationWriter, fold: TableFold, key: RowKey, row: Row) -> None:
         """A deletion lies over what a read showed but may not end all of it: was it read before or after?"""
@@ -205,14 +217,6 @@ def _reach(row: Row, deletion: int) -> bool:
         return False
     shadow_from_outside(row, deletion)
     return True
-
-
-def _shadow(row: Row, deletion: int) -> bool:
-    """Shadow a new row; returns whether nothing is left of it."""
-    if deletion == NO_TIMESTAMP:
-        return False
-    shadow_from_outside(row, deletion)
-    return is_empty(row)
 
 
 def _add(known: dict[bytes, PartitionDeletions], stored: StoredDeletion) -> None:

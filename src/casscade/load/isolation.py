@@ -87,6 +87,8 @@ def halves(fold: Fold) -> tuple[Fold, Fold]:
     taken = 0
     for table_id, table in fold.tables.items():
         targets = (TableFold(table.table), TableFold(table.table))
+        for target in targets:
+            target.findings = table.findings
         for row_key, row in table.rows.items():
             targets[taken >= half].rows[row_key] = row
             taken += 1

@@ -24,6 +24,7 @@ from casscade.load.doubts import Doubts, only_read
 from casscade.load.hidden import HiddenRow, HiddenRows
 from casscade.load.integrity import integrity_of
 from casscade.load.layout import INEXACT_POLICIES, RowLayout
+from casscade.load.lookout import Lookout
 from casscade.load.merge_sql import TargetSql
 from casscade.load.raw import fields
 from casscade.load.row_filter import RowFilter
@@ -83,6 +84,7 @@ class RelationWriter:
         self.rejected: list[RejectedRow] = []
         self.doubts = Doubts()
         self.covered: set[RowKey] = set()
+        self.lookout = Lookout(layout)
         self._encoder = RowEncoder(layout, wanted, checked=bool(constraints))
         self._stage_used = True
 
@@ -254,17 +256,19 @@ class RelationWriter:
         for tombstone in stored_rows:
             partition_key, row = by_key[tombstone.key]
             stored = row_of(tombstone, row)
-            doubtful = self.doubts.met(row, stored, now, covered=(partition_key, row.key) in self.covered)
-            self._merge(row, stored)
-            if doubtful:
-                self.doubts.columns(partition_key, row, doubtful)
+            self._join(partition_key, row, stored, now)
             met.add(tombstone.key)
         return met
 
-    def _merge(self, row: Row, other: Row) -> None:
-        merge_rows(row, other, self.layout.older_ties)
+    def _join(self, partition_key: bytes, row: Row, stored: Row, now: int) -> None:
+        """Merge what is stored of a new row into it, after a look at both."""
+        self.lookout.look(partition_key, stored, row)
+        doubtful = self.doubts.met(row, stored, now, covered=(partition_key, row.key) in self.covered)
+        merge_rows(row, stored, self.layout.older_ties)
         if self.layout.loose_paths:
             unify_paths(row, self.layout.loose_paths, self.layout.older_ties)
+        if doubtful:
+            self.doubts.columns(partition_key, row, doubtful)
 
     def _doubt(self, partition_key: bytes, row: Row) -> None:
         """Note a row without values that may have a liveness; one that was deleted as a whole has not."""
@@ -331,10 +335,7 @@ class RelationWriter:
             item = items[ordinal]
             partition_key, row = item
             stored = read_row(self.layout, found, 1).row
-            doubtful = self.doubts.met(row, stored, now, covered=(partition_key, row.key) in self.covered)
-            self._merge(row, stored)
-            if doubtful:
-                self.doubts.columns(partition_key, row, doubtful)
+            self._join(partition_key, row, stored, now)
             merged[ordinal] = item
         return merged
 

@@ -46,6 +46,8 @@ class TargetWriter:
         clustering = target.table.clustering
         order = ClusteringOrder([column.type for column in clustering], [column.reversed for column in clustering])
         self._deletions = DeletionApplier(rows, statics, order)
+        for writer in self.writers:
+            writer.lookout.keep_stale = target.conflicts.sets_aside
         self.waiting: WaitingRows | None = None
 
     @property
@@ -55,6 +57,8 @@ class TargetWriter:
 
     def write(self, connection: Connection[Any], fold: TableFold, now: int, counts: BatchCounts) -> None:
         """Merge one table's part of a batch."""
+        for writer in self.writers:
+            writer.lookout.findings = fold.findings
         self._deletions.apply(connection, fold, now, counts)
         self.rows.write(connection, fold.rows, now, counts)
         if self.statics is not None:

@@ -12,6 +12,7 @@ from casscade.core.keys import canonical_key
 from casscade.core.mutation import PartitionUpdate, RangeTombstone, Row
 from casscade.core.observed import UNREAD
 from casscade.core.table import TableShape
+from casscade.merge.conflicts import Findings, copy_row
 from casscade.merge.row import is_empty, merge_rows, normalise
 
 RowKey = tuple[bytes, bytes]
@@ -32,9 +33,10 @@ class TableFold:
 
     `rows` is keyed by (partition key, clustering key), `statics` by partition key, `deletions` by partition key.
     In a table without clustering columns a partition is one row, so its partition deletions are row deletions.
+    `findings` has the conflicts and stale rows met on the way, which are no part of the outcome.
     """
 
-    __slots__ = ("deletions", "rows", "single_row", "statics", "table")
+    __slots__ = ("deletions", "findings", "rows", "single_row", "statics", "table")
 
     def __init__(self, table: TableShape) -> None:
         self.table: TableShape = table
@@ -42,6 +44,7 @@ class TableFold:
         self.rows: dict[RowKey, Row] = {}
         self.statics: dict[bytes, Row] = {}
         self.deletions: dict[bytes, PartitionDeletions] = {}
+        self.findings: Findings = Findings()
 
     def add(self, update: PartitionUpdate) -> None:
         """Merge one update of this table; `update` must not be used afterwards."""
@@ -61,6 +64,7 @@ class TableFold:
             if mine is None:
                 rows[row_key] = row
             else:
+                self._meet(key, mine, row, static=False)
                 merge_rows(mine, row, older)
         static_row = update.static_row
         if static_row is not None:
@@ -70,9 +74,17 @@ class TableFold:
                 if not is_empty(static_row):
                     self.statics[key] = static_row
             else:
+                self._meet(key, known, static_row, static=True)
                 merge_rows(known, static_row, older)
         if update.deletion != NO_TIMESTAMP or update.range_tombstones:
             self._add_deletions(update)
+
+    def _meet(self, key: bytes, known: Row, new: Row, *, static: bool) -> None:
+        findings = self.findings
+        if findings.meet(key, known, new, self.table.older_ties, static=static):
+            # Merging takes no cell of a stale row, but may take its multi-cell columns to shadow them.
+            kept = new if new.complex is None else copy_row(new)
+            findings.late(key, known, new, kept, static=static)
 
     def _add_deletions(self, update: PartitionUpdate) -> None:
         key = update.key

@@ -38,6 +38,8 @@ def merge_rows(row: Row, other: Row, older_ties: bool = False) -> None:
         row.liveness_expires_at = other.liveness_expires_at
     if other.liveness_unknown:
         row.liveness_unknown = True
+    if other.scanned:
+        row.scanned = True
     cells = row.cells
     for index, cell in other.cells.items():
         mine = cells.get(index)

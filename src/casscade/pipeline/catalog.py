@@ -10,6 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from psycopg import Connection
@@ -25,6 +26,7 @@ from casscade.rules.rewriter import Rewriter
 from casscade.rules.table import TableRules, excluded_names, read_rules
 from casscade.schema.checks import require_replicable
 from casscade.schema.choices import ColumnChoices
+from casscade.schema.conflict_rules import ARRIVAL_ORDER, ConflictRule, require_arrival_once
 from casscade.schema.ddl import DdlStatement, plan_target
 from casscade.schema.mapping import Target, build_target, check_targets
 from casscade.schema.model import SchemaSnapshot, Table, assign_indexes, column_indexes
@@ -70,6 +72,8 @@ class Catalog:
             table = snapshot.find(rule.keyspace, rule.table)
             assert table is not None
             require_replicable(snapshot, table)
+            if rule.conflicts == ARRIVAL_ORDER:
+                require_arrival_once(snapshot, table)
             known = self._control.column_indexes(connection, table.id)
             numbered = assign_indexes(table, known)
             self._numbered[table.id] = len(known | column_indexes(numbered))
@@ -77,16 +81,15 @@ class Catalog:
             ruled = read_rules(rule, numbered, self._config.rules, excluded, foreign=foreign)
             if ruled.active:
                 found[table.id.bytes] = ruled
-            targets.append(
-                build_target(
-                    numbered,
-                    schema=rule.target_schema,
-                    name=rule.target_table,
-                    exclude=excluded | ruled.dropped,
-                    key=rule.key,
-                    choices=ColumnChoices(rule.types, rule.column_inexact, rule.inexact, ruled.results, ruled.renames),
-                )
+            target = build_target(
+                numbered,
+                schema=rule.target_schema,
+                name=rule.target_table,
+                exclude=excluded | ruled.dropped,
+                key=rule.key,
+                choices=ColumnChoices(rule.types, rule.column_inexact, rule.inexact, ruled.results, ruled.renames),
             )
+            targets.append(replace(target, conflicts=ConflictRule(rule.conflicts, rule.conflicts_after_s)))
         check_targets(targets)
         require_extensions(connection, targets)
         self.targets = targets

@@ -21,6 +21,7 @@ from casscade.deadletter.replayer import Replayer
 from casscade.deadletter.store import DeadLetterStore
 from casscade.debezium.decoder import EventDecoder
 from casscade.debezium.limits import limits
+from casscade.load.arrival import Arrivals, arrival_tables
 from casscade.load.batch import BatchWriter
 from casscade.load.batcher import Batcher
 from casscade.load.control import ControlStore
@@ -149,6 +150,7 @@ class LoadService:
             monitor.health.set(component, State.OK)
         stop = threading.Event()
         transport = DirectTransport(config.load.queue_bytes)
+        arrivals = Arrivals(arrival_tables(targets))
         batcher = Batcher(
             catalog.tables,
             catalog.refresh,
@@ -158,6 +160,7 @@ class LoadService:
             rewriting=None if hides else rewriting_of(catalog.rules.values()),
             cuts=resume.cuts,
             events=EventDecoder(tables) if self._foreign else None,
+            arrivals=arrivals,
         )
         sources = Sources()
         writer = self._writer(sources, catalog)
@@ -170,6 +173,7 @@ class LoadService:
             stop,
             lambda connection: self._truncations.require_unchanged(connection, resume.newest),
             {source_name(self._settings.topic, number): topic.beginning(number) for number in range(topic.partitions)},
+            arrivals,
         )
         outage = TopicOutage(letters, sources, self._name, stop, keeps=keeps)
         loader = Loader(

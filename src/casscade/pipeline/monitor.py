@@ -22,6 +22,7 @@ from casscade.observability.logs import get_logger
 from casscade.observability.metrics import Metrics
 from casscade.pipeline.checkpoints import Checkpoints
 from casscade.pipeline.gap_status import copy_gaps, gap_status
+from casscade.pipeline.load_status import conflict_status, copy_conflicts, row_status
 from casscade.pipeline.snapshot_status import progress_document
 
 if TYPE_CHECKING:  # An agent is watched without the loader's modules, and PostgreSQL's client, in its memory.
@@ -67,6 +68,7 @@ class Monitor(Observer):
         self._lock = threading.Lock()
         self._totals = BatchCounts()
         self._batches = 0
+        self._mutations = 0
         self._recent: deque[tuple[float, int]] = deque(maxlen=_RECENT_MAX)
         self._newest_write = 0
         self._committed_at: float | None = None
@@ -118,6 +120,7 @@ class Monitor(Observer):
         with self._lock:
             self._totals.add(counts)
             self._batches += 1
+            self._mutations += committed.mutations
             self._committed_at = committed.at
             self._recent.append((committed.at, committed.mutations))
             for write_time in committed.write_times:
@@ -216,14 +219,8 @@ class Monitor(Observer):
                 "latency_seconds": percentiles,
                 "latency_histogram": self.latency.to_json(),
                 "lag_seconds": self._lag(),
-                "rows": {
-                    "written": totals.rows,
-                    "fast": totals.fast,
-                    "merged": totals.merged,
-                    "removed": totals.removed,
-                    "expired": totals.expired,
-                    "inexact": totals.inexact.total(),
-                },
+                "rows": row_status(totals),
+                "conflicts": conflict_status(totals, self._mutations),
                 "batches": self._batches,
                 "dead_letters": dict(totals.dead_letters),
                 "committed_at": self._committed_at,
@@ -279,6 +276,7 @@ class Monitor(Observer):
         metrics.set_total("casscade_load_expired_rows_total", totals.expired)
         for (table, policy), values in list(totals.inexact.items()):
             metrics.set_total("casscade_load_inexact_values_total", values, table=table, policy=policy)
+        copy_conflicts(metrics, totals, self._mutations)
         metrics.set_total("casscade_load_undetermined_rows_total", totals.rereads)
         metrics.set_total("casscade_load_decided_rows_total", totals.fast, path="fast")
         metrics.set_total("casscade_load_decided_rows_total", totals.merged, path="merged")

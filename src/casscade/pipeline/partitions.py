@@ -19,6 +19,7 @@ from psycopg import Connection
 from casscade.core.backoff import Backoff
 from casscade.core.errors import FencedError, RetryableError
 from casscade.core.position import START, Position
+from casscade.load.arrival import Arrivals, newest_arrival
 from casscade.load.control import ControlStore
 from casscade.load.loader import Loader
 from casscade.load.sources import Sources
@@ -45,9 +46,11 @@ class Partitions:
         stop: threading.Event,
         require_unchanged: Callable[[Connection[Any]], None],
         beginnings: Mapping[str, Position] | None = None,
+        arrivals: Arrivals | None = None,
     ) -> None:
         """`require_unchanged` raises RetryableError when the parts must be built anew before a partition is read;
-        `beginnings` tell from where a partition is read of which nothing was applied, by default its offset 0."""
+        `beginnings` tell from where a partition is read of which nothing was applied, by default its offset 0;
+        `arrivals` learn of each partition what its owners before gave out."""
         self._database = database
         self._control = control
         self._sources = sources
@@ -55,6 +58,7 @@ class Partitions:
         self._stop = stop
         self._require_unchanged = require_unchanged
         self._beginnings = beginnings or {}
+        self._arrivals = arrivals or Arrivals()
         self._lock = threading.Lock()
         self._fenced: list[str] = []
         self._drained: set[str] = set()
@@ -70,6 +74,8 @@ class Partitions:
                 with self._database.transaction() as connection:
                     self._require_unchanged(connection)
                     epoch, position = self._control.acquire(connection, source)
+                    if self._arrivals.tables:
+                        self._arrivals.resume(newest_arrival(self._control, connection))
             except psycopg.OperationalError as error:
                 wait = backoff.fail()
                 log.warning(

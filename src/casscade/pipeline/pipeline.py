@@ -21,6 +21,7 @@ from casscade.config import PipelineConfig
 from casscade.core.position import Position
 from casscade.deadletter.replayer import Replayer
 from casscade.deadletter.store import DeadLetterStore
+from casscade.load.arrival import Arrivals, arrival_tables, newest_arrival
 from casscade.load.batch import BatchWriter
 from casscade.load.batcher import Batcher
 from casscade.load.control import ControlStore
@@ -149,6 +150,8 @@ class Pipeline:
             for statement in catalog.apply(connection):
                 log.info("changed PostgreSQL", purpose=statement.purpose)
             epoch, acquired = self._control.acquire(connection, source)
+            arrivals = Arrivals(arrival_tables(targets))
+            arrivals.resume(newest_arrival(self._control, connection))
             resume = self._truncations.apply(
                 connection, lambda host_id: read_truncations(session, host_id), source, targets, acquired
             )
@@ -178,6 +181,7 @@ class Pipeline:
             excluded=excluded_columns(targets, catalog.rules),
             rewriting=rewriting_of(catalog.rules.values()),
             cuts=Cuts({source: resume.cuts}, resume.reads),
+            arrivals=arrivals,
         )
         writer = self._writer(source, epoch, resume.position, catalog)
         loader = Loader(

@@ -17,6 +17,7 @@ from typing import Final, cast
 from casscade.core.errors import ConfigurationError
 from casscade.cql.types import CqlType
 from casscade.schema.choices import NO_CHOICES, ColumnChoices, check_exclusions
+from casscade.schema.conflict_rules import NO_RULE, ConflictRule
 from casscade.schema.key_form import AUTO, is_exact
 from casscade.schema.model import Column, Table
 from casscade.schema.names import column_identifier, quote_identifier, relation_identifier
@@ -161,7 +162,7 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The PostgreSQL side of one Cassandra table.
+    """The PostgreSQL side of one Cassandra table; `conflicts` says what becomes of late and of conflicting writes.
 
     `rows` is the relation of its rows, `statics` that of its static columns (None without any left), `view_name` the
     view over both in the same schema (empty without statics). `excluded` columns are not copied.
@@ -172,6 +173,7 @@ class Target:
     statics: Relation | None
     view_name: str
     excluded: tuple[Column, ...]
+    conflicts: ConflictRule = NO_RULE
 
     @property
     def relations(self) -> tuple[Relation, ...]:
