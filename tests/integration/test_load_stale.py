@@ -22,9 +22,10 @@ from casscade.load.counters import BatchCounts
 from casscade.load.raw import register
 from casscade.load.sources import Sources
 from casscade.merge.fold import Fold
+from casscade.schema.choices import ColumnChoices
 from casscade.schema.conflict_rules import ConflictRule
 from casscade.schema.ddl import ExistingSchema, plan_target
-from casscade.schema.mapping import ColumnChoices, build_target
+from casscade.schema.mapping import build_target
 from casscade.schema.model import Column, ColumnKind, Table, assign_indexes
 
 NOW = 2_000_000_000

@@ -47,8 +47,8 @@ class Batcher:
     columns is taken out. `rewriting` carries out the rules that hide values and those on keys. `cuts` tells what
     TRUNCATE made void, which is left out. `events` decodes chunks of Debezium's messages. `arrivals` gives times to
     what comes of tables where the order of arrival decides. `counts` has the mutations by what became of them:
-    `decoded`, a reason of `LEFT_OUT` (`filtered` counts rows), or the code of what was wrong. `misplaced` counts those whose key
-    belongs to another Kafka partition.
+    `decoded`, a reason of `LEFT_OUT` (`filtered` counts rows), or the code of what was wrong. `misplaced` counts those
+    whose key belongs to another Kafka partition.
     """
 
     def __init__(
