@@ -14,6 +14,7 @@ from typing import Any
 
 from psycopg import Connection
 
+from casscade.core import failpoints
 from casscade.core.errors import InvariantError
 from casscade.core.notice import Notice
 from casscade.core.position import Position
@@ -171,6 +172,10 @@ class BatchWriter:
                 for writer in target.writers:
                     writer.begin()
             yield
+            if failpoints.ARMED:
+                failpoints.reach("before_commit")
+        if failpoints.ARMED:
+            failpoints.reach("committed")
 
     def apply(self, connection: Connection[Any], batch: Batch) -> BatchCounts:
         """Commit one batch; raises FencedError, psycopg errors, or InvariantError for an unknown table."""
@@ -316,6 +321,8 @@ class BatchWriter:
         """Forget tombstones whose time is over; returns how many."""
         with connection.transaction():
             purged = self.control.purge(connection)
+            if failpoints.ARMED:
+                failpoints.reach("purged")
         for target in self._targets.values():
             for writer in target.writers:
                 writer.tombstones.refresh(connection)

@@ -12,6 +12,7 @@ from typing import Any
 from psycopg import Connection, sql
 
 from casscade.commitlog.encoder import clustering_key
+from casscade.core import failpoints
 from casscade.core.cell import NO_EXPIRY
 from casscade.core.errors import BadDataError
 from casscade.core.keys import canonical_key
@@ -144,6 +145,8 @@ class RelationWriter:
             self.tombstones.drop_rows(connection, list(met))
         if self.hidden is not None:
             self.hidden.drop(connection, list(uncovered - self.hidden.written))
+        if failpoints.ARMED:
+            failpoints.reach("batch_merged")
         counts.rows += len(items)
         counts.merged += len(merged)
         counts.fast += len(items) - len(merged)
@@ -302,6 +305,8 @@ class RelationWriter:
                 for first in range(0, count, _COPY_ROWS):
                     copy.write(encode(staged, items, first, min(first + _COPY_ROWS, count), now, merged))
                 copy.write(COPY_TRAILER)
+        if failpoints.ARMED:
+            failpoints.reach("batch_staged")
         for ordinal, error in staged.rejected.items():
             self.rejected.append(RejectedRow(*items[ordinal], error))
         return staged

@@ -13,6 +13,7 @@ import psycopg
 from psycopg import Connection
 
 from casscade.commitlog.observations import decode_any
+from casscade.core import failpoints
 from casscade.core.errors import BadDataError
 from casscade.core.table import TableShape
 from casscade.cql.bounds import ClusteringOrder
@@ -186,6 +187,8 @@ class TargetWriter:
                         writer.doubts.ended(partition_key, row, now)
                     writer.replace_hidden(connection, hidden, now, counts, ended=True)
                     total += len(hidden)
+        if failpoints.ARMED and total:
+            failpoints.reach("reaped")
         counts.expired += total
         return total
 
