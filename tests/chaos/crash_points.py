@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 # Reached without Cassandra, by hand-made segments (`tests.support.crash_life`): how often at least, in one life.
 DIRECT: Final[Mapping[str, int]] = {
@@ -41,22 +41,47 @@ DIRECT: Final[Mapping[str, int]] = {
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What makes a process reach its failpoints: which `command` dies, over Kafka or not."""
+    """Which `command` of a pipeline, with Kafka or without, dies at `points` (each is reached so often at least).
+
+    `provoke` names what brings it there: `write` (the load), `truncate`, or `stop` (SIGTERM after its start).
+    `settings` go over the sections of the configuration.
+    """
 
     command: str
-    points: tuple[str, ...]
+    points: Mapping[str, int]
+    provoke: str = "write"
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def kafka(self) -> bool:
+        """Whether Kafka is between the two halves."""
+        return self.command != "run"
 
 
-SCENES: Final[Mapping[str, Scene]] = {
-    "snapshot": Scene("run", ("snapshot_planned", "snapshot_claimed", "snapshot_progressed", "snapshot_released")),
-    "recheck": Scene("run", ("rechecks_requested", "recheck_claimed", "recheck_answered")),
-    "truncate": Scene("run", ("truncation_applied", "source_sent_back")),
-    "topic": Scene("capture", ("topic_created", "topic_file_written")),
-    "produce": Scene("capture", ("chunk_produced", "chunk_acknowledged")),
-    "consume": Scene("load", ("topic_known", "partition_acquired", "messages_handed_over", "partition_released")),
-}
+_SLOWLY: Final = {"snapshot": {"rows_per_second": 20, "page_rows": 10, "ranges_per_table": 8}}
+SCENES: Final = (
+    Scene("run", {"snapshot_planned": 3, "snapshot_claimed": 8, "snapshot_progressed": 8}),
+    Scene("run", {"snapshot_released": 1}, "stop", _SLOWLY),
+    Scene("run", {"rechecks_requested": 2, "recheck_claimed": 2, "recheck_answered": 2}),
+    Scene("run", {"truncation_applied": 1, "source_sent_back": 1}, "truncate"),
+    Scene("capture", {"topic_created": 1, "topic_file_written": 1}),
+    Scene("capture", {"chunk_produced": 5, "chunk_acknowledged": 5}),
+    Scene("load", {"topic_known": 1, "partition_acquired": 2, "messages_handed_over": 3}),
+    Scene("load", {"partition_released": 2}, "stop"),
+)
+
+
+def scene_of(name: str) -> Scene | None:
+    """The scene of a failpoint; None for one that is reached without Cassandra."""
+    return next((scene for scene in SCENES if name in scene.points), None)
+
+
+def hits_of(name: str) -> int:
+    """How often a life reaches the failpoint at least."""
+    scene = scene_of(name)
+    return DIRECT[name] if scene is None else scene.points[name]
 
 
 def later_hit(name: str, seed: int) -> int:
-    """One of the hits of a failpoint without Cassandra, not always the first."""
-    return random.Random(f"{seed} {name}").randint(1, DIRECT[name])
+    """One of the hits of a failpoint, not always the first."""
+    return random.Random(f"{seed} {name}").randint(1, hits_of(name))

@@ -111,7 +111,8 @@ STATEMENTS: Final[tuple[tuple[int, Statement], ...]] = (
         3,
         lambda r, ks: (
             f"BEGIN BATCH{_at(r)} UPDATE {ks}.customers SET name = 'one{_value(r)}' "
-            f"WHERE id = {r.randrange(CUSTOMERS)}; UPDATE {ks}.orders SET note = 'two{_value(r)}' WHERE {_row(r)}; APPLY BATCH"
+            f"WHERE id = {r.randrange(CUSTOMERS)}; "
+            f"UPDATE {ks}.orders SET note = 'two{_value(r)}' WHERE {_row(r)}; APPLY BATCH"
         ),
     ),
     (
