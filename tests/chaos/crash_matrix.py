@@ -167,11 +167,11 @@ def _works(victim: Part, made: World) -> bool:
     """Whether it has begun: it owns all partitions, reads a snapshot, or reads the log."""
     try:
         status = victim.process.status()
-    except OSError:
+        if made.kafka:
+            return int(status["kafka"]["partitions"]) > 1
+        return bool(status["capture"]) and bool(status["snapshot"])
+    except (OSError, KeyError):
         return False
-    if made.kafka:
-        return int(status["kafka"].get("partitions", 0)) > 1
-    return bool(status["capture"]) and bool(status["snapshot"])
 
 
 def _keep(made: World, case: Case) -> None:

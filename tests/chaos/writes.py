@@ -145,13 +145,14 @@ class Writer:
         return str(count)
 
     def add_column(self, rng: random.Random) -> str:
-        """One more column of one table, written to from now on."""
+        """One more column of one table, written to from now on: the copy gets it with the first write."""
         if len(self.columns) >= COLUMNS_MAX:
             return "there are enough"
         table, name = rng.choice(("orders", "customers")), f"extra{len(self.columns)}"
         type_, value = rng.choice((("int", "7"), ("text", "'seven'"), ("set<int>", "{7, 8}")))
         self.session.execute(f"ALTER TABLE {self.keyspace}.{table} ADD {name} {type_}", timeout=60)
         self.columns.append((table, name, value))
+        self._all([self._to_column(rng, self.columns[-1])])
         return f"{table}.{name} {type_}"
 
     def truncate(self, rng: random.Random) -> str:
@@ -162,11 +163,14 @@ class Writer:
 
     def _statement(self, rng: random.Random) -> str:
         if self.columns and rng.random() < 0.1:
-            table, name, value = rng.choice(self.columns)
-            where = _row(rng) if table == "orders" else f"id = {rng.randrange(CUSTOMERS)}"
-            return f"UPDATE {self.keyspace}.{table}{_at(rng)} SET {name} = {value} WHERE {where}"
+            return self._to_column(rng, rng.choice(self.columns))
         (_, make) = rng.choices(STATEMENTS, [weight for weight, _ in STATEMENTS])[0]
         return make(rng, self.keyspace)
+
+    def _to_column(self, rng: random.Random, column: tuple[str, str, str]) -> str:
+        table, name, value = column
+        where = _row(rng) if table == "orders" else f"id = {rng.randrange(CUSTOMERS)}"
+        return f"UPDATE {self.keyspace}.{table}{_at(rng)} SET {name} = {value} WHERE {where}"
 
     def _all(self, statements: list[str]) -> None:
         under_way: deque[Any] = deque()
