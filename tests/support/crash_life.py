@@ -13,7 +13,8 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -32,19 +33,26 @@ from casscade.load.batch import BatchWriter
 from casscade.load.batcher import Batcher
 from casscade.load.catalog import execute_ddl, lock_ddl, read_existing
 from casscade.load.control import ControlStore
-from casscade.load.observer import Observer
+from casscade.load.observer import Committed, Observer
 from casscade.load.raw import register
 from casscade.load.sources import Sources
 from casscade.schema.ddl import plan_target
 from casscade.schema.mapping import Target, build_target
 from casscade.transport.direct import DirectTransport
 from tests.support.oracle import oracle_table, random_update, read_both, rows_expected
+from tests.support.proxy import Proxy, proxy
 from tests.support.random_rows import NOW
 
 VERSION: Final = 8
 SEGMENTS: Final = 6
 UPDATES: Final = 20
 SOURCE: Final = "8f4e9d2c-0000-4000-8000-000000000001"
+# Where the table goes: rows, then static rows, in the order in which a batch writes them.
+RELATIONS: Final = ("ks.t11", "ks.t11_static")
+# What the bytes of every COPY begin with.
+COPY: Final = b"PGCOPY\n"
+# What is streamed: the updates, and the mutation that nobody can decode.
+MUTATIONS: Final = SEGMENTS * UPDATES + 1
 LIFE_S_MAX: Final = 20.0
 # Everything lives before the moment at which the reaper runs.
 _EARLIER_S: Final = 200
@@ -62,13 +70,22 @@ class Life:
     directory: Path
     seed: int
     environment: Mapping[str, str] = field(default_factory=dict)
-    connect_timeout_s: int = 5
-    statement_timeout_ms: int = 2000
+    options: str = "-c statement_timeout=2000"
 
     @property
     def cdc(self) -> Path:
         """Where the segments lie."""
         return self.directory / "cdc_raw"
+
+    @property
+    def retried(self) -> Path:
+        """A file that is there once a batch is to be tried again: the codes of the failures, one on a line."""
+        return self.directory / "retried"
+
+    @property
+    def told(self) -> Path:
+        """How many mutations a life that ended counted as committed."""
+        return self.directory / "told"
 
 
 def target_of(seed: int) -> Target:
@@ -81,7 +98,7 @@ def updates_of(seed: int) -> list[PartitionUpdate]:
     """All updates in order; new objects each time, because merging uses them up."""
     rng = random.Random(seed)
     table = target_of(seed).table
-    return [random_update(rng, table, 0.6) for _ in range(SEGMENTS * UPDATES)]
+    return [random_update(rng, table, 0.9) for _ in range(SEGMENTS * UPDATES)]
 
 
 def write_segments(life: Life) -> None:
@@ -103,18 +120,34 @@ def write_segments(life: Life) -> None:
         (life.cdc / f"{name}_cdc.idx").write_text(f"{len(data)}\nCOMPLETED", encoding="ascii")
 
 
+def start(life: Life) -> Lived:
+    """Live once in a process of its own; returns at once."""
+    return Lived(life)
+
+
+class Lived:
+    """A life that was started."""
+
+    def __init__(self, life: Life) -> None:
+        self._life = life
+        self._process = _forks.Process(target=_live, args=(life,), daemon=True)
+        self._process.start()
+
+    def wait(self) -> int:
+        """Its exit status, negative for a signal; raises AssertionError when it does not end."""
+        self._process.join(LIFE_S_MAX + 5.0)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+            raise AssertionError(f"a life did not end; seed {self._life.seed}, {dict(self._life.environment)}")
+        code = self._process.exitcode
+        assert code is not None
+        return code
+
+
 def run(life: Life) -> int:
-    """Live once in a process of its own; returns its exit status, negative for a signal."""
-    process = _forks.Process(target=_live, args=(life,), daemon=True)
-    process.start()
-    process.join(LIFE_S_MAX + 5.0)
-    if process.is_alive():
-        process.kill()
-        process.join()
-        raise AssertionError(f"a life did not end; seed {life.seed}, {dict(life.environment)}")
-    code = process.exitcode
-    assert code is not None
-    return code
+    """Live once; returns the exit status."""
+    return start(life).wait()
 
 
 def killed_and_restarted(life: Life, name: str, hit: int) -> list[str]:
@@ -130,6 +163,22 @@ def killed_and_restarted(life: Life, name: str, hit: int) -> list[str]:
     return differences(life, life.dsn)
 
 
+@contextmanager
+def through_proxy(dsn: str, directory: Path, seed: int) -> Iterator[tuple[Life, Proxy]]:
+    """A life whose way to PostgreSQL is a proxy; its segments are written."""
+    info = psycopg.conninfo.conninfo_to_dict(dsn)
+    with proxy((str(info["host"]), int(str(info["port"])))) as between:
+        made = psycopg.conninfo.make_conninfo(dsn, port=between.port)
+        life = Life(made, directory, seed)
+        write_segments(life)
+        yield life, between
+
+
+def retries_of(life: Life) -> list[str]:
+    """The codes of the failures after which a batch was tried again."""
+    return life.retried.read_text("ascii").split() if life.retried.exists() else []
+
+
 def differences(life: Life, dsn: str) -> list[str]:
     """What is not as the pure merge of all updates has it."""
     target = target_of(life.seed)
@@ -143,7 +192,9 @@ def differences(life: Life, dsn: str) -> list[str]:
     left = sorted(path.name for path in life.cdc.iterdir())
     problems += [f"left in cdc_raw: {left}"] if left else []
     kept = life.directory / "state" / "quarantine" / f"CommitLog-{VERSION}-{SEGMENTS}.log"
-    return problems if kept.exists() else [*problems, "the damaged segment is not in quarantine"]
+    problems += [] if kept.exists() else ["the damaged segment is not in quarantine"]
+    told = int(life.told.read_text("ascii"))
+    return problems if told <= MUTATIONS else [*problems, f"{told} of {MUTATIONS} mutations were counted"]
 
 
 _forks: Final = multiprocessing.get_context("forkserver")
@@ -155,10 +206,27 @@ def _live(life: Life) -> None:
     ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
     failpoints.arm(life.environment)
     loading.REAP_INTERVAL_S = 0.02
-    raise SystemExit(_Lived(life).run())
+    raise SystemExit(_Parts(life).run())
 
 
-class _Lived:
+class _Told(Observer):
+    """Mutations that were committed, and the codes of failures after which a batch was tried again."""
+
+    def __init__(self, life: Life) -> None:
+        self.mutations = 0
+        self._retried = life.retried
+
+    def committed(self, committed: Committed) -> None:
+        """Count a batch."""
+        self.mutations += committed.mutations
+
+    def retrying(self, code: str, wait_s: float, failures: int) -> None:
+        """Note the code."""
+        with self._retried.open("a", encoding="ascii") as file:
+            file.write(f"{code}\n")
+
+
+class _Parts:
     def __init__(self, life: Life) -> None:
         self._life = life
         self._later = threading.Event()
@@ -183,7 +251,8 @@ class _Lived:
         transport.acknowledge(SOURCE, position)
         shape = target.table.shape(replicated=True)
         batcher = Batcher(lambda: {shape.id: shape}, lambda _: False, batch_rows=_BATCH_ROWS, batch_s=0.02)
-        loader = loading.Loader(transport, batcher, writer, self._connect, stop, Observer())
+        told = _Told(life)
+        loader = loading.Loader(transport, batcher, writer, self._connect, stop, told)
         follower = Follower(SOURCE, life.cdc, state, lambda: {shape.id}, transport, position, stop, poll_s=0.02)
         capture = threading.Thread(target=follower.run, name="capture", daemon=True)
         loader.start()
@@ -192,6 +261,7 @@ class _Lived:
         stop.set()
         loader.join(5.0)
         capture.join(5.0)
+        life.told.write_text(str(told.mutations), encoding="ascii")
         return code if loader.failure is None else _STUCK
 
     def _wait(self, transport: DirectTransport, stored: PositionFile, stop: threading.Event) -> int:
@@ -209,23 +279,19 @@ class _Lived:
         return _STUCK
 
     def _expired(self) -> bool:
-        names = [f"{relation.schema}.{relation.name}" for relation in self._target.relations]
         with self._connect() as connection:
             return any(
                 connection.execute(
                     f"SELECT EXISTS (SELECT FROM {name} WHERE _cdc_expires_at <= to_timestamp({NOW}))".encode()
                 ).fetchone()
                 == (True,)
-                for name in names
+                for name in RELATIONS
             )
 
     def _clock(self) -> float:
         return float(NOW if self._later.is_set() else NOW - _EARLIER_S)
 
     def _connect(self) -> psycopg.Connection[Any]:
-        timeout = f"-c statement_timeout={self._life.statement_timeout_ms}"
-        connection = psycopg.connect(
-            self._life.dsn, autocommit=True, connect_timeout=self._life.connect_timeout_s, options=timeout
-        )
+        connection = psycopg.connect(self._life.dsn, autocommit=True, connect_timeout=5, options=self._life.options)
         register(connection)
         return connection

@@ -37,6 +37,8 @@ class Fault(Enum):
     """The next COMMIT does not arrive, and the connection is reset: nothing was committed. Once."""
     REPLY_LOST = auto()
     """The next COMMIT arrives, its answer does not, and the connection is reset: it was committed. Once."""
+    HOLD = auto()
+    """A client's packet with the bytes `marker` in it does not arrive, nor what follows, until it is healed."""
 
 
 class _Pair:
@@ -68,6 +70,7 @@ class Proxy:
         self._fault = Fault.NONE
         self._delay_s = 0.0
         self._bytes_left = 0
+        self._marker = b""
         self._changed = threading.Condition()
         self._pairs: set[_Pair] = set()
         self._closed = False
@@ -81,10 +84,10 @@ class Proxy:
         """The fault in force."""
         return self._fault
 
-    def strike(self, fault: Fault, *, delay_s: float = 0.0, bytes_left: int = 0) -> None:
+    def strike(self, fault: Fault, *, delay_s: float = 0.0, bytes_left: int = 0, marker: bytes = b"") -> None:
         """Put a fault in force; `struck` counts what it has hit: connections, packets held, or commits."""
         with self._changed:
-            self._fault, self._delay_s, self._bytes_left = fault, delay_s, bytes_left
+            self._fault, self._delay_s, self._bytes_left, self._marker = fault, delay_s, bytes_left, marker
             self.struck = 0
             self._changed.notify_all()
         if fault is Fault.RESET:
@@ -162,6 +165,9 @@ class Proxy:
             self._hit()
             self._changed.wait_for(lambda: self._closed or self._fault is not Fault.BLACK_HOLE)
 
+    def _holds(self, data: bytes) -> bool:
+        return self._fault is Fault.HOLD and self._marker in data
+
     def _pump(self, pair: _Pair, source: socket.socket, target: socket.socket, up: bool) -> None:
         try:
             while data := source.recv(_CHUNK):
@@ -183,6 +189,9 @@ class Proxy:
             if fault is Fault.DELAY:
                 self._hit()
                 self._changed.wait_for(lambda: self._closed or self._fault is not Fault.DELAY, self._delay_s)
+            if up and self._holds(data):
+                self._hit()
+                self._changed.wait_for(lambda: self._closed or not self._holds(data))
             if fault is Fault.CUT:
                 self._bytes_left -= len(data)
                 if self._bytes_left <= 0:

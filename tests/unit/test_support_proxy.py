@@ -95,6 +95,17 @@ def test_what_a_black_hole_held_arrives_when_it_is_healed(between: Proxy) -> Non
         assert one.recv(10) == b"held"
 
 
+def test_a_packet_is_held_by_what_is_in_it(between: Proxy) -> None:
+    with client(between) as one, client(between) as other:
+        between.strike(Fault.HOLD, marker=b"second")
+        assert ask(one, b"the first") == b"the first"
+        one.sendall(b"the second")
+        assert between.wait_struck(5.0)
+        assert ask(other) == b"x"
+        between.heal()
+        assert one.recv(20) == b"the second"
+
+
 def test_a_delay_is_one_for_each_way(between: Proxy) -> None:
     with client(between) as one:
         assert ask(one) == b"x"
