@@ -33,9 +33,12 @@ from tests.chaos.writes import Writer
 from tests.support import crash_life
 from tests.support.crash_life import Life
 from tests.support.databases import create_database, drop_database
+from tests.support.proxy import Fault
 
 RESULTS: Final = Path(__file__).resolve().parents[2] / "build" / "chaos"
-DIES_S: Final = 60.0
+DIES_S: Final = 90.0
+# Longer than the time for retries of a scene with an outage.
+OUTAGE_S: Final = 12.0
 _LOOK_S: Final = 0.05
 
 
@@ -152,9 +155,14 @@ def _await_death(victim: Part, made: World, writer: Writer, scene: Scene, rng: r
             raise ChaosError(f"{victim.name} did not reach it in {DIES_S:.0f} s:\n{victim.process.tail()}")
         if scene.provoke == "write":
             writer.burst(rng)
-        elif not provoked and _works(victim, made):
+        elif not provoked and _works(victim, made, scene):
             provoked = True
-            if scene.provoke == "truncate":
+            if scene.provoke == "outage":
+                made.servers.proxies["postgres"].strike(Fault.RESET)
+                writer.burst(rng)
+                time.sleep(OUTAGE_S)
+                made.servers.proxies["postgres"].heal()
+            elif scene.provoke == "truncate":
                 writer.truncate(rng)
             else:
                 victim.process.signal(signal.SIGTERM)
@@ -163,13 +171,14 @@ def _await_death(victim: Part, made: World, writer: Writer, scene: Scene, rng: r
         raise ChaosError(f"{victim.name} ended with {victim.process.exit_code}:\n{victim.process.tail()}")
 
 
-def _works(victim: Part, made: World) -> bool:
+def _works(victim: Part, made: World, scene: Scene) -> bool:
     """Whether it has begun: it owns all partitions, reads a snapshot, or reads the log."""
     try:
         status = victim.process.status()
         if made.kafka:
             return int(status["kafka"]["partitions"]) > 1
-        return bool(status["capture"]) and bool(status["snapshot"])
+        done = all(table["ranges_done"] == table["ranges_total"] for table in status["snapshot"])
+        return bool(status["capture"]) and bool(status["snapshot"]) and (scene.provoke != "outage" or done)
     except (OSError, KeyError):
         return False
 

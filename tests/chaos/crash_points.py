@@ -22,6 +22,8 @@ DIRECT: Final[Mapping[str, int]] = {
     "position_written": 1,
     "position_synced": 1,
     "position_renamed": 1,
+    "losses_written": 2,
+    "losses_renamed": 2,
     "batch_staged": 6,
     "batch_merged": 4,
     "row_tombstones_stored": 1,
@@ -43,7 +45,8 @@ DIRECT: Final[Mapping[str, int]] = {
 class Scene:
     """Which `command` of a pipeline, with Kafka or without, dies at `points` (each is reached so often at least).
 
-    `provoke` names what brings it there: `write` (the load), `truncate`, or `stop` (SIGTERM after its start).
+    `provoke` names what brings it there: `write` (the load), `truncate`, `stop` (SIGTERM after its start) or `outage`
+    (of PostgreSQL, for longer than batches are tried again).
     `settings` go over the sections of the configuration.
     """
 
@@ -59,11 +62,14 @@ class Scene:
 
 
 _SLOWLY: Final = {"snapshot": {"rows_per_second": 20, "page_rows": 10, "ranges_per_table": 8}}
+# Dead letters after two seconds, and a look at PostgreSQL often enough.
+_IMPATIENT: Final = {"load": {"retry": {"first_ms": 100, "max_ms": 500, "for_seconds": 2}}}
 SCENES: Final = (
     Scene("run", {"snapshot_planned": 3, "snapshot_claimed": 8, "snapshot_progressed": 8}),
     Scene("run", {"snapshot_released": 1}, "stop", _SLOWLY),
     Scene("run", {"rechecks_requested": 2, "recheck_claimed": 2, "recheck_answered": 2}),
     Scene("run", {"truncation_applied": 1, "source_sent_back": 1}, "truncate"),
+    Scene("run", {"journal_synced": 2, "journal_deleted": 1}, "outage", _IMPATIENT),
     Scene("capture", {"topic_created": 1, "topic_file_written": 1}),
     Scene("capture", {"chunk_produced": 5, "chunk_acknowledged": 5}),
     Scene("load", {"topic_known": 1, "partition_acquired": 2, "messages_handed_over": 3}),

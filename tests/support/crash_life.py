@@ -23,10 +23,11 @@ import psycopg
 
 from casscade.capture.follower import Follower
 from casscade.capture.position_file import PositionFile
-from casscade.commitlog.encoder import encode_mutation
+from casscade.commitlog.encoder import clustering_key, encode_mutation
 from casscade.commitlog.writer import encode_segment
 from casscade.core import failpoints
-from casscade.core.mutation import PartitionUpdate
+from casscade.core.cell import expiring_cell, live_cell
+from casscade.core.mutation import PartitionUpdate, Row
 from casscade.core.position import Position
 from casscade.load import loader as loading
 from casscade.load.batch import BatchWriter
@@ -38,6 +39,7 @@ from casscade.load.raw import register
 from casscade.load.sources import Sources
 from casscade.schema.ddl import plan_target
 from casscade.schema.mapping import Target, build_target
+from casscade.schema.model import Table
 from casscade.transport.direct import DirectTransport
 from tests.support.oracle import oracle_table, random_update, read_both, rows_expected
 from tests.support.proxy import Proxy, proxy
@@ -51,12 +53,17 @@ SOURCE: Final = "8f4e9d2c-0000-4000-8000-000000000001"
 RELATIONS: Final = ("ks.t11", "ks.t11_static")
 # What the bytes of every COPY begin with.
 COPY: Final = b"PGCOPY\n"
+# What becomes of the damage, and of the mutation that nobody can decode.
+LETTERS: Final = ("frame_checksum", "mutation_corrupt")
 # What is streamed: the updates, and the mutation that nobody can decode.
 MUTATIONS: Final = SEGMENTS * UPDATES + 1
 LIFE_S_MAX: Final = 20.0
 # Everything lives before the moment at which the reaper runs.
 _EARLIER_S: Final = 200
 _BATCH_ROWS: Final = 25
+# A partition and a write time that no random update has.
+_PARTITION: Final = b"\0\0\0\x09"
+_LAST: Final = 9
 _AHEAD: Final = 3
 _STUCK: Final = 4
 _PDEATHSIG: Final = 1
@@ -98,7 +105,28 @@ def updates_of(seed: int) -> list[PartitionUpdate]:
     """All updates in order; new objects each time, because merging uses them up."""
     rng = random.Random(seed)
     table = target_of(seed).table
-    return [random_update(rng, table, 0.9) for _ in range(SEGMENTS * UPDATES)]
+    found: list[PartitionUpdate] = []
+    for segment in range(SEGMENTS):
+        found += [random_update(rng, table, 0.6) for _ in range(UPDATES - 1)]
+        found.append(_certain(table, segment))
+    return found
+
+
+def _certain(table: Table, segment: int) -> PartitionUpdate:
+    """What every life has to do with, whatever the seed: a value that ends, a row that is gone, and one that stays."""
+    update = PartitionUpdate(table.shape(replicated=True), _PARTITION)
+    for kind in range(3):
+        clustering: list[bytes | None] = [(10 * segment + kind).to_bytes(4, "big")]
+        row = Row(clustering_key(clustering, [4]), clustering)
+        if kind == 0:
+            row.deletion = _LAST
+        else:
+            row.liveness_ts = _LAST
+            row.cells = {
+                0: expiring_cell(_LAST, NOW - 100, 60, b"\0\0\0\1") if kind == 1 else live_cell(_LAST, b"\0\0\0\2")
+            }
+        update.rows.append(row)
+    return update
 
 
 def write_segments(life: Life) -> None:
@@ -184,11 +212,11 @@ def differences(life: Life, dsn: str) -> list[str]:
     target = target_of(life.seed)
     with psycopg.connect(dsn, autocommit=True) as connection:
         found = read_both(connection, target)
-        letters = connection.execute("SELECT count(*) FROM casscade.dead_letters").fetchone()
+        letters = connection.execute("SELECT code FROM casscade.dead_letters ORDER BY code").fetchall()
     expected = rows_expected(updates_of(life.seed), target.table)
     problems = [f"{kind} differ" for kind, a, b in zip(("rows", "statics"), found, expected, strict=True) if a != b]
     problems += [] if expected[0] else ["nothing is expected"]
-    problems += [] if letters == (1,) else [f"{letters} dead letters"]
+    problems += [] if letters == [(code,) for code in LETTERS] else [f"dead letters {letters}"]
     left = sorted(path.name for path in life.cdc.iterdir())
     problems += [f"left in cdc_raw: {left}"] if left else []
     kept = life.directory / "state" / "quarantine" / f"CommitLog-{VERSION}-{SEGMENTS}.log"

@@ -29,6 +29,8 @@ POINTS: Final[Mapping[str, str]] = {
     "position_written": "the agent's position is written, not synced",
     "position_synced": "the agent's position is synced, not yet under its final name",
     "position_renamed": "the agent's position has its name",
+    "losses_written": "what the agent knows of its segments is written, not yet under its final name",
+    "losses_renamed": "what the agent knows of its segments has its name",
     "topic_file_written": "the agent's file with the identity of the topic is written, not yet under its final name",
     # the transaction of a batch
     "batch_staged": "rows are copied to the staging table",
@@ -44,6 +46,8 @@ POINTS: Final[Mapping[str, str]] = {
     # beside the batches
     "reaped": "what expired is applied",
     "purged": "tombstones behind their time are deleted",
+    "journal_synced": "what PostgreSQL did not take is in the journal, nothing is acknowledged",
+    "journal_deleted": "a file of the journal is deleted, because PostgreSQL holds all of it",
     # the start
     "migration_applied": "a migration of the control schema is applied",
     "ddl_applied": "a statement that changes a target is executed",
