@@ -136,9 +136,7 @@ def _crash(name: str) -> Callable[[Scene], str]:
 
 def _bring_back(scene: Scene) -> str:
     name = scene.rng.choice(sorted(scene.world.down))
-    server = scene.world.servers.all[name]
-    server.start(owner=os.getpid())
-    server.wait_ready()
+    scene.world.servers.up(name)
     scene.world.down.discard(name)
     return name
 

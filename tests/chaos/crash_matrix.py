@@ -119,7 +119,7 @@ class Matrix:
     def _with_cassandra(self, case: Case, scene: Scene) -> str:
         with world(self.servers, kafka=scene.kafka) as made:
             rng = random.Random(f"{self._seed} {case.where}")
-            writer = Writer(self.servers.session, made.name)
+            writer = Writer(self.servers, made.name)
             writer.create()
             victim = next(part for part in made.parts if part.name.startswith(scene.command))
             for section, settings in scene.settings.items():
@@ -177,9 +177,11 @@ def _works(victim: Part, made: World, scene: Scene) -> bool:
         status = victim.process.status()
         if made.kafka:
             return int(status["kafka"]["partitions"]) > 1
-        done = all(table["ranges_done"] == table["ranges_total"] for table in status["snapshot"])
-        return bool(status["capture"]) and bool(status["snapshot"]) and (scene.provoke != "outage" or done)
-    except (OSError, KeyError):
+        done = [table["ranges_done"] == table["ranges_total"] for table in status["snapshot"]]
+        if scene.provoke == "stop":
+            return made.rows("SELECT count(*) > 0 FROM casscade.snapshot_tasks WHERE state = 'claimed'") == [(True,)]
+        return bool(status["capture"]) and bool(done) and (scene.provoke != "outage" or all(done))
+    except (OSError, KeyError, psycopg.Error):
         return False
 
 

@@ -91,16 +91,16 @@ class Servers:
         """By name."""
         return {"cassandra": self.node, "postgres": self.postgres, "kafka": self.broker}
 
-    def up(self) -> None:
-        """Start what is down, and wait until all answers."""
-        for server in self.all.values():
+    def up(self, *names: str) -> None:
+        """Start what is down (of all, or of `names`), and wait until it answers."""
+        wanted = [server for name, server in self.all.items() if not names or name in names]
+        began = self.node in wanted and self.node.pid is None
+        for server in wanted:
             server.start(owner=os.getpid())
-        for server in self.all.values():
+        for server in wanted:
             server.wait_ready()
-
-    def connect(self) -> None:
-        """The session, once."""
-        if self.session is None:
+        if began or self.session is None:
+            # The driver would come back to a node that was away in its own time.
             self.session = self.stack.enter_context(self.node.session())
 
 
@@ -139,7 +139,6 @@ def servers() -> Iterator[Servers]:
         for server in built.all.values():
             stack.callback(server.kill)
         built.up()
-        built.connect()
         yield built
     shutil.rmtree(directory, ignore_errors=True)
 

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from cassandra.query import SimpleStatement
 
+from tests.chaos.world import Servers
+
 TABLES: Final = (
     "CREATE TABLE {ks}.orders (shop int, number int, region text static, rank int static, note text, amount bigint, "
     "tags set<text>, attributes map<text, int>, steps list<int>, PRIMARY KEY (shop, number)) "
@@ -124,9 +126,9 @@ STATEMENTS: Final[tuple[tuple[int, Statement], ...]] = (
 
 @dataclass(slots=True)
 class Writer:
-    """Writes to `keyspace`, past every proxy; `session` is shared and lives through restarts of the node."""
+    """Writes to `keyspace`, past every proxy; `servers` has the session, another one after a restart of the node."""
 
-    session: Any
+    servers: Servers
     keyspace: str
     columns: list[tuple[str, str, str]] = field(default_factory=list)
     written: int = 0
@@ -134,7 +136,7 @@ class Writer:
     def create(self) -> None:
         """The tables, with rows that only a snapshot finds."""
         for table in TABLES:
-            self.session.execute(table.format(ks=self.keyspace))
+            self.servers.session.execute(table.format(ks=self.keyspace))
         rng = random.Random(self.keyspace)
         self._all([self._statement(rng) for _ in range(EXISTING)])
 
@@ -150,7 +152,7 @@ class Writer:
             return "there are enough"
         table, name = rng.choice(("orders", "customers")), f"extra{len(self.columns)}"
         type_, value = rng.choice((("int", "7"), ("text", "'seven'"), ("set<int>", "{7, 8}")))
-        self.session.execute(f"ALTER TABLE {self.keyspace}.{table} ADD {name} {type_}", timeout=60)
+        self.servers.session.execute(f"ALTER TABLE {self.keyspace}.{table} ADD {name} {type_}", timeout=60)
         self.columns.append((table, name, value))
         self._all([self._to_column(rng, self.columns[-1])])
         return f"{table}.{name} {type_}"
@@ -158,7 +160,7 @@ class Writer:
     def truncate(self, rng: random.Random) -> str:
         """TRUNCATE one table."""
         table = rng.choice(("orders", "customers", "visits"))
-        self.session.execute(f"TRUNCATE {self.keyspace}.{table}", timeout=60)
+        self.servers.session.execute(f"TRUNCATE {self.keyspace}.{table}", timeout=60)
         return table
 
     def _statement(self, rng: random.Random) -> str:
@@ -175,7 +177,7 @@ class Writer:
     def _all(self, statements: list[str]) -> None:
         under_way: deque[Any] = deque()
         for text in statements:
-            under_way.append(self.session.execute_async(SimpleStatement(text)))
+            under_way.append(self.servers.session.execute_async(SimpleStatement(text)))
             if len(under_way) >= UNDER_WAY:
                 under_way.popleft().result()
         for future in under_way:

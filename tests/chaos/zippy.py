@@ -58,7 +58,7 @@ def play(on: Servers, seed: int, actions: int, until: float) -> Outcome:
     rng = random.Random(seed)
     outcome = Outcome(seed, rng.random() < _KAFKA)
     with world(on, kafka=outcome.kafka) as made:
-        writer = Writer(on.session, made.name)
+        writer = Writer(on, made.name)
         try:
             writer.create()
             made.heal()
