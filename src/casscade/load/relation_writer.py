@@ -145,8 +145,6 @@ class RelationWriter:
             self.tombstones.drop_rows(connection, list(met))
         if self.hidden is not None:
             self.hidden.drop(connection, list(uncovered - self.hidden.written))
-        if failpoints.ARMED:
-            failpoints.reach("batch_merged")
         counts.rows += len(items)
         counts.merged += len(merged)
         counts.fast += len(items) - len(merged)
@@ -295,20 +293,18 @@ class RelationWriter:
         """Copy rows to the staging table, their ordinals being their places in `items`."""
         staged = StagedRows()
         encode = self._encoder.encode_rows
-        count = len(items)
         with connection.cursor() as cursor:
             if truncate and self._stage_used:
                 cursor.execute(self.sql.truncate)
             self._stage_used = True
             with cursor.copy(self.sql.copy) as copy:
                 copy.write(COPY_HEADER)
-                for first in range(0, count, _COPY_ROWS):
-                    copy.write(encode(staged, items, first, min(first + _COPY_ROWS, count), now, merged))
+                for first in range(0, len(items), _COPY_ROWS):
+                    copy.write(encode(staged, items, first, min(first + _COPY_ROWS, len(items)), now, merged))
                 copy.write(COPY_TRAILER)
         if failpoints.ARMED:
             failpoints.reach("batch_staged")
-        for ordinal, error in staged.rejected.items():
-            self.rejected.append(RejectedRow(*items[ordinal], error))
+        self.rejected += [RejectedRow(*items[ordinal], error) for ordinal, error in staged.rejected.items()]
         return staged
 
     def _execute_decisions(self, connection: Connection[Any], staged: StagedRows) -> int:

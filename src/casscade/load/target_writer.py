@@ -60,6 +60,8 @@ class TargetWriter:
         self.rows.write(connection, fold.rows, now, counts)
         if self.statics is not None:
             self.statics.write(connection, {(key, b""): row for key, row in fold.statics.items()}, now, counts)
+        if failpoints.ARMED:
+            failpoints.reach("batch_merged")
 
     @property
     def shape(self) -> TableShape:
