@@ -5,7 +5,6 @@ Invariant: either all of a batch is visible or nothing; a batch that is applied 
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from casscade.core.notice import Notice
 from casscade.core.position import Position
 from casscade.debezium.decoder import Reread
 from casscade.load.catalog import read_composite_oids
+from casscade.load.clock import Clock
 from casscade.load.constraints import read_constraints
 from casscade.load.control import ControlStore
 from casscade.load.counters import BatchCounts
@@ -102,7 +102,7 @@ class BatchWriter:
         commit_progress: CommitProgress = no_snapshot,
         record: Record = no_record,
         dead_letter_percent_max: int = 100,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self.control = control
         self._flood = FloodGuard(dead_letter_percent_max)
@@ -113,7 +113,7 @@ class BatchWriter:
         self._ranks: dict[bytes, int] = {}
         self._commit_progress = commit_progress
         self._record = record
-        self._clock = clock
+        self._clock = clock or Clock()
 
     def add_target(
         self,
@@ -161,6 +161,11 @@ class BatchWriter:
             for target in self._targets.values():
                 for writer in target.writers:
                     writer.prepare(connection)
+        self._look_at_clocks(connection)
+
+    def _look_at_clocks(self, connection: Connection[Any]) -> None:
+        if isinstance(self._clock, Clock):
+            self._clock.look(connection)
 
     @contextmanager
     def _transaction(self, connection: Connection[Any], tables: Iterable[bytes], *, alone: bool) -> Iterator[None]:
@@ -319,6 +324,7 @@ class BatchWriter:
 
     def purge(self, connection: Connection[Any]) -> int:
         """Forget tombstones whose time is over; returns how many."""
+        self._look_at_clocks(connection)
         with connection.transaction():
             purged = self.control.purge(connection)
             if failpoints.ARMED:
