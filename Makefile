@@ -79,7 +79,7 @@ test-properties: setup ## the property tests with ten times their examples, new 
 test-matrix: setup ## every supported version of Cassandra and PostgreSQL; docs/versions.md tells how to read it
 	@$(PY) -m tests.matrix.run $(MATRIX)
 
-test-chaos: setup ## kills of agents, loaders and the broker under load, for ten minutes; CHAOS="--all" for all of them
+test-chaos: setup ## random actions, kills and crashes under load, for ten minutes; CHAOS="--all" for all of them
 	@$(PY) -m tests.chaos.run $(CHAOS)
 
 compiled: setup ## a copy of the package with its hot modules compiled, in build/compiled

@@ -49,6 +49,20 @@ def test_transactions_commit_over_pooled_connections(database: str) -> None:
 
 
 @pytest.mark.requirement("FR-019")
+def test_a_network_that_swallows_everything_is_noticed_within_half_a_minute(database: str) -> None:
+    with database_at(database).connect() as connection:
+        said = connection.info.get_parameters()
+    assert int(said["tcp_user_timeout"]) <= 30_000
+    assert int(said["keepalives_idle"]) + int(said["keepalives_count"]) * int(said["keepalives_interval"]) <= 30
+
+
+def test_what_the_connection_string_says_of_tcp_stays(database: str) -> None:
+    with database_at(f"{database}?keepalives_idle=77&tcp_user_timeout=5000").connect() as connection:
+        said = connection.info.get_parameters()
+    assert (said["keepalives_idle"], said["tcp_user_timeout"]) == ("77", "5000")
+
+
+@pytest.mark.requirement("FR-019")
 def test_whoever_stops_within_a_transaction_loses_it(database: str) -> None:
     """Else a loader that was stopped while it takes a partition over would keep all others from it."""
     pooled = database_at(database)

@@ -17,11 +17,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from casscade.core import failpoints
+
 PR_SET_PDEATHSIG: Final = 1
+NOTHING: Final[Mapping[str, str]] = {}
 
 
 class Child:
@@ -68,13 +71,18 @@ class Nursery:
         self._started = 0
         atexit.register(self.close)
 
-    def start(self, arguments: Sequence[str], directory: Path, log_file: Path) -> Child:
-        """Run `casscade` with these arguments in `directory`; what it writes is appended to `log_file`."""
+    def start(
+        self, arguments: Sequence[str], directory: Path, log_file: Path, environment: Mapping[str, str] = NOTHING
+    ) -> Child:
+        """Run `casscade` with these arguments in `directory`; what it writes is appended to `log_file`.
+
+        `environment` is added to that of this process.
+        """
         request = {
             "arguments": list(arguments),
             "directory": str(directory),
             "log": str(log_file),
-            "environment": {**os.environ, "PYTHONFAULTHANDLER": "1"},
+            "environment": {**os.environ, "PYTHONFAULTHANDLER": "1", **environment},
         }
         self._requests.write(json.dumps(request).encode() + b"\n")
         self._started = 0
@@ -170,6 +178,7 @@ def _become(request: dict[str, Any]) -> None:
     os.close(log)
     os.environ.clear()
     os.environ.update(request["environment"])
+    failpoints.arm(os.environ)
     faulthandler.enable()
     sys.argv = ["casscade", *request["arguments"]]
 

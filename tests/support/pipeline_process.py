@@ -69,12 +69,16 @@ class Ended:
 
 @dataclass(slots=True)
 class PipelineProcess:
-    """`casscade run` (or another `command`) with `document` as its configuration; its files lie in `directory`."""
+    """`casscade run` (or another `command`) with `document` as its configuration; its files lie in `directory`.
+
+    `environment` is added to that of the test.
+    """
 
     directory: Path
     document: dict[str, Any]
     command: str = "run"
     executed: bool = False
+    environment: dict[str, str] = field(default_factory=dict)
     _process: subprocess.Popen[bytes] | Child | None = field(default=None, init=False)
 
     @property
@@ -107,7 +111,7 @@ class PipelineProcess:
         assert not self.running, "it runs already"
         arguments = [*self.command.split(), "-c", str(self.write_configuration())]
         if not self.executed:
-            self._process = nursery().start(arguments, self.directory, self.log_file)
+            self._process = nursery().start(arguments, self.directory, self.log_file, self.environment)
             return
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
@@ -116,7 +120,7 @@ class PipelineProcess:
                 stdout=log,
                 stderr=log,
                 cwd=self.directory,
-                env={**os.environ, "PYTHONFAULTHANDLER": "1"},
+                env={**os.environ, "PYTHONFAULTHANDLER": "1", **self.environment},
             )
 
     def wait_ready(self, timeout_s: float = 20.0) -> None:

@@ -14,6 +14,7 @@ import uuid
 from pathlib import Path
 from typing import Any, Final
 
+from casscade.core import failpoints
 from casscade.core.errors import BadDataError, RetryableError
 from casscade.core.notice import Notice, unpack
 from casscade.core.position import Position
@@ -106,7 +107,11 @@ class Journal:
                 json.dump(content, file)
                 file.flush()
                 os.fsync(file.fileno())
+            if failpoints.ARMED:
+                failpoints.reach("losses_written")
             part.replace(self.path)
+            if failpoints.ARMED:
+                failpoints.reach("losses_renamed")
         except OSError as error:
             raise RetryableError(
                 "capture_state",

@@ -10,6 +10,7 @@ from casscade.capture.directory import MOVED_SEGMENT_VERSION, Listing, SegmentEn
 from casscade.capture.reclaim import Ledger, let_go, read_index
 from casscade.commitlog.reader import FINISHED, Section, SegmentFile
 from casscade.commitlog.segment import CdcIndex
+from casscade.core import failpoints
 from casscade.core.errors import RetryableError
 from casscade.core.position import Position
 
@@ -37,9 +38,12 @@ class OpenSegment:
     def poll(self, index: CdcIndex | None, *, eager: bool) -> list[Section]:
         """`SegmentFile.poll`, with the system's errors as ours. A live segment of 3.11 has only its markers."""
         try:
-            return self.file.poll(index, durable=self.entry.version > MOVED_SEGMENT_VERSION, eager=eager)
+            sections = self.file.poll(index, durable=self.entry.version > MOVED_SEGMENT_VERSION, eager=eager)
         except OSError as error:
             raise unreadable(self.entry, error) from error
+        if failpoints.ARMED and sections:
+            failpoints.reach("segment_read")
+        return sections
 
     def read_index(self, listing: Listing) -> CdcIndex | None:
         """The newest index seen; `FINISHED` when the file can't grow any more, whatever its index says.

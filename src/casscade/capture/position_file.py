@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+from casscade.core import failpoints
 from casscade.core.errors import ConfigurationError, RetryableError
 from casscade.core.position import START, Position
 
@@ -58,8 +59,14 @@ class PositionFile:
             with part.open("w", encoding="ascii") as file:
                 json.dump(content, file)
                 file.flush()
+                if failpoints.ARMED:
+                    failpoints.reach("position_written")
                 os.fsync(file.fileno())
+            if failpoints.ARMED:
+                failpoints.reach("position_synced")
             part.replace(self.path)
+            if failpoints.ARMED:
+                failpoints.reach("position_renamed")
         except OSError as error:
             raise RetryableError(
                 "position_unwritable",

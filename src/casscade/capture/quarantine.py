@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
+from casscade.core import failpoints
 from casscade.core.errors import RetryableError
 
 _PARTIAL: Final = ".partial"
@@ -68,5 +69,9 @@ class Quarantine:
             copy.flush()
             os.fsync(copy.fileno())
             length = copy.tell()
+        if failpoints.ARMED:
+            failpoints.reach("quarantine_copied")
         partial.replace(target)
+        if failpoints.ARMED:
+            failpoints.reach("quarantine_renamed")
         return length

@@ -11,6 +11,7 @@ from typing import Final
 
 from casscade.capture.directory import MOVED_SEGMENT_VERSION, Listing, SegmentEntry
 from casscade.commitlog.segment import CdcIndex, parse_cdc_index
+from casscade.core import failpoints
 from casscade.core.errors import ConfigurationError
 from casscade.core.position import Position
 
@@ -141,7 +142,11 @@ def delete_segment(entry: SegmentEntry) -> None:
     """Delete the segment, then its index: an index without segment is harmless, the reverse would look live."""
     try:
         entry.path.unlink(missing_ok=True)
+        if failpoints.ARMED:
+            failpoints.reach("segment_deleted")
         entry.index_path.unlink(missing_ok=True)
+        if failpoints.ARMED:
+            failpoints.reach("index_deleted")
     except PermissionError as error:
         raise ConfigurationError(
             "capture_directory",

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from casscade.capture.chunks import ChunkBuilder
 from casscade.capture.counters import CaptureCounters
+from casscade.core import failpoints
 from casscade.core.notice import Notice
 from casscade.core.position import Position
 from casscade.transport.chunk import Chunk
@@ -96,6 +97,8 @@ class Sender:
         if not self._transport.put(chunk, self._stop):
             self.refused = True
             return False
+        if failpoints.ARMED:
+            failpoints.reach("chunk_handed_over")
         self._sent_at = self._clock()
         self._counters.chunks_sent += 1
         self._counters.mutations_forwarded += len(chunk.mutations)

@@ -5,7 +5,6 @@ Invariant: either all of a batch is visible or nothing; a batch that is applied 
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,12 +13,14 @@ from typing import Any
 
 from psycopg import Connection
 
+from casscade.core import failpoints
 from casscade.core.errors import InvariantError
 from casscade.core.notice import Notice
 from casscade.core.position import Position
 from casscade.debezium.decoder import Reread
 from casscade.load.arrival import save_arrival
 from casscade.load.catalog import read_composite_oids
+from casscade.load.clock import Clock
 from casscade.load.conflicts import ConflictLedger
 from casscade.load.constraints import read_constraints
 from casscade.load.control import ControlStore
@@ -105,7 +106,7 @@ class BatchWriter:
         commit_progress: CommitProgress = no_snapshot,
         record: Record = no_record,
         dead_letter_percent_max: int = 100,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self.control = control
         self._flood = FloodGuard(dead_letter_percent_max)
@@ -117,7 +118,7 @@ class BatchWriter:
         self._conflicts = ConflictLedger()
         self._commit_progress = commit_progress
         self._record = record
-        self._clock = clock
+        self._clock = clock or Clock()
 
     def add_target(
         self,
@@ -165,6 +166,11 @@ class BatchWriter:
             for target in self._targets.values():
                 for writer in target.writers:
                     writer.prepare(connection)
+        self._look_at_clocks(connection)
+
+    def _look_at_clocks(self, connection: Connection[Any]) -> None:
+        if isinstance(self._clock, Clock):
+            self._clock.look(connection)
 
     @contextmanager
     def _transaction(self, connection: Connection[Any], tables: Iterable[bytes], *, alone: bool) -> Iterator[None]:
@@ -176,6 +182,10 @@ class BatchWriter:
                 for writer in target.writers:
                     writer.begin()
             yield
+            if failpoints.ARMED:
+                failpoints.reach("before_commit")
+        if failpoints.ARMED:
+            failpoints.reach("committed")
 
     def apply(self, connection: Connection[Any], batch: Batch) -> BatchCounts:
         """Commit one batch; raises FencedError, psycopg errors, or InvariantError for an unknown table."""
@@ -326,8 +336,11 @@ class BatchWriter:
 
     def purge(self, connection: Connection[Any]) -> int:
         """Forget tombstones whose time is over; returns how many."""
+        self._look_at_clocks(connection)
         with connection.transaction():
             purged = self.control.purge(connection)
+            if failpoints.ARMED:
+                failpoints.reach("purged")
         for target in self._targets.values():
             for writer in target.writers:
                 writer.tombstones.refresh(connection)

@@ -11,6 +11,7 @@ from typing import Any
 
 from psycopg import Connection
 
+from casscade.core import failpoints
 from casscade.core.errors import ConfigurationError
 from casscade.schema.ddl import DdlStatement, ExistingColumn, ExistingSchema, ExistingTable
 from casscade.schema.mapping import EXPIRY_COLUMN, Target
@@ -141,6 +142,8 @@ def execute_ddl(connection: Connection[Any], statements: Iterable[DdlStatement])
     for statement in statements:
         # The text was composed by schema.ddl from quoted identifiers and a fixed table of types.
         connection.execute(statement.sql.encode())
+        if failpoints.ARMED:
+            failpoints.reach("ddl_applied")
 
 
 def lock_ddl(connection: Connection[Any]) -> None:

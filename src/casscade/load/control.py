@@ -13,6 +13,7 @@ from typing import Any
 
 from psycopg import Connection, sql
 
+from casscade.core import failpoints
 from casscade.core.errors import ConfigurationError, FencedError
 from casscade.core.position import Position
 from casscade.load.letters import LetterStore
@@ -64,6 +65,8 @@ class ControlStore:
                 name, text = available[version]
                 connection.execute(text.encode())
                 connection.execute("INSERT INTO migrations (version, name) VALUES (%s, %s)", (version, name))
+                if failpoints.ARMED:
+                    failpoints.reach("migration_applied")
                 applied_now.append(version)
         return applied_now
 
@@ -113,6 +116,8 @@ class ControlStore:
             (self.pipeline, source),
         ).fetchone()
         assert row is not None
+        if failpoints.ARMED:
+            failpoints.reach("source_acquired")
         return int(row[0]), Position(int(row[1]), int(row[2]))
 
     def advance(self, connection: Connection[Any], source: str, epoch: int, position: Position) -> None:
@@ -146,6 +151,8 @@ class ControlStore:
                 now="this instance stops; its open transaction is rolled back",
                 hint="stop one of the two instances; casscade status shows who owns the source",
             )
+        if failpoints.ARMED:
+            failpoints.reach("position_advanced")
 
     def position(self, connection: Connection[Any], source: str) -> Position | None:
         """The committed position of a source, or None if it was never acquired."""

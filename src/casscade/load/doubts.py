@@ -12,6 +12,7 @@ from typing import Any
 
 from psycopg import Connection, sql
 
+from casscade.core import failpoints
 from casscade.core.cell import NO_TIMESTAMP
 from casscade.core.keys import pack_values
 from casscade.core.mutation import Row
@@ -138,6 +139,8 @@ def request_rechecks(
                 for doubt in doubts
             ],
         )
+    if failpoints.ARMED:
+        failpoints.reach("rechecks_requested")
 
 
 def only_read(row: Row) -> bool:

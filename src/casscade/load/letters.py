@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 from psycopg import Connection, sql
 
 from casscade.commitlog.peek import first_table_id, partition_key_of
+from casscade.core import failpoints
 from casscade.core.errors import BadDataError, CorruptionError
 from casscade.core.notice import Notice
 from casscade.core.position import Position, event_id
@@ -151,6 +152,8 @@ class LetterStore:
                 renamed.add(other.id)
         if gone:
             connection.execute(sql.SQL("DELETE FROM {} WHERE id = ANY(%s)").format(self._table), (sorted(gone),))
+        if failpoints.ARMED and letters:
+            failpoints.reach("letters_stored")
         # What went into a new letter of its key is not done, only named anew.
         return len(gone - renamed)
 

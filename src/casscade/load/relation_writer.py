@@ -12,6 +12,7 @@ from typing import Any
 from psycopg import Connection, sql
 
 from casscade.commitlog.encoder import clustering_key
+from casscade.core import failpoints
 from casscade.core.cell import NO_EXPIRY
 from casscade.core.errors import BadDataError
 from casscade.core.keys import canonical_key
@@ -58,9 +59,9 @@ class RelationWriter:
 
     `prepare` must run once on each new connection. `columns_numbered` is how many columns of the table had a number
     when the layout was made; None where nobody else changes it. `rejected` has rows that PostgreSQL can't hold,
-    `doubtful` (partition key, clustering) of rows that are not visible any more although Cassandra may show them,
-    because a snapshot could not see their liveness; the caller takes care of both in the same transaction. Of rows that
-    are not `wanted` the state is in `hidden`; both are None where all rows are wanted.
+    `doubtful` (partition key, clustering) of rows that went although Cassandra may show them, as a snapshot can't see
+    their liveness; the caller takes care of both in the same transaction. `hidden` has the state of rows that are not
+    `wanted`; both are None where all rows are.
     """
 
     def __init__(
@@ -296,18 +297,18 @@ class RelationWriter:
         """Copy rows to the staging table, their ordinals being their places in `items`."""
         staged = StagedRows()
         encode = self._encoder.encode_rows
-        count = len(items)
         with connection.cursor() as cursor:
             if truncate and self._stage_used:
                 cursor.execute(self.sql.truncate)
             self._stage_used = True
             with cursor.copy(self.sql.copy) as copy:
                 copy.write(COPY_HEADER)
-                for first in range(0, count, _COPY_ROWS):
-                    copy.write(encode(staged, items, first, min(first + _COPY_ROWS, count), now, merged))
+                for first in range(0, len(items), _COPY_ROWS):
+                    copy.write(encode(staged, items, first, min(first + _COPY_ROWS, len(items)), now, merged))
                 copy.write(COPY_TRAILER)
-        for ordinal, error in staged.rejected.items():
-            self.rejected.append(RejectedRow(*items[ordinal], error))
+        if failpoints.ARMED:
+            failpoints.reach("batch_staged")
+        self.rejected += [RejectedRow(*items[ordinal], error) for ordinal, error in staged.rejected.items()]
         return staged
 
     def _execute_decisions(self, connection: Connection[Any], staged: StagedRows) -> int:

@@ -13,6 +13,7 @@ import psycopg
 from psycopg import Connection
 
 from casscade.commitlog.observations import decode_any
+from casscade.core import failpoints
 from casscade.core.errors import BadDataError
 from casscade.core.table import TableShape
 from casscade.cql.bounds import ClusteringOrder
@@ -63,6 +64,8 @@ class TargetWriter:
         self.rows.write(connection, fold.rows, now, counts)
         if self.statics is not None:
             self.statics.write(connection, {(key, b""): row for key, row in fold.statics.items()}, now, counts)
+        if failpoints.ARMED:
+            failpoints.reach("batch_merged")
 
     @property
     def shape(self) -> TableShape:
@@ -190,6 +193,8 @@ class TargetWriter:
                         writer.doubts.ended(partition_key, row, now)
                     writer.replace_hidden(connection, hidden, now, counts, ended=True)
                     total += len(hidden)
+        if failpoints.ARMED and total:
+            failpoints.reach("reaped")
         counts.expired += total
         return total
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from psycopg import Connection, sql
 
+from casscade.core import failpoints
 from casscade.core.errors import CorruptionError
 from casscade.core.keys import key_field, pack_values, unpack_values
 from casscade.core.mutation import Bound, RangeTombstone, Row
@@ -149,6 +150,8 @@ class TombstoneStore:
             ),
         )
         self.rows_exist = True
+        if failpoints.ARMED:
+            failpoints.reach("row_tombstones_stored")
 
     def drop_rows(self, connection: Connection[Any], keys: Sequence[bytes]) -> None:
         """Forget states that moved into the target table."""
@@ -185,6 +188,8 @@ class TombstoneStore:
             ),
         )
         self.ranges_exist = True
+        if failpoints.ARMED:
+            failpoints.reach("range_tombstones_stored")
 
 
 def row_of(tombstone: RowTombstone, like: Row) -> Row:

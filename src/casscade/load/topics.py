@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from psycopg import Connection, sql
 
+from casscade.core import failpoints
 from casscade.core.position import START, Position
 from casscade.load.control import ControlStore
 
@@ -55,4 +56,6 @@ class TopicStore:
         )
         known = self.known(connection, topic)
         assert known is not None
+        if failpoints.ARMED:
+            failpoints.reach("topic_known")
         return known

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from psycopg import Connection, errors, sql
 
+from casscade.core import failpoints
 from casscade.core.position import Position, Truncation
 from casscade.load.control import ControlStore
 from casscade.load.table_lock import TableLock
@@ -96,6 +97,8 @@ class TruncationStore:
             ).format(self._table),
             (self._control.pipeline, source),
         )
+        if failpoints.ARMED:
+            failpoints.reach("source_sent_back")
 
     def fence(self, connection: Connection[Any], sources: Sequence[str]) -> None:
         """Raise the epochs of `sources`: what their processes have in flight can't be committed any more."""
@@ -117,6 +120,8 @@ class TruncationStore:
             ).format(self._control.name("positions")),
             (*position, position.segment, *position, position.offset, self._control.pipeline, source),
         )
+        if failpoints.ARMED:
+            failpoints.reach("source_sent_back")
 
     def lock(self, connection: Connection[Any], table_ids: Sequence[uuid.UUID]) -> None:
         """Keep the writers of all sources out of tables, so that none commits rows of before behind `empty`.
@@ -166,6 +171,8 @@ class TruncationStore:
             ),
             (self._control.pipeline, full_name),
         )
+        if failpoints.ARMED:
+            failpoints.reach("truncation_applied")
 
 
 def _set(connection: Connection[Any], name: str, milliseconds: int) -> None:

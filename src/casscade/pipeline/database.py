@@ -6,7 +6,7 @@ configured time, and joins by index, because staging tables have no statistics.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -26,6 +26,14 @@ IDLE_TIMEOUT_MS: Final = 60_000
 LOOK_TIMEOUT_S: Final = 2
 # Recycled so that a rotated credential or a moved host takes effect without a restart.
 CONNECTION_AGE_MAX_S: Final = 3600.0
+# A host that vanished, or a network that swallows packets, says nothing: by itself TCP would wait for it for a quarter
+# of an hour after a write, and for two hours while it listens. What the connection string says goes before.
+TCP_LIMITS: Final[Mapping[str, int]] = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
+}
 
 
 class Database:
@@ -49,6 +57,8 @@ class Database:
             "application_name": f"casscade {config.name}",
             "options": f"{timeout} {pool_timeout} {isolation} -c enable_hashjoin=off -c enable_mergejoin=off",
         }
+        said = psycopg.conninfo.conninfo_to_dict(self._dsn)
+        self._arguments |= {name: value for name, value in TCP_LIMITS.items() if name not in said}
         if password is not None:
             self._arguments["password"] = password.reveal()
         self._pool: ConnectionPool[Connection[Any]] = ConnectionPool(

@@ -16,6 +16,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import Connection
 
+from casscade.core import failpoints
 from casscade.core.backoff import Backoff
 from casscade.core.errors import FencedError, RetryableError
 from casscade.core.position import START, Position
@@ -88,6 +89,8 @@ class Partitions:
                 continue
             position = max(position, self._beginnings.get(source, START))
             self._sources.own(source, epoch, position)
+            if failpoints.ARMED:
+                failpoints.reach("partition_acquired")
             log.info("took a partition over", source=source, epoch=epoch, position=position.offset)
             return position
         raise RetryableError("stopping", "The process stops while it takes a partition over")
@@ -108,6 +111,8 @@ class Partitions:
         for source in leaving:
             self._sources.disown(source)
             log.info("gave a partition up", source=source)
+            if failpoints.ARMED:
+                failpoints.reach("partition_released")
         given_up = self._loader().halted or not self._drained.issuperset(leaving)
         self._drained = set()
         if given_up:

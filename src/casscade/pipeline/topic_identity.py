@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from casscade.core import failpoints
 from casscade.core.errors import ConfigurationError, RetryableError
 from casscade.pipeline.watch import Watch
 from casscade.transport.kafka.client import KafkaSettings
@@ -56,6 +57,8 @@ class TopicFile:
         part = self.path.with_suffix(".part")
         try:
             part.write_text(json.dumps({"topic": self._topic, "id": topic_id}), encoding="ascii")
+            if failpoints.ARMED:
+                failpoints.reach("topic_file_written")
             part.replace(self.path)
         except OSError as error:
             raise RetryableError(

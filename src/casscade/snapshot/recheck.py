@@ -25,6 +25,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from psycopg import Connection, OperationalError, sql
 
 from casscade.commitlog.observations import OBSERVING, encode_observing
+from casscade.core import failpoints
 from casscade.core.errors import RetryableError
 from casscade.core.limits import CHUNK_BYTES_MAX
 from casscade.core.position import START
@@ -77,6 +78,8 @@ class RecheckStore:
             (CLAIM_S, self._pipeline, REQUESTS_MAX),
             binary=True,
         ).fetchall()
+        if failpoints.ARMED and rows:
+            failpoints.reach("recheck_claimed")
         return sorted(Request(*row) for row in rows)
 
     def release(self, connection: Connection[Any], requests: Sequence[Request]) -> None:
@@ -91,6 +94,8 @@ class RecheckStore:
         connection.execute(
             sql.SQL("DELETE FROM {} WHERE recheck_id = ANY(%s)").format(self._table), (list(progress.ids),)
         )
+        if failpoints.ARMED:
+            failpoints.reach("recheck_answered")
 
 
 class PointReader(Protocol):

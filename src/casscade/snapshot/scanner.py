@@ -22,6 +22,7 @@ from typing import Any, Final, Protocol
 from psycopg import OperationalError
 
 from casscade.commitlog.observations import OBSERVING
+from casscade.core import failpoints
 from casscade.core.errors import RetryableError
 from casscade.core.limits import CHUNK_BYTES_MAX, CHUNK_MUTATIONS_MAX
 from casscade.core.position import Position
@@ -223,6 +224,8 @@ class Scanner:
                         return
                     self._stop.wait(LOOK_AGAIN_S)
                     continue
+                if failpoints.ARMED:
+                    failpoints.reach("snapshot_claimed")
                 complete = False
                 try:
                     complete = self._scan(task)
@@ -257,6 +260,8 @@ class Scanner:
         while True:
             with suppress(OperationalError, RetryableError), self._connection() as connection:
                 self._store.release(connection, task.task_id, self._owner)
+                if failpoints.ARMED:
+                    failpoints.reach("snapshot_released")
                 return
             if self._stop.wait(PAUSE_SECONDS_FIRST):
                 return

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from psycopg import Connection, sql
 
+from casscade.core import failpoints
 from casscade.snapshot.ranges import TokenRange
 from casscade.transport.chunk import SnapshotProgress
 
@@ -91,6 +92,8 @@ class SnapshotStore:
                 "ends": [token_range.end for token_range in ranges],
             },
         )
+        if failpoints.ARMED:
+            failpoints.reach("snapshot_planned")
         return cursor.rowcount
 
     def claim(self, connection: Connection[Any], owner: str, tables: Collection[uuid.UUID]) -> SnapshotTask | None:
@@ -126,6 +129,8 @@ class SnapshotStore:
             ).format(self._table),
             {"token": progress.token, "rows": progress.rows, "done": progress.done, "task": progress.task_id},
         )
+        if failpoints.ARMED:
+            failpoints.reach("snapshot_progressed")
 
     def release(self, connection: Connection[Any], task_id: int, owner: str) -> None:
         """Give a claimed task back; nothing happens when it is done or another owner has it."""

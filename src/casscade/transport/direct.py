@@ -12,6 +12,7 @@ import time
 from collections import deque
 from typing import Final
 
+from casscade.core import failpoints
 from casscade.core.errors import InvariantError
 from casscade.core.position import START, Position
 from casscade.transport.chunk import Chunk
@@ -132,6 +133,8 @@ class DirectTransport:
         with self._changed:
             if position > self._acknowledged.get(source, START):
                 self._acknowledged[source] = position
+        if failpoints.ARMED:
+            failpoints.reach("acknowledged")
 
     def acknowledged(self, source: str) -> Position:
         """The newest acknowledged position of `source`; `START` when there is none."""

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from casscade.core import failpoints
 from casscade.core.errors import ConfigurationError, RetryableError
 from casscade.core.limits import JOURNAL_FILE_BYTES
 from casscade.core.position import Position
@@ -104,6 +105,8 @@ class Journal:
                     now="nothing was acknowledged; the commit log keeps it",
                     hint="free space on the disk of capture.state_directory, or set load.on_outage: pause",
                 ) from error
+            if failpoints.ARMED:
+                failpoints.reach("journal_synced")
             for chunk in chunks:
                 self._cover(chunk)
         return True
@@ -133,6 +136,8 @@ class Journal:
                 if len(self._files) == 1 and self._out is not None:
                     break
                 self._files.pop(0).path.unlink(missing_ok=True)
+                if failpoints.ARMED:
+                    failpoints.reach("journal_deleted")
             if self._applied == self._next:
                 self._ends.clear()
 

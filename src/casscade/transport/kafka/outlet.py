@@ -16,6 +16,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from casscade.core import failpoints
 from casscade.core.errors import CasscadeError, ConfigurationError
 from casscade.core.limits import KAFKA_MESSAGE_BYTES_MAX, KAFKA_PRODUCER_BYTES, KAFKA_PRODUCER_MESSAGES
 from casscade.core.position import START, Position
@@ -127,6 +128,8 @@ class KafkaOutlet:
             if not self._wait(stop):
                 return False
         self._waiting.append(sent)
+        if failpoints.ARMED:
+            failpoints.reach("chunk_produced")
         return True
 
     def _produce(
@@ -229,6 +232,8 @@ class KafkaOutlet:
                 done.on_done()
             if not done.empty:
                 self._down_since = 0.0
+            if failpoints.ARMED:
+                failpoints.reach("chunk_acknowledged")
 
     def _on_error(self, error: KafkaError) -> None:
         """The client's own events: all brokers down passes by itself, a fatal error does not."""

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, Protocol
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from casscade.core import failpoints
 from casscade.core.errors import CasscadeError, ConfigurationError
 from casscade.core.limits import KAFKA_CONSUMER_BYTES, KAFKA_MESSAGE_BYTES_MAX
 from casscade.core.position import START, Position
@@ -295,6 +296,8 @@ class KafkaSource:
                 while not self._queue.put(chunk, self._stop):
                     if self._stop.is_set():
                         return
+        if failpoints.ARMED and runs:
+            failpoints.reach("messages_handed_over")
 
     def _raise(self, error: KafkaError, message: Message) -> None:
         """An error in the place of a message: passing ones are only seen, the others end the source."""

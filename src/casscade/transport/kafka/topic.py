@@ -21,6 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # re-exported 
     TopicDescription,
 )
 
+from casscade.core import failpoints
 from casscade.core.errors import CasscadeError, ConfigurationError, RetryableError
 from casscade.core.limits import KAFKA_MESSAGE_BYTES_MAX
 from casscade.observability.logs import get_logger
@@ -135,6 +136,8 @@ class _Admin:
         doing = f"creating topic {settings.topic}"
         try:
             self._result(self._client.create_topics([topic], operation_timeout=ADMIN_TIMEOUT_S)[settings.topic], doing)
+            if failpoints.ARMED:
+                failpoints.reach("topic_created")
         except KafkaException as error:
             cause = error.args[0]
             if cause.code() == KafkaError.TOPIC_ALREADY_EXISTS:
