@@ -59,9 +59,8 @@ class RelationWriter:
 
     `prepare` must run once on each new connection. `columns_numbered` is how many columns of the table had a number
     when the layout was made; None where nobody else changes it. `rejected` has rows that PostgreSQL can't hold,
-    `doubtful` (partition key, clustering) of rows that went although Cassandra may show them, as a snapshot can't see
-    their liveness; the caller takes care of both in the same transaction. `hidden` has the state of rows that are not
-    `wanted`; both are None where all rows are.
+    `doubts` what Cassandra may show although it is not visible here; the caller takes care of both in the same
+    transaction. `hidden` has the state of rows that are not `wanted`; both are None where all rows are.
     """
 
     def __init__(
