@@ -56,6 +56,10 @@ def test_the_plan_shows_types_and_policies_and_refuses_what_does_not_fit(config:
         "price decimal price numeric inexact: dead_letter",
         f'CREATE TYPE "{keyspace}"."place" AS ("lat" double precision, "tags" text[]);',
     } <= shown
+    applied = CliRunner().invoke(main, ["plan", "--apply", "-c", str(config)])
+    assert applied.exit_code == 0, applied.output
+    assert "statements were run" in applied.output
+    assert "-- 0 statements to run" in CliRunner().invoke(main, ["plan", "-c", str(config)]).output
     config.write_text(config.read_text(encoding="utf-8").replace("at: bigint", "m: array"), encoding="utf-8")
     result = CliRunner().invoke(main, ["plan", "-c", str(config)])
     assert result.exit_code == 2

@@ -18,6 +18,7 @@ from casscade.load.control import ControlStore
 from casscade.load.faults import Kind, kind_of
 from casscade.load.raw import register
 from casscade.load.relation_writer import RelationWriter
+from casscade.load.schema_history import SchemaHistory
 from casscade.load.sources import Sources
 from casscade.load.table_lock import TableLock
 from casscade.merge.fold import Fold
@@ -43,9 +44,9 @@ class Writers:
         control.migrate(self.connections[0])
         for statement in plan_target(self.target, ExistingSchema()):
             self.connections[0].execute(statement.sql)
-        numbers = column_indexes(table)
-        control.save_column_indexes(self.connections[0], table.id, numbers)
-        self.control, self.columns = control, len(numbers)
+        control.save_column_indexes(self.connections[0], table.id, column_indexes(table))
+        self.control, self.history = control, SchemaHistory(control)
+        self.version = self.history.add(self.connections[0], table, "k.t", ["made"], [])
         self.writers = [self._writer(control, number) for number in range(sources)]
 
     def _writer(self, control: ControlStore, number: int) -> BatchWriter:
@@ -55,7 +56,7 @@ class Writers:
         writer = BatchWriter(
             control, Sources.single(f"node{number}", epoch), alone=self._alone, clock=lambda: float(NOW)
         )
-        writer.add_target(connection, self.target, 3600, self.columns)
+        writer.add_target(connection, self.target, 3600, self.version)
         writer.prepare(connection)
         return writer
 
@@ -183,11 +184,11 @@ def test_a_writer_meets_the_tombstones_that_another_has_just_made(database: str)
 
 @pytest.mark.servers
 @pytest.mark.requirement("FR-003")
-def test_nothing_is_written_with_fewer_columns_than_another_writer_has(database: str) -> None:
+def test_nothing_is_written_in_a_version_that_another_writer_has_left_behind(database: str) -> None:
     table = oracle_table(clustering=False, statics=False)
     writers = Writers(database, 1, table)
     try:
-        writers.control.save_column_indexes(writers.connections[0], table.id, {"new": 99})
+        writers.history.add(writers.connections[0], table, "k.t", ["a column"], [])
         with pytest.raises(RetryableError) as behind:
             writers.apply(0, [_inserted(table, {0: live_cell(6, TWO)})])
         assert behind.value.code == "schema_behind"

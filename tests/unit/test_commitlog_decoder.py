@@ -16,7 +16,7 @@ from casscade.core.cell import (
     live_cell,
     tombstone_cell,
 )
-from casscade.core.errors import CorruptionError, InvariantError, UnknownSchemaError
+from casscade.core.errors import CorruptionError, DroppedColumnError, InvariantError, UnknownSchemaError
 from casscade.core.mutation import (
     EXCL_END_BOUND,
     EXCL_START_BOUND,
@@ -169,13 +169,17 @@ def test_cells_of_dropped_columns_are_stepped_over() -> None:
     again = ColumnShape(b"w", 1, dropped_at=EPOCH_MICROS + 5)
     elements = ColumnShape(b"x", 2, multi_cell=True, dropped_at=EPOCH_MICROS + 5)
     shape = table([dropped, again, elements])
-    cells = b"\x00\x09\x00\x00\x00\x01" + b"\x00\x05\x01a" + b"\x05\x00" + b"\x02\x00\x05\x01p\x01a\x00\x06\x01q\x01b"
+    cells = b"\x00\x05\x00\x00\x00\x01" + b"\x00\x05\x01a" + b"\x05\x00" + b"\x02\x00\x05\x01p\x01a\x00\x06\x01q\x01b"
     (row,) = decode(head([b"v", b"w", b"x"]) + b"\x01\x60" + cells + b"\x01", shape).rows
     assert row.cells == {}
     assert row.complex is not None
     assert row.complex[2].deletion == NO_TIMESTAMP
     assert row.complex[2].cells == {b"q": live_cell(EPOCH_MICROS + 6, b"b")}
-    assert decode(head([b"v"]) + b"\x01\x20\x00\x09\x00\x00\x00\x01\x01", shape).rows == []
+    newer = head([b"v"]) + b"\x01\x20\x00\x09\x00\x00\x00\x01\x01"
+    with pytest.raises(DroppedColumnError) as caught:
+        decode(newer, shape)
+    assert (caught.value.table_id, caught.value.column) == (shape.id, b"v")
+    assert decode(newer, shape.lenient()).rows == []
     (later,) = decode(head([b"w"]) + b"\x01\x20\x00\x06\x01a\x01", shape).rows
     assert later.cells == {1: live_cell(EPOCH_MICROS + 6, b"a")}
 

@@ -39,7 +39,7 @@ class FakeSession:
             self.readings += 1
             return [("k", True, {"class": "SimpleStrategy"})]
         if ".tables" in query:
-            return [("k", "t", TABLE_ID, {"compound"}, True, 100, 0)]
+            return [("k", "t", TABLE_ID, {"compound"}, True, 100, 0, 1_700_000_000_000_000)]
         if ".columns" in query:
             regulars = [f"v{i}" for i in range(min(self.readings, self.changes + 1))]
             return [
@@ -61,6 +61,7 @@ def test_a_schema_at_rest_is_read_twice() -> None:
     assert session.readings == 2
     assert [column.name for column in table.regulars] == ["v0"]
     assert table.gc_grace_seconds == 100
+    assert table.altered_at == 1_700_000_000_000_000
 
 
 @pytest.mark.requirement("FR-014")

@@ -163,13 +163,15 @@ def _policy(column: TargetColumn) -> str:
 
 @click.command()
 @config_option
+@click.option("--apply", "apply_", is_flag=True, help="Run the statements, whatever postgres.ddl says.")
 @explained
-def plan(config_file: Path) -> None:
-    """Show how each table is mapped and the DDL that a start would run. Changes nothing.
+def plan(config_file: Path, apply_: bool) -> None:
+    """Show how each table is mapped and the DDL that a start would run. Changes nothing without --apply.
 
     \b
     Example:
       casscade plan -c casscade.yaml
+      casscade plan --apply -c casscade.yaml
     """
     config = load_config(config_file)
     with opened(config) as (database, session):
@@ -189,8 +191,13 @@ def plan(config_file: Path) -> None:
                     click.echo(f"    rule: {line}")
             for excluded in target.excluded:
                 click.echo(f"    {excluded.name} {excluded.type.cql()} is left out")
+        for blocked in (reason for table in catalog.blocked.values() for reason in table.values()):
+            click.echo(f"    blocked: {blocked}")
         with database.transaction() as connection:
             statements = catalog.plan(connection)
-    click.echo(f"\n-- {len(statements)} statements to run at the next start")
+            if apply_:
+                ControlStore(config.name, config.postgres.control_schema).migrate(connection)
+                statements = catalog.apply(connection, allowed=True)
+    click.echo(f"\n-- {len(statements)} statements {'were run' if apply_ else 'to run at the next start'}")
     for statement in statements:
         click.echo(f"-- {statement.purpose}\n{statement.sql};")

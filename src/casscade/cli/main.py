@@ -22,6 +22,7 @@ _COMMANDS: Final = {
     "load": "casscade.cli.run",
     "plan": "casscade.cli.check",
     "run": "casscade.cli.run",
+    "schema": "casscade.cli.schema",
     "snapshot": "casscade.cli.snapshot",
     "status": "casscade.cli.status",
     "tail": "casscade.cli.tail",

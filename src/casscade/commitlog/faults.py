@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from casscade.core.errors import ConfigurationError, CorruptionError
+from casscade.core.errors import ConfigurationError, CorruptionError, DroppedColumnError
 
 MUTATION_CORRUPT: Final = "mutation_corrupt"
 SECTION_CORRUPT: Final = "section_corrupt"
@@ -79,3 +79,8 @@ def unknown_compression(where: str, name: str) -> ConfigurationError:
         now="nothing of the directory is read",
         hint="set commitlog_compression to LZ4Compressor, SnappyCompressor, DeflateCompressor or ZstdCompressor",
     )
+
+
+def dropped_column(table_id: bytes, column: bytes) -> DroppedColumnError:
+    """A cell of a dropped column is newer than the drop."""
+    return DroppedColumnError(table_id=table_id, column=column)

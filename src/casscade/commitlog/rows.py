@@ -22,7 +22,7 @@ from casscade.commitlog.cells import (
     wrap_timestamp,
 )
 from casscade.commitlog.columns import read_subset
-from casscade.commitlog.faults import corrupt_mutation
+from casscade.commitlog.faults import corrupt_mutation, dropped_column
 from casscade.core.cell import NO_EXPIRY, NO_TIMESTAMP, Cell
 from casscade.core.mutation import ComplexColumn, Row
 from casscade.core.table import ColumnList, ColumnShape
@@ -153,7 +153,9 @@ def _read_any_columns(
             read, pos = read_complex(
                 data, pos, column, deletion, row_ts, row_ttl, row_expires_at, min_ts, min_ldt, min_ttl, wide
             )
-            if not column.dropped and (read.cells or read.deletion != NO_TIMESTAMP):
+            if read.cells or read.deletion != NO_TIMESTAMP:
+                if column.dropped:
+                    raise dropped_column(column.table_id, column.name)
                 complex_columns[column.index] = read
             continue
         cell, pos = read_cell(
@@ -169,7 +171,9 @@ def _read_any_columns(
             min_ttl,
             wide,
         )
-        if not column.dropped and cell[0] > column.dropped_at:
+        if cell[0] > column.dropped_at:
+            if column.dropped:
+                raise dropped_column(column.table_id, column.name)
             cells[column.index] = cell
     if complex_columns:
         row.complex = complex_columns

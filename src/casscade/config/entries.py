@@ -14,6 +14,7 @@ from casscade.config.rules import Transform
 from casscade.config.section import Section
 from casscade.config.values import SourcePattern, TargetPattern, Text, WholeNumber, refuse
 
+RetypedRule = Literal["new_column", "text"]
 ColumnForm = Literal["array", "jsonb", "composite", "text", "bytea", "bigint", "vector"]
 InexactPolicy = Literal["keep", "convert", "dead_letter"]
 ConflictStrategy = Literal["last_write_wins", "dead_letter", "arrival_order"]
@@ -39,6 +40,13 @@ class ColumnsSection(Section):
         max_length=2000,
         description="What becomes of values that columns can't show exactly, by their names in Cassandra, where it is "
         "not what `inexact` of the table says",
+    )
+    retyped: dict[str, RetypedRule] = Field(
+        default={},
+        max_length=2000,
+        description="What becomes of columns that were dropped and added again with a type that PostgreSQL's column "
+        "can't be widened to: `new_column` puts the values into a column with `__2` behind its name, `text` their text "
+        "into the old column, if that is text; without a rule the writes become dead letters",
     )
 
     @model_validator(mode="after")
@@ -88,6 +96,11 @@ class TableEntry(Section):
     )
     exclude: tuple[SourcePattern, ...] = Field(
         default=(), max_length=1000, description="Tables (keyspace.table, with wildcards) that `source` does not mean"
+    )
+    on_recreate: Literal["keep", "stop"] | None = Field(
+        default=None,
+        description="When the table was dropped in Cassandra and made again: `keep`, the default, renames the old "
+        "table in PostgreSQL aside, with the date, and makes a fresh one; `stop` ends the pipeline",
     )
     where: Text | None = Field(
         default=None,

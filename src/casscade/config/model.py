@@ -10,18 +10,16 @@ from typing import Literal
 
 from pydantic import Field, PrivateAttr, model_validator
 
-from casscade.config.dsn import holds_password
 from casscade.config.entries import TableEntry
 from casscade.config.load_section import DeadLettersSection, LoadSection
+from casscade.config.postgres import PostgresSection
 from casscade.config.problems import KeyPath, key_text
 from casscade.config.rules import RulesSection
 from casscade.config.section import Section
 from casscade.config.transport import TransportSection
 from casscade.config.values import (
-    Dsn,
     FilePath,
     Host,
-    Identifier,
     ListenAddress,
     PipelineName,
     SecretText,
@@ -112,22 +110,6 @@ class CaptureSection(Section):
                 refuse("commitlog_directory and cdc_directory are the same", "give the two of cassandra.yaml")
             if self.state_directory.is_relative_to(self.commitlog_directory):
                 refuse("state_directory must not lie in commitlog_directory", "give it a directory of its own")
-        return self
-
-
-class PostgresSection(Section):
-    """The database that receives the rows."""
-
-    dsn: Dsn = Field(description="Connection string: postgresql://user@host:5432/database, or keyword=value")
-    password: SecretText | None = Field(default=None, description="Password, when it is not in dsn; use a reference")
-    control_schema: Identifier = Field(
-        default="casscade", description="Schema of Casscade's own tables (positions, tombstones, tasks)"
-    )
-
-    @model_validator(mode="after")
-    def _one_password(self) -> PostgresSection:
-        if self.password is not None and holds_password(self.dsn.reveal()):
-            refuse("the password is given twice, in dsn and in password", "remove one of the two")
         return self
 
 

@@ -59,6 +59,8 @@ class TableRule:
     transforms: tuple[PlacedTransform, ...] = ()
     conflicts: str = "last_write_wins"
     conflicts_after_s: int = HINT_WINDOW_S
+    retyped: Mapping[str, Choice] = field(default_factory=dict)
+    on_recreate: str = "keep"
 
 
 def resolve_tables(config: PipelineConfig, available: Iterable[tuple[str, str]]) -> list[TableRule]:
@@ -114,7 +116,7 @@ def select_columns(rule: TableRule, key_columns: Collection[str], columns: Seque
 
 
 def _check_choices(rule: TableRule, name: str, key_columns: Collection[str], columns: Sequence[str]) -> None:
-    for choices in (rule.types, rule.column_inexact):
+    for choices in (rule.types, rule.column_inexact, rule.retyped):
         for column, choice in choices.items():
             if column in columns and column not in key_columns:
                 continue
@@ -169,12 +171,14 @@ def _rule(config: PipelineConfig, keyspace: str, table: str) -> TableRule | None
     exclude: dict[str, None] = {}
     types: dict[str, Choice] = {}
     column_inexact: dict[str, Choice] = {}
+    retyped: dict[str, Choice] = {}
     inexact = "keep"
     conflicts = "last_write_wins"
     conflicts_after_s = HINT_WINDOW_S
     key = "auto"
     conditions: list[Choice] = []
     transforms: list[PlacedTransform] = []
+    on_recreate = "keep"
     for index, entry in entries:
         target = entry.target or target
         include = entry.columns.include or include
@@ -190,9 +194,11 @@ def _rule(config: PipelineConfig, keyspace: str, table: str) -> TableRule | None
             PlacedTransform(transform, config.location("tables", index, "transforms", number))
             for number, transform in enumerate(entry.transforms)
         ]
+        on_recreate = entry.on_recreate or on_recreate
         for choice, words, choices in (
             ("types", entry.columns.types, types),
             ("inexact", entry.columns.inexact, column_inexact),
+            ("retyped", entry.columns.retyped, retyped),
         ):
             for column, word in words.items():
                 choices[column] = Choice(word, config.location("tables", index, "columns", choice, column))
@@ -210,8 +216,10 @@ def _rule(config: PipelineConfig, keyspace: str, table: str) -> TableRule | None
         inexact,
         tuple(conditions),
         tuple(transforms),
-        conflicts,
-        conflicts_after_s,
+        conflicts=conflicts,
+        conflicts_after_s=conflicts_after_s,
+        retyped=retyped,
+        on_recreate=on_recreate,
     )
 
 

@@ -80,6 +80,13 @@ class UnknownSchemaError(BadDataError):
         self.column = column
 
 
+class DroppedColumnError(UnknownSchemaError):
+    """A cell is newer than the drop of its column: the column may be back."""
+
+    def __init__(self, *, table_id: bytes, column: bytes) -> None:
+        super().__init__("a mutation writes to a column that was dropped before", table_id=table_id, column=column)
+
+
 class FencedError(CasscadeError):
     """Another process owns the work now."""
 

@@ -14,6 +14,8 @@ from casscade.core.keys import Canonical
 VARIABLE_LENGTH: Final = -1
 # Statements of an application name few sets of columns; beyond this the lists of a table are built anew.
 COLUMN_LISTS_MAX: Final = 256
+FOR_EVER: Final = (1 << 63) - 1
+"""No cell is newer."""
 
 
 class ColumnShape:
@@ -22,9 +24,20 @@ class ColumnShape:
     `fixed_length` is the length of a simple cell's value in bytes, or -1 when the length is written before the
     value. `multi_cell` columns hold one cell for each element. `dropped_at` is the drop time in microseconds of a
     column that was dropped (and perhaps added again): cells at or below it belong to the past and are not shown.
+    `table_id` is set by the shape of its table.
     """
 
-    __slots__ = ("counter", "dropped", "dropped_at", "fixed_length", "index", "multi_cell", "name", "static")
+    __slots__ = (
+        "counter",
+        "dropped",
+        "dropped_at",
+        "fixed_length",
+        "index",
+        "multi_cell",
+        "name",
+        "static",
+        "table_id",
+    )
 
     def __init__(
         self,
@@ -46,6 +59,7 @@ class ColumnShape:
         self.counter: bool = counter
         self.dropped: bool = dropped
         self.dropped_at: int = dropped_at
+        self.table_id: bytes = b""
 
 
 class ColumnList:
@@ -75,6 +89,7 @@ class TableShape:
     `loose_clusterings` has an entry for each clustering column (or none at all): how to make the bytes of equal values
     equal, None where they are. `loose_paths` has the same for the cell paths of multi-cell columns, by index.
     With `older_ties` cells of one timestamp are merged by the rules of Cassandra 3.11 (`reconcile_older`).
+    `version` numbers the versions of the table (0: not known).
     `counters` are the indexes of its counter columns.
     `column_lists` keeps the column lists met so far by their bytes (at most `COLUMN_LISTS_MAX`),
     `last_list` the one met last: both only save time, so threads may overwrite each other's.
@@ -95,6 +110,7 @@ class TableShape:
         "regulars",
         "replicated",
         "statics",
+        "version",
     )
 
     def __init__(
@@ -119,10 +135,12 @@ class TableShape:
         self.regulars: list[ColumnShape] = []
         for column in columns:
             self.columns[column.name] = column
+            column.table_id = table_id
             if not column.dropped:
                 (self.statics if column.static else self.regulars).append(column)
         self.counters: set[int] = {column.index for column in self.columns.values() if column.counter}
         self.replicated: bool = replicated
+        self.version: int = 0
         self.older_ties: bool = older_ties
         self.loose_clusterings: list[Canonical | None] = list(loose_clusterings)
         self.loose_paths: dict[int, Canonical] = dict(loose_paths or {})
@@ -131,12 +149,16 @@ class TableShape:
 
     def with_lengths(self, lengths: Mapping[int, int]) -> TableShape:
         """The same table with other fixed lengths of some columns, by index: what its values are behind rules."""
-        return TableShape(
-            self.id,
-            self.keyspace,
-            self.name,
-            self.clustering_lengths,
-            [
+        return self._like(lengths, lenient=False)
+
+    def lenient(self) -> TableShape:
+        """The same, but whatever was written to dropped columns is left out, as Cassandra does not show it."""
+        return self._like({}, lenient=True)
+
+    def _like(self, lengths: Mapping[int, int], *, lenient: bool) -> TableShape:
+        columns: list[ColumnShape] = []
+        for column in self.columns.values():
+            columns.append(
                 ColumnShape(
                     column.name,
                     column.index,
@@ -145,10 +167,15 @@ class TableShape:
                     static=column.static,
                     counter=column.counter,
                     dropped=column.dropped,
-                    dropped_at=column.dropped_at,
+                    dropped_at=FOR_EVER if lenient and column.dropped else column.dropped_at,
                 )
-                for column in self.columns.values()
-            ],
+            )
+        return TableShape(
+            self.id,
+            self.keyspace,
+            self.name,
+            self.clustering_lengths,
+            columns,
             replicated=self.replicated,
             loose_clusterings=self.loose_clusterings,
             loose_paths=self.loose_paths,

@@ -119,6 +119,10 @@ class CqlType:
             return _CUSTOM_FIXED_LENGTHS.get(self.class_name, -1)
         return _FIXED_LENGTHS.get(self.name, -1)
 
+    def holds(self, name: str) -> bool:
+        """Whether this type or one within it has the name."""
+        return self.name == name or any(arg.holds(name) for arg in self.args)
+
     def cql(self) -> str:
         """The type as a CQL string, in the form of `system_schema.columns`; `parse_type` reads it back."""
         if self.name == "custom":

@@ -26,35 +26,25 @@ from casscade.load.constraints import read_constraints
 from casscade.load.control import ControlStore
 from casscade.load.counters import BatchCounts
 from casscade.load.doubts import doubts_of, request_rechecks
-from casscade.load.flood import FloodGuard
+from casscade.load.flood import FloodGuard, unforeseen
 from casscade.load.hidden import HiddenRows
 from casscade.load.isolation import isolate
 from casscade.load.layouts import build_layout
 from casscade.load.letters import RETRIES_EXHAUSTED, DeadLetter, letter_of
+from casscade.load.progress import CommitProgress, Record, no_record, no_snapshot
 from casscade.load.relation_writer import RelationWriter
 from casscade.load.row_filter import row_filter
 from casscade.load.row_letters import poison_letter
 from casscade.load.sources import Sources
-from casscade.load.table_lock import TableLock
+from casscade.load.table_lock import TableLock, with_newest
+from casscade.load.target_changes import TargetChanges
 from casscade.load.target_writer import REAP_ROWS_MAX, TargetWriter, ranks
 from casscade.load.tombstones import TombstoneStore
 from casscade.load.waiting import WaitingRows
 from casscade.merge.fold import Fold
 from casscade.rules.table import TableRules
 from casscade.schema.mapping import Relation, Target
-from casscade.transport.chunk import Chunk, JournalProgress, Progress, ReadProgress, ReplayProgress
-
-CommitProgress = Callable[[Connection[Any], ReadProgress], None]
-Record = Callable[[Connection[Any], Notice], None]
-
-
-def no_snapshot(_connection: Connection[Any], progress: ReadProgress) -> None:
-    """For writers that never see a snapshot."""
-    raise InvariantError("snapshot_unexpected", f"{type(progress).__name__} came to a writer without a snapshot")
-
-
-def no_record(_connection: Connection[Any], _notice: Notice) -> None:
-    """For writers that no agent speaks to: what it tells is dropped."""
+from casscade.transport.chunk import Chunk, JournalProgress, Progress, ReplayProgress
 
 
 def _as_it_is(letter: DeadLetter) -> DeadLetter:
@@ -106,6 +96,7 @@ class BatchWriter:
         commit_progress: CommitProgress = no_snapshot,
         record: Record = no_record,
         dead_letter_percent_max: int = 100,
+        catch_up: Callable[[], object] | None = None,
         clock: Callable[[], float] | None = None,
     ) -> None:
         self.control = control
@@ -116,6 +107,8 @@ class BatchWriter:
         self._targets: dict[bytes, TargetWriter] = {}
         self._ranks: dict[bytes, int] = {}
         self._conflicts = ConflictLedger()
+        self._changes = TargetChanges(self._targets, self.add_target)
+        self._catch_up = catch_up
         self._commit_progress = commit_progress
         self._record = record
         self._clock = clock or Clock()
@@ -125,16 +118,15 @@ class BatchWriter:
         connection: Connection[Any],
         target: Target,
         tombstone_margin_s: int,
-        columns_numbered: int | None = None,
+        schema_version: int | None = None,
         rules: TableRules | None = None,
         parent_wait_ms: int = 0,
     ) -> None:
-        """Make a table writable; its columns must be numbered (`columns_numbered` of them) and its relations exist.
+        """Make a table writable, as of a version of it; its columns must be numbered and its relations exist.
 
         A row whose foreign key names a row that is not there waits for it `parent_wait_ms`.
         """
         keep_seconds = target.table.gc_grace_seconds + tombstone_margin_s
-
         oids = read_composite_oids(connection, target)
 
         def writer(relation: Relation) -> RelationWriter:
@@ -146,13 +138,12 @@ class BatchWriter:
             hidden = None if wanted is None else HiddenRows(self.control, number)
             layout = build_layout(target, relation, oids, rules)
             constraints = read_constraints(connection, relation)
-            return RelationWriter(relation, layout, store, columns_numbered, wanted, hidden, constraints)
+            return RelationWriter(relation, layout, store, schema_version, wanted, hidden, constraints)
 
         statics = None if target.statics is None else writer(target.statics)
         made = TargetWriter(target, writer(target.rows), statics, rules)
         if any(each.integrity is not None and each.integrity.parents for each in made.writers):
-            number = made.rows.tombstones.target_no
-            made.waiting = WaitingRows(self.control, number, parent_wait_ms)
+            made.waiting = WaitingRows(self.control, made.rows.tombstones.target_no, parent_wait_ms)
         self._targets[target.table.id.bytes] = made
         self._ranks = ranks(self._targets)
 
@@ -160,12 +151,15 @@ class BatchWriter:
         """The writer of a table that was added."""
         return self._targets[table_id]
 
+    def change_target(self, target: Target, tombstone_margin_s: int, schema_version: int, wait_ms: int = 0) -> None:
+        """Go on with another version of a table without rules, from the next transaction on; any thread."""
+        self._changes.put(target.table.id.bytes, (target, tombstone_margin_s, schema_version, None, wait_ms))
+
     def prepare(self, connection: Connection[Any]) -> None:
         """Ready a new connection: staging tables, knowledge of tombstones."""
         with connection.transaction():
-            for target in self._targets.values():
-                for writer in target.writers:
-                    writer.prepare(connection)
+            for writer in (writer for target in self._targets.values() for writer in target.writers):
+                writer.prepare(connection)
         self._look_at_clocks(connection)
 
     def _look_at_clocks(self, connection: Connection[Any]) -> None:
@@ -175,12 +169,12 @@ class BatchWriter:
     @contextmanager
     def _transaction(self, connection: Connection[Any], tables: Iterable[bytes], *, alone: bool) -> Iterator[None]:
         """A transaction on `tables` (ids), with `alone` the only writer there; `_write` reports unknown ones."""
+        self._changes.carry_out(connection)
         with connection.transaction():
             touched = [self._targets[table_id] for table_id in tables if table_id in self._targets]
             self._lock.take(connection, [target.writers for target in touched], alone=alone)
-            for target in touched:
-                for writer in target.writers:
-                    writer.begin()
+            for writer in (writer for target in touched for writer in target.writers):
+                writer.begin()
             yield
             if failpoints.ARMED:
                 failpoints.reach("before_commit")
@@ -189,6 +183,9 @@ class BatchWriter:
 
     def apply(self, connection: Connection[Any], batch: Batch) -> BatchCounts:
         """Commit one batch; raises FencedError, psycopg errors, or InvariantError for an unknown table."""
+        return with_newest(lambda: self._apply(connection, batch), self._catch_up)
+
+    def _apply(self, connection: Connection[Any], batch: Batch) -> BatchCounts:
         counts = BatchCounts()
         letters = list(batch.dead_letters)
         with self._transaction(connection, batch.fold.tables, alone=self._alone or batch.alone):
@@ -243,13 +240,8 @@ class BatchWriter:
         with connection.transaction():
             self.sources.commit(connection, self.control, {})
 
-    @staticmethod
-    def _replayed(batch: Batch) -> int:
-        """Letters that are applied again: that they fail again is no flood."""
-        return sum(len(chunk.own_ids) for chunk in batch.chunks)
-
     def _committed(self, batch: Batch, letters: Sequence[DeadLetter]) -> None:
-        self._flood.committed(batch.items, max(0, len(letters) - self._replayed(batch)))
+        self._flood.committed(batch.items, unforeseen(batch.chunks, letters))
         self._conflicts.committed()
         self.sources.advanced(batch.positions)
 
@@ -269,7 +261,7 @@ class BatchWriter:
         self, connection: Connection[Any], batch: Batch, counts: BatchCounts, letters: list[DeadLetter]
     ) -> None:
         """The rest of the transaction: dead letters, snapshot progress, the positions."""
-        self._flood.check(batch.items, len(letters) - self._replayed(batch))
+        self._flood.check(batch.items, unforeseen(batch.chunks, letters))
         self._request_rechecks(connection)
         for table_id, doubts in doubts_of(batch.rereads).items():
             request_rechecks(self.control, connection, uuid.UUID(bytes=table_id), doubts, static=False)
@@ -301,16 +293,21 @@ class BatchWriter:
 
     def reap(self, connection: Connection[Any]) -> BatchCounts:
         """Apply what expired by now in all tables, each in a transaction of its own."""
+        return with_newest(lambda: self._reap(connection), self._catch_up)
+
+    def _reap(self, connection: Connection[Any]) -> BatchCounts:
         counts = BatchCounts()
-        for table_id, target in self._targets.items():
-            looked_at = REAP_ROWS_MAX if target.has_expired(connection, int(self._clock())) else 0
+        for table_id in list(self._targets):
+            looked_at = REAP_ROWS_MAX * self._targets[table_id].has_expired(connection, int(self._clock()))
             while looked_at >= REAP_ROWS_MAX:
                 with self._transaction(connection, (table_id,), alone=True):
+                    target = self._targets[table_id]
                     looked_at = target.reap(connection, int(self._clock()), counts)
                     if looked_at:
                         letters = target.rejected_letters(connection, target.shape)
                         looked_at -= len(letters)
                         self._close(connection, counts, letters)
+            target = self._targets[table_id]
             if target.waiting is not None and target.waiting.some:
                 with self._transaction(connection, (table_id,), alone=True):
                     self._close(connection, counts, target.retry(connection, int(self._clock()), counts))

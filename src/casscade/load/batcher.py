@@ -13,7 +13,13 @@ from collections.abc import Callable, Mapping
 from casscade.commitlog.observations import decode_any
 from casscade.commitlog.peek import mentions_any
 from casscade.core.cell import NO_TIMESTAMP
-from casscade.core.errors import BadDataError, CorruptionError, InvariantError, UnknownSchemaError
+from casscade.core.errors import (
+    BadDataError,
+    CorruptionError,
+    DroppedColumnError,
+    InvariantError,
+    UnknownSchemaError,
+)
 from casscade.core.limits import BATCH_BYTES_MAX
 from casscade.core.mutation import PartitionUpdate
 from casscade.core.position import START
@@ -22,6 +28,7 @@ from casscade.debezium.decoder import LOG_MARKER, NOT_REPLICATED, SNAPSHOT, Even
 from casscade.debezium.message import DEBEZIUM
 from casscade.load.arrival import Arrivals
 from casscade.load.batch import Batch
+from casscade.load.blocked import BLOCKED, Blocked, take_out
 from casscade.load.cuts import Cuts
 from casscade.load.letters import DeadLetter, damage_letter, letter_of, refused_letter, stack_of
 from casscade.load.rewriting import FILTERED, Rewriting
@@ -35,8 +42,21 @@ Tables = Mapping[bytes, TableShape]
 
 TRUNCATED = "truncated"
 NO_LONGER = "table_not_replicated"
+# A mutation is applied without what it writes to columns that were dropped before.
+COLUMN_VOID = "column_void"
+# The same for columns of rows that were read and that PostgreSQL can't take just now.
+COLUMN_UNREAD = "column_unread"
 # Why mutations are left out that are no dead letters.
-LEFT_OUT = ("table_gone", TRUNCATED, LOG_MARKER, NOT_REPLICATED, SNAPSHOT, FILTERED)
+LEFT_OUT = (
+    "table_gone",
+    TRUNCATED,
+    LOG_MARKER,
+    NOT_REPLICATED,
+    SNAPSHOT,
+    FILTERED,
+    COLUMN_VOID,
+    COLUMN_UNREAD,
+)
 
 
 class Batcher:
@@ -44,11 +64,13 @@ class Batcher:
 
     `tables` gives the shapes by table id as they are now. `refresh` is asked once for each table id that is unknown
     (or whose mutation names an unknown column); it returns whether the schema changed. The content of `excluded`
-    columns is taken out. `rewriting` carries out the rules that hide values and those on keys. `cuts` tells what
-    TRUNCATE made void, which is left out. `events` decodes chunks of Debezium's messages. `arrivals` gives times to
-    what comes of tables where the order of arrival decides. `counts` has the mutations by what became of them:
-    `decoded`, a reason of `LEFT_OUT` (`filtered` counts rows), or the code of what was wrong. `misplaced` counts those
-    whose key belongs to another Kafka partition.
+    columns is taken out, and so are `blocked` columns, whose writes become dead letters (`adopt` changes both while the
+    schema changes). `check` sees to it that the schema is still the one that `tables` has. `rewriting` carries out the
+    rules that hide values and those on keys. `cuts` tells what TRUNCATE made void, which is left out. `events` decodes
+    chunks of Debezium's messages. `arrivals` gives times to what comes of tables where the order of arrival decides.
+    `counts` has the mutations by what became of them: `decoded`, a reason of `LEFT_OUT`
+    (`filtered` counts rows), or the code of what was wrong. `misplaced` counts those whose key belongs to another Kafka
+    partition.
     """
 
     def __init__(
@@ -60,9 +82,11 @@ class Batcher:
         batch_s: float,
         excluded: Excluded | None = None,
         rewriting: Rewriting | None = None,
+        blocked: Blocked | None = None,
         cuts: Cuts | None = None,
         events: EventDecoder | None = None,
         arrivals: Arrivals | None = None,
+        check: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._tables = tables
@@ -71,9 +95,11 @@ class Batcher:
         self._batch_s = batch_s
         self._excluded = excluded or {}
         self._rewriting = rewriting
+        self._blocked = blocked or {}
         self._cuts = cuts or Cuts()
         self._events = events
         self._arrivals = arrivals or Arrivals()
+        self._check = check
         self._clock = clock
         self._batch = self._new_batch()
         self._rows = 0
@@ -110,6 +136,7 @@ class Batcher:
             self._started = self._clock()
         batch = self._batch
         batch.chunks.append(chunk)
+        self._check()
         tables = self._tables()
         fold = batch.fold
         write_times = batch.write_times
@@ -143,6 +170,8 @@ class Batcher:
                         conceal(update, self._excluded[update.table.id])
             if self._rewriting is not None and not ruled:  # behind it, since a row that fails becomes a dead letter
                 updates = self._rewriting.apply(updates, batch.dead_letters, self.counts)
+            if self._blocked:
+                self._keep_blocked_apart(chunk, position, updates)
             for update in updates:
                 self._rows += len(update.rows) or 1
                 if not streamed:
@@ -202,6 +231,24 @@ class Batcher:
         letter = letter_of(chunk, position, NO_LONGER, message, self._tables())
         self._batch.dead_letters.append(self._shown(letter))
 
+    def adopt(self, excluded: Excluded, blocked: Blocked) -> None:
+        """Go on with other columns that are left out; any thread, before `tables` gives shapes that have them."""
+        self._excluded, self._blocked = excluded, blocked
+
+    def _keep_blocked_apart(self, chunk: Chunk, position: int, updates: list[PartitionUpdate]) -> None:
+        """The whole mutation becomes a dead letter, and all of it but the blocked columns is applied."""
+        for update in updates:
+            reason = take_out(update, self._blocked.get(update.table.id, {}))
+            if reason is None:
+                continue
+            if chunk.scanned:
+                # What is read from a table can be read again, and would be a letter for each of its rows.
+                self.counts[COLUMN_UNREAD] += 1
+                continue
+            self.counts[BLOCKED] += 1
+            letter = letter_of(chunk, position, BLOCKED, reason, self._tables())
+            self._batch.dead_letters.append(self._shown(letter))
+
     def _cut(self, chunk: Chunk, updates: list[PartitionUpdate], offset: int) -> list[PartitionUpdate]:
         """Those of a mutation's updates whose table was not truncated after it."""
         left = [update for update in updates if not self._cuts.void(chunk, offset, update.table.id)]
@@ -243,6 +290,8 @@ class Batcher:
                     return self._decoder(chunk.version)(mutation, chunk.version, self._tables())
                 except BadDataError as second:
                     error = second
+            if isinstance(error, DroppedColumnError):
+                return self._decode_without(error, mutation, chunk.version)
             known = chunk.version == DEBEZIUM or mentions_any(mutation, self._replicated())
             if isinstance(error, UnknownSchemaError) and not known:
                 # The table was dropped before anything of it was replicated: there is nowhere to put its rows.
@@ -254,6 +303,19 @@ class Batcher:
         letter = letter_of(chunk, position, error.code, error.what, self._tables(), stack_of(error))
         self._batch.dead_letters.append(self._shown(letter))
         return []
+
+    def _decode_without(self, error: DroppedColumnError, mutation: bytes, version: int) -> list[PartitionUpdate]:
+        """The column is not back: Cassandra does not show what was written to it, and neither do we."""
+        self.counts[COLUMN_VOID] += 1
+        tables = dict(self._tables())
+        while True:
+            tables[error.table_id] = tables[error.table_id].lenient()
+            try:
+                return decode_any(mutation, version, tables)
+            except DroppedColumnError as other:
+                if other.table_id == error.table_id:
+                    raise
+                error = other
 
 
 def _mark_scanned(update: PartitionUpdate) -> None:

@@ -17,7 +17,8 @@ from casscade.schema.ddl import DdlStatement, ExistingColumn, ExistingSchema, Ex
 from casscade.schema.mapping import EXPIRY_COLUMN, Target
 
 DDL_LOCK = 0x63617373646464
-LOCK_TIMEOUT_MS = 5000
+# Whoever waits for a lock on a table holds up all that come after it: a second, and again after a pause.
+LOCK_TIMEOUT_MS = 1000
 
 _KINDS = {
     "c": "type",
@@ -34,7 +35,7 @@ SELECT c.relname, c.relkind::text, a.attname,
        CASE WHEN t.typtype = 'c' THEN
          '"' || replace(s.nspname, '"', '""') || '"."' || replace(t.typname, '"', '""') || '"'
        ELSE format_type(a.atttypid, a.atttypmod) END, NOT a.attnotnull,
-       a.atthasdef OR a.attidentity <> '', coalesce(l.collname, '')
+       a.atthasdef OR a.attidentity <> '', coalesce(l.collname, ''), coalesce(col_description(c.oid, a.attnum), '')
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 LEFT JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_namespace s ON s.oid = t.typnamespace
@@ -74,14 +75,14 @@ def read_existing(connection: Connection[Any], target: Target) -> ExistingSchema
     indexed = {row[0] for row in connection.execute(_EXPIRY_INDEXES, (schema, names, EXPIRY_COLUMN)).fetchall()}
     kinds: dict[str, str] = {}
     columns: dict[str, list[ExistingColumn]] = {}
-    for relation, kind, name, type_, nullable, has_default, collation in connection.execute(
+    for relation, kind, name, type_, nullable, has_default, collation, comment in connection.execute(
         _COLUMNS, (schema, names)
     ).fetchall():
         kinds[relation] = _KINDS.get(kind, "relation of another kind")
         found = columns.setdefault(relation, [])
         if name is not None:
             found.append(
-                ExistingColumn(name, type_, nullable, has_default, "" if collation == "default" else collation)
+                ExistingColumn(name, type_, nullable, has_default, "" if collation == "default" else collation, comment)
             )
     found_tables = {
         relation: ExistingTable(

@@ -7,9 +7,13 @@ batch that would make it a flood is not counted, because it is not committed.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Final
 
 from casscade.core.errors import InvariantError
+from casscade.load.blocked import BLOCKED
+from casscade.load.letters import DeadLetter
+from casscade.transport.chunk import Chunk
 
 # Two seconds at 10,000/s: long enough that one bad partition is no flood, short enough to stop within seconds.
 WINDOW_ITEMS: Final = 20_000
@@ -49,3 +53,9 @@ class FloodGuard:
             old_items, old_letters = self._batches.popleft()
             self._items -= old_items
             self._letters -= old_letters
+
+
+def unforeseen(chunks: Iterable[Chunk], letters: Iterable[DeadLetter]) -> int:
+    """How many letters may be a flood: not what is applied again, nor what is written to blocked columns."""
+    found = sum(letter.code != BLOCKED for letter in letters)
+    return max(0, found - sum(len(chunk.own_ids) for chunk in chunks))

@@ -82,6 +82,7 @@ class RowLayout:
       older one. `indexes`: one more than the highest index when these are 0, 1, 2 … without a gap, else 0.
     - `static`: the target holds static rows, which have no liveness. `observable`: CQL hides the cells of some column,
       so that rows may hold what a read showed of it; `counters`: it has columns of counters.
+    - `ended`: index -> the time (microseconds) up to which cells of the column are void, because it was dropped.
     """
 
     def __init__(
@@ -102,7 +103,9 @@ class RowLayout:
         static: bool,
         observable: bool = False,
         counters: bool = False,
+        ended: dict[int, int] | None = None,
     ) -> None:
+        self.ended: dict[int, int] = ended or {}
         self.keys: list[Codec] = keys
         self.partition_columns: int = partition_columns
         self.clustering_lengths: list[int] = clustering_lengths

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from casscade.core.cell import NO_TIMESTAMP
+from casscade.core.table import FOR_EVER
 from casscade.load.codecs import CellsRenderer, codec_for
 from casscade.load.key_codecs import key_codec_for
 from casscade.load.layout import INEXACT_POLICIES, RowLayout, ValueColumn
@@ -15,7 +17,7 @@ from casscade.load.presenting import EmptyIsNullCodec, NullCodec, NullRenderer, 
 from casscade.load.transcode import Codec
 from casscade.rules.table import TableRules
 from casscade.schema.mapping import Relation, Target, TargetColumn
-from casscade.schema.model import ColumnKind
+from casscade.schema.model import NO_INDEX, ColumnKind, Table
 
 
 def _value_column(value: TargetColumn, oids: Mapping[str, int], rules: TableRules | None) -> ValueColumn:
@@ -76,4 +78,14 @@ def build_layout(
         static=relation.static,
         observable=any(column.type.multi_cell or column.type.name == "counter" for column in columns),
         counters=any(column.type.name == "counter" for column in columns),
+        ended=_ended(table),
     )
+
+
+def _ended(table: Table) -> dict[int, int]:
+    """The columns that were dropped, of which stored rows may still hold cells; those that are back, up to then."""
+    return {
+        column.index: FOR_EVER if column.dropped else column.dropped_at
+        for column in table.columns
+        if column.dropped_at != NO_TIMESTAMP and column.index != NO_INDEX
+    }

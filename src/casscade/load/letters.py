@@ -22,6 +22,7 @@ from casscade.core.notice import Notice
 from casscade.core.position import Position, event_id
 from casscade.core.table import TableShape
 from casscade.debezium.message import DEBEZIUM
+from casscade.schema.versions import version_label
 from casscade.transport.chunk import Chunk, ReplayProgress
 
 # Enough for the frames of Casscade's own; a letter must not outgrow its mutation by much.
@@ -35,7 +36,8 @@ class DeadLetter:
 
     `source_name` is its table, where known; `key_digest` stands for its partition key; `scanned` tells that it was read
     from a table; `source` and `place` are the Kafka partition (topic/number) and offset of its message, or empty and
-    -1. `replaces` is the id of the letter that it was, if it was replayed.
+    -1. `replaces` is the id of the letter that it was, if it was replayed. `schema_version` is the
+    version of its table as `casscade schema history` labels it, where known.
     """
 
     event_id: str
@@ -51,6 +53,7 @@ class DeadLetter:
     place: int = -1
     retries: int = 0
     replaces: int = -1
+    schema_version: str | None = None
 
 
 class _Before(NamedTuple):
@@ -71,17 +74,24 @@ def stack_of(error: BaseException) -> str:
     return "".join(traceback.format_tb(error.__traceback__))[-STACK_CHARACTERS_MAX:]
 
 
+def version_of(shape: TableShape) -> str | None:
+    """The label of the version of a table that a shape was made of, where it has one."""
+    return version_label(shape.id, shape.version) if shape.version else None
+
+
 def letter_of(
     chunk: Chunk, index: int, code: str, message: str, tables: Mapping[bytes, TableShape], stack: str = ""
 ) -> DeadLetter:
     """The mutation `index` of a chunk, as it came, as a letter."""
     mutation, own = chunk.mutations[index], chunk.own_progress
     name = digest = ""
+    version: str | None = None
     if chunk.version != DEBEZIUM:
         try:
             table_id = first_table_id(mutation)
             shape = tables.get(table_id)
             name = f"{shape.keyspace}.{shape.name}" if shape is not None else ""
+            version = None if shape is None else version_of(shape)
             digest = digest_of(partition_key_of(mutation))
         except CorruptionError:
             pass  # nothing can be told of it but its place
@@ -98,6 +108,7 @@ def letter_of(
         chunk.source if chunk.places else "",
         chunk.places[index] if chunk.places else -1,
         replaces=own.ids[0] if isinstance(own, ReplayProgress) else -1,
+        schema_version=version,
     )
 
 
@@ -187,8 +198,8 @@ class LetterStore:
         connection.execute(
             sql.SQL(
                 "INSERT INTO {} (pipeline, event_id, source_name, code, message, encoding, mutation, key_digest, "
-                "stack, scanned, topic, partition, message_offset, retry_count, first_failed_at) "
-                "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, coalesce(%s, now())) "
+                "stack, scanned, topic, partition, message_offset, schema_version, retry_count, first_failed_at) "
+                "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, coalesce(%s, now())) "
                 "ON CONFLICT (pipeline, event_id, code) DO NOTHING"
             ).format(self._table),
             (
@@ -205,6 +216,7 @@ class LetterStore:
                 topic or None,
                 int(number) if topic else None,
                 letter.place if topic else None,
+                letter.schema_version,
                 letter.retries if before is None else before.retry_count + 1,
                 None if before is None else before.first_failed_at,
             ),

@@ -48,6 +48,7 @@ class TargetSql:
         self._rest = values + _META
         self._settled: sql.Composable = _SETTLED if observable else sql.SQL("true")
         self.create_stage = self._create_stage(relation, stage)
+        self.drop_stage = sql.SQL("DROP TABLE IF EXISTS {}").format(self._stage)
         self.truncate = sql.SQL("TRUNCATE {}").format(self._stage)
         self.copy = sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(self._stage)
         self.dominate = self._insert(OP_DOMINATE, self._replace(self._older()))

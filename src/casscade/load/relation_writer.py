@@ -57,10 +57,10 @@ class RejectedRow:
 class RelationWriter:
     """Writes rows of one relation over one connection at a time.
 
-    `prepare` must run once on each new connection. `columns_numbered` is how many columns of the table had a number
-    when the layout was made; None where nobody else changes it. `rejected` has rows that PostgreSQL can't hold,
-    `doubts` what Cassandra may show although it is not visible here; the caller takes care of both in the same
-    transaction. `hidden` has the state of rows that are not `wanted`; both are None where all rows are.
+    `prepare` must run once on each new connection. `schema_version` is the version of the table that the layout was
+    made for; None where nobody else changes it. `rejected` has rows that PostgreSQL can't hold, `doubts` what Cassandra
+    may show although it is not visible here; the caller takes care of both in the same transaction. `hidden` has the
+    state of rows that are not `wanted`; both are None where all rows are.
     """
 
     def __init__(
@@ -68,14 +68,14 @@ class RelationWriter:
         relation: Relation,
         layout: RowLayout,
         tombstones: TombstoneStore,
-        columns_numbered: int | None = None,
+        schema_version: int | None = None,
         wanted: RowFilter | None = None,
         hidden: HiddenRows | None = None,
         constraints: Sequence[Constraint] = (),
     ) -> None:
         self.relation = relation
         self.hidden = hidden
-        self.columns_numbered = columns_numbered
+        self.schema_version = schema_version
         self.layout = layout
         self.tombstones = tombstones
         stage = f"casscade_stage_{tombstones.target_no}"

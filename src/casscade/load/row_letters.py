@@ -14,7 +14,7 @@ from casscade.core.cell import Cell, tombstone_cell
 from casscade.core.mutation import PartitionUpdate, Row
 from casscade.core.table import TableShape
 from casscade.load.isolation import Poison
-from casscade.load.letters import DeadLetter, digest_of, stack_of
+from casscade.load.letters import DeadLetter, digest_of, stack_of, version_of
 from casscade.load.relation_writer import RejectedRow
 from casscade.rules.rewriter import RULED
 
@@ -63,7 +63,16 @@ def row_letter(
     if ruled:
         encoding |= RULED
     return DeadLetter(
-        event, source_name, code, message, encoding, encoded, digest_of(update.key), stack, scanned=scanned
+        event,
+        source_name,
+        code,
+        message,
+        encoding,
+        encoded,
+        digest_of(update.key),
+        stack,
+        scanned=scanned,
+        schema_version=version_of(update.table),
     )
 
 

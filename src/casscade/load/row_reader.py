@@ -5,13 +5,18 @@ Invariant: reading what `RowEncoder` wrote gives the row that was written, cell 
 
 from __future__ import annotations
 
+from typing import Final
+
 from casscade.commitlog.encoder import clustering_key
 from casscade.core.cell import NO_TIMESTAMP
 from casscade.core.errors import CorruptionError
 from casscade.core.keys import canonical_key, join_partition_key, unpack_values
-from casscade.core.mutation import Row
+from casscade.core.mutation import ComplexColumn, Row
 from casscade.load.layout import RowLayout
 from casscade.merge.state import decode_state
+
+# Stands for values that no column holds any more, and is told from all others by its identity.
+_GONE: Final[bytes] = bytes(bytearray(b"gone"))
 
 
 class StoredRow:
@@ -43,10 +48,36 @@ def read_row(layout: RowLayout, fields: list[bytes | None], offset: int = 0) -> 
         offset += 1
         if field is not None and column.codec is not None:
             values[column.index] = column.codec.decode(field)
+    for index in layout.ended:
+        values.setdefault(index, _GONE)
     newest_field = fields[offset]
     newest = NO_TIMESTAMP if newest_field is None else int.from_bytes(newest_field, "big", signed=True)
     decode_state(row, newest, fields[offset + 1], values)
+    if layout.ended:
+        _forget(row, layout.ended)
     return StoredRow(partition_key, row)
+
+
+def _forget(row: Row, ended: dict[int, int]) -> None:
+    """Take out what Cassandra does not show any more: cells from before their column was dropped."""
+    for index, until in ended.items():
+        cell = row.cells.get(index)
+        if cell is not None and (cell[3] is _GONE or cell[0] <= until):
+            del row.cells[index]
+        if row.complex is not None and index in row.complex:
+            column = row.complex[index]
+            cells = {path: found for path, found in column.cells.items() if found[0] > until}
+            deletion = column.deletion if column.deletion > until else NO_TIMESTAMP
+            if cells or deletion != NO_TIMESTAMP:
+                row.complex[index] = ComplexColumn(deletion, cells)
+            else:
+                del row.complex[index]
+        if row.observed is not None and index in row.observed and row.observed[index][1] <= until:
+            del row.observed[index]
+    if row.complex is not None and not row.complex:
+        row.complex = None
+    if row.observed is not None and not row.observed:
+        row.observed = None
 
 
 def _read_natural(layout: RowLayout, fields: list[bytes | None], offset: int) -> tuple[bytes, list[bytes | None]]:

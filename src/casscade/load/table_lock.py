@@ -12,8 +12,8 @@ nobody who only reads the tables ever waits for one.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Final, TypeVar
 
 from psycopg import Connection, sql
 
@@ -21,6 +21,7 @@ from casscade.core.errors import RetryableError
 from casscade.load.control import ControlStore
 from casscade.load.relation_writer import RelationWriter
 
+T = TypeVar("T")
 # The code of the error that makes the pipeline read the schema and build its parts anew.
 SCHEMA_BEHIND: Final = "schema_behind"
 
@@ -34,12 +35,12 @@ class TableLock:
         self._look = sql.SQL(
             "SELECT t.target_no, EXISTS (SELECT FROM {rows} r WHERE r.target_no = t.target_no), "
             "EXISTS (SELECT FROM {ranges} r WHERE r.target_no = t.target_no), "
-            "(SELECT count(*) FROM {columns} c WHERE c.table_id = t.table_id) FROM {targets} t "
+            "(SELECT coalesce(max(v.version), 0) FROM {versions} v WHERE v.table_id = t.table_id) FROM {targets} t "
             "WHERE t.target_no IN "
         ).format(
             rows=control.name("row_tombstones"),
             ranges=control.name("range_tombstones"),
-            columns=control.name("column_indexes"),
+            versions=control.name("schema_versions"),
             targets=control.name("targets"),
         )
 
@@ -52,7 +53,7 @@ class TableLock:
 
         Afterwards the writers know whether there are tombstones. The transaction must be READ COMMITTED: each statement
         then sees what was committed before the lock was free. Raises RetryableError (`schema_behind`) when another
-        process numbered columns that these writers do not have.
+        process recorded a version of a table that these writers do not know.
         """
         if not tables:
             return
@@ -64,11 +65,11 @@ class TableLock:
         cursor = connection.execute("; ".join([*statements, look]).encode(), prepare=False)
         while cursor.nextset():
             pass
-        for number, rows_exist, ranges_exist, columns in cursor.fetchall():
+        for number, rows_exist, ranges_exist, version in cursor.fetchall():
             writer = by_number[number]
             writer.tombstones.rows_exist = rows_exist
             writer.tombstones.ranges_exist = ranges_exist
-            if writer.columns_numbered is not None and columns > writer.columns_numbered:
+            if writer.schema_version is not None and version > writer.schema_version:
                 raise _behind(writer)
 
     def hold(self, connection: Connection[Any], target_numbers: Sequence[int]) -> None:
@@ -80,10 +81,24 @@ class TableLock:
         return f"SELECT pg_advisory_xact_lock{'' if alone else '_shared'}({self._space}, {number})"
 
 
+def with_newest(work: Callable[[], T], catch_up: Callable[[], object] | None) -> T:
+    """Do `work`; where another process brought a table to a version that is not known here, catch up and do it again.
+
+    Raises what `work` raises then.
+    """
+    try:
+        return work()
+    except RetryableError as error:
+        if error.code != SCHEMA_BEHIND or catch_up is None:
+            raise
+    catch_up()
+    return work()
+
+
 def _behind(writer: RelationWriter) -> RetryableError:
     return RetryableError(
         SCHEMA_BEHIND,
-        f"Another process replicates columns of {writer.relation.full_name} that this one does not know yet",
+        f"Another process brought {writer.relation.full_name} to a schema that this one does not know yet",
         now="the schema is read again and the pipeline goes on with it; nothing of what was read is lost",
         hint="wait until all nodes of Cassandra agree on the schema (nodetool describecluster)",
     )

@@ -312,6 +312,8 @@ METRICS: Final = (
         "Tombstones kept in the control schema.",
         "Purged after gc_grace_seconds and a margin.",
     ),
+    Metric("schema_applied", "counter", "changes", "Changes of schema brought over.", "See docs/schema.md.", ("kind",)),
+    Metric("schema_blocked", "gauge", "columns", "Columns that take no values now.", "Above 0: see docs/schema.md."),
     Metric(
         "process",
         "counter",

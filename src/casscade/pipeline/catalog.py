@@ -1,39 +1,39 @@
 """Which Cassandra tables go where: the configuration resolved against the schema, in PostgreSQL's terms too.
 
-Invariant: the shapes that decoding uses are those of the newest schema that was read, with column numbers that are
-stored in PostgreSQL before the first row that refers to them.
+Invariant: the shapes that decoding uses are those of the newest schema that was read or that another instance recorded,
+with column numbers that are stored in PostgreSQL before the first row that refers to them.
 """
 
 from __future__ import annotations
 
-import threading
-import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from psycopg import Connection
 
-from casscade.config import PipelineConfig, resolve_tables
+from casscade.config import PipelineConfig, TableRule, resolve_tables
 from casscade.config.tables import matches
-from casscade.core.errors import RetryableError
-from casscade.core.limits import UNKNOWN_TABLES_MAX
+from casscade.core.errors import ConfigurationError, RetryableError
 from casscade.core.table import TableShape
-from casscade.load.catalog import execute_ddl, lock_ddl, read_existing, require_extensions
+from casscade.load.blocked import Blocked
+from casscade.load.catalog import lock_ddl, read_existing, require_extensions
 from casscade.load.control import ControlStore
+from casscade.load.schema_history import Version
+from casscade.observability.logs import get_logger
+from casscade.pipeline.table_plan import Planner, TablePlan, mark_dropped, statements_text
 from casscade.rules.rewriter import Rewriter
-from casscade.rules.table import TableRules, excluded_names, read_rules
+from casscade.rules.table import TableRules
 from casscade.schema.checks import require_replicable
-from casscade.schema.choices import ColumnChoices
-from casscade.schema.conflict_rules import ARRIVAL_ORDER, ConflictRule, require_arrival_once
-from casscade.schema.ddl import DdlStatement, plan_target
-from casscade.schema.mapping import Target, build_target, check_targets
-from casscade.schema.model import SchemaSnapshot, Table, assign_indexes, column_indexes
+from casscade.schema.conflict_rules import ARRIVAL_ORDER, require_arrival_once
+from casscade.schema.ddl import DdlStatement
+from casscade.schema.mapping import Target, check_targets
+from casscade.schema.model import SchemaSnapshot, Table, assign_indexes
 from casscade.schema.reader import read_schema
 
-# A burst of mutations of one new table must not read the schema over and over.
-REFRESH_PAUSE_S: Final = 1.0
+log = get_logger("casscade.schema")
+
 SCHEMA_CHANGED: Final = "schema_changed"
 
 
@@ -48,82 +48,243 @@ class Catalog:
         self._config = config
         self._session = session
         self._control = control
-        self._lock = threading.Lock()
+        self.planner = Planner(config, control)
         self._shapes: dict[bytes, TableShape] = {}
         self._replicated: frozenset[bytes] = frozenset()
         self._unwanted: dict[bytes, TableShape] = {}
-        self._missing: dict[bytes, None] = {}
-        self._read_at = float("-inf")
-        self.targets: list[Target] = []
-        self.rules: dict[bytes, TableRules] = {}
-        self._numbered: dict[uuid.UUID, int] = {}
+        self._plans: dict[uuid.UUID, TablePlan] = {}
+        self._versions: dict[uuid.UUID, int] = {}
+        self._rules: dict[uuid.UUID, TableRule] = {}
+        self._told: set[tuple[uuid.UUID, str]] = set()
+        self._snapshot = SchemaSnapshot({}, {}, {})
+        # Tables that were dropped: what was written before may still come.
+        self.departed: list[Target] = []
 
-    def resolve(self, connection: Connection[Any]) -> list[Target]:
-        """Read the schema and map every table that the configuration selects; changes nothing in PostgreSQL.
+    @property
+    def targets(self) -> list[Target]:
+        """The tables that are replicated, without the columns that are blocked."""
+        return [plan.target for plan in self._plans.values()]
 
-        Raises ConfigurationError for whatever stands in the way.
+    @property
+    def rules(self) -> dict[bytes, TableRules]:
+        """The rules on rows and values of the tables that have any, by table id."""
+        return {table_id.bytes: plan.rules for table_id, plan in self._plans.items() if plan.rules is not None}
+
+    @property
+    def written(self) -> list[Target]:
+        """The tables whose mutations are applied: also those that are gone."""
+        return [*self.targets, *self.departed]
+
+    @property
+    def readable(self) -> list[Target]:
+        """The tables that can be read in Cassandra."""
+        return [target for target in self.targets if target.table.id in self._snapshot.tables]
+
+    @property
+    def plans(self) -> list[TablePlan]:
+        """The newest plan of each table."""
+        return list(self._plans.values())
+
+    @property
+    def blocked(self) -> Blocked:
+        """The columns that PostgreSQL can't take just now."""
+        return {table_id.bytes: plan.blocked for table_id, plan in self._plans.items() if plan.blocked}
+
+    def resolve(self, connection: Connection[Any], *, strict: bool = True) -> list[Target]:
+        """Read the schema and plan every table that the configuration selects; changes nothing in PostgreSQL.
+
+        Raises ConfigurationError for whatever stands in the way. Without `strict`, for a process that ran already,
+        tables that are gone or can't be replicated (any more) are told of, and do not stand in the way of the others.
         """
-        snapshot = read_schema(self._session, wanted=self._wanted)
-        rules = resolve_tables(self._config, [(table.keyspace, table.name) for table in snapshot.tables.values()])
-        targets: list[Target] = []
-        found: dict[bytes, TableRules] = {}
-        foreign = self._config.transport.format == "debezium"
-        for rule in rules:
-            table = snapshot.find(rule.keyspace, rule.table)
-            assert table is not None
-            require_replicable(snapshot, table)
-            if rule.conflicts == ARRIVAL_ORDER:
+        snapshot = self.read()
+        history = self.planner.history
+        recorded = history.newest(connection, list(snapshot.tables))
+        living = history.living(connection)
+        gone = [table_id for table_id in living if table_id not in snapshot.tables]
+        gone += [version.table.id for version, _ in history.departed(connection)]
+        self._plans.clear()
+        for rule, table in self._selected(snapshot, living, strict=strict):
+            if not self._replicable(snapshot, table, strict=strict, known=table.id in recorded):
+                continue
+            if strict and rule.conflicts == ARRIVAL_ORDER:
                 require_arrival_once(snapshot, table)
-            known = self._control.column_indexes(connection, table.id)
-            numbered = assign_indexes(table, known)
-            self._numbered[table.id] = len(known | column_indexes(numbered))
-            excluded = excluded_names(rule, numbered)
-            ruled = read_rules(rule, numbered, self._config.rules, excluded, foreign=foreign)
-            if ruled.active:
-                found[table.id.bytes] = ruled
-            target = build_target(
-                numbered,
-                schema=rule.target_schema,
-                name=rule.target_table,
-                exclude=excluded | ruled.dropped,
-                key=rule.key,
-                choices=ColumnChoices(rule.types, rule.column_inexact, rule.inexact, ruled.results, ruled.renames),
-            )
-            targets.append(replace(target, conflicts=ConflictRule(rule.conflicts, rule.conflicts_after_s)))
-        check_targets(targets)
-        require_extensions(connection, targets)
-        self.targets = targets
-        self.rules = found
-        self._publish(snapshot)
-        return targets
+            newest = recorded.get(table.id)
+            numbered = self._numbered(connection, table, newest)
+            self._rules[table.id] = rule
+            self._plans[table.id] = self.planner.plan(connection, rule, numbered, newest, gone)
+            self._versions[table.id] = 0 if newest is None else newest.number
+        check_targets(self.targets)
+        require_extensions(connection, self.targets)
+        self._find_departed(connection)
+        self.publish(snapshot)
+        return self.targets
+
+    def read(self) -> SchemaSnapshot:
+        """The schema as Cassandra has it now. Raises as `read_schema` does."""
+        return read_schema(self._session, wanted=self._wanted)
 
     def _wanted(self, keyspace: str) -> bool:
         """Whether a source of the configuration may be in the keyspace."""
         return any(matches(entry.source.partition(".")[0], keyspace) for entry in self._config.tables)
 
-    def plan(self, connection: Connection[Any]) -> list[DdlStatement]:
-        """The DDL that PostgreSQL still needs; raises ConfigurationError where something else stands in its place."""
+    def _selected(
+        self, snapshot: SchemaSnapshot, known: Mapping[uuid.UUID, Version], *, strict: bool
+    ) -> list[tuple[TableRule, Table]]:
+        names = [(table.keyspace, table.name) for table in snapshot.tables.values()]
+        if not strict:
+            names += [(version.table.keyspace, version.table.name) for version in known.values()]
+        found: list[tuple[TableRule, Table]] = []
+        for rule in resolve_tables(self._config, names):
+            table = snapshot.find(rule.keyspace, rule.table)
+            if table is not None:
+                found.append((rule, table))
+        return found
+
+    def _replicable(self, snapshot: SchemaSnapshot, table: Table, *, strict: bool, known: bool) -> bool:
+        """Whether to replicate a table that the configuration selects; tells once why not."""
+        try:
+            require_replicable(snapshot, table)
+        except ConfigurationError as error:
+            if strict:
+                raise
+            if (table.id, error.code) not in self._told:
+                self._told.add((table.id, error.code))
+                what = "writes are missing until it is captured again" if known else "it is left out"
+                log.error("a table can't be replicated", table=table.full_name, code=error.code, now=what)
+            return known
+        return True
+
+    def _numbered(self, connection: Connection[Any], table: Table, newest: Version | None) -> Table:
+        """The table as it was read, or as another instance recorded it, if that is newer."""
+        if newest is not None and newest.table.altered_at > table.altered_at:
+            return newest.table
+        return assign_indexes(table, self._control.column_indexes(connection, table.id))
+
+    def _find_departed(self, connection: Connection[Any]) -> None:
+        self.departed = []
+        departed = self.planner.history.departed(connection)
+        tables = [version.table for version, _ in departed] + [target.table for target in self.targets]
+        if not departed or not self._plans:
+            return
+        rules = resolve_tables(self._config, [(table.keyspace, table.name) for table in tables])
+        by_name = {(rule.keyspace, rule.table): rule for rule in rules}
+        for version, name in departed:
+            table = version.table
+            rule = by_name.get((table.keyspace, table.name))
+            if rule is None or table.id in self._plans:
+                continue
+            target, _ = self.planner.target(rule, table, name)
+            present = read_existing(connection, target).relations
+            if all(relation.name in present for relation in target.relations):  # unless somebody dropped them
+                self._versions[table.id] = version.number
+                self.departed.append(target)
+
+    def plan(self, connection: Connection[Any]) -> list[DdlStatement]:  # noqa: ARG002 plans are made by resolve
+        """The DDL that PostgreSQL still needs."""
         statements: dict[str, DdlStatement] = {}
-        for target in self.targets:
-            for statement in plan_target(target, read_existing(connection, target)):
+        for plan in self._plans.values():
+            for statement in plan.statements:
                 statements.setdefault(statement.sql, statement)
         return list(statements.values())
 
-    def apply(self, connection: Connection[Any]) -> list[DdlStatement]:
-        """Carry out the plan and store the column numbers, in the caller's transaction; returns what was done."""
+    def apply(self, connection: Connection[Any], *, allowed: bool | None = None) -> list[DdlStatement]:
+        """Carry out the plans, store the column numbers and record the versions, in the caller's transaction.
+
+        Returns what was done. Raises ConfigurationError (`ddl_pending`) where `postgres.ddl` (or `allowed`) forbids it.
+        """
         lock_ddl(connection)
+        pending = self.plan(connection)
+        if not (self._config.postgres.ddl == "apply" if allowed is None else allowed) and pending:
+            raise ConfigurationError(
+                "ddl_pending",
+                f"PostgreSQL lacks {len(pending)} changes, and postgres.ddl is verify: {statements_text(pending[:5])}",
+                where="postgres.ddl",
+                now="nothing was changed",
+                hint="have a database administrator run casscade plan --apply",
+            )
         done: list[DdlStatement] = []
-        for target in self.targets:
-            statements = plan_target(target, read_existing(connection, target))
-            execute_ddl(connection, statements)
-            done += statements
-            numbers = {column.name: column.index for column in target.table.columns if column.index >= 0}
-            self._control.save_column_indexes(connection, target.table.id, numbers)
+        for plan in list(self._plans.values()):
+            current = self._replanned(connection, plan)
+            self.carry_out(connection, current)
+            done += current.statements
+        # What the caller does besides may wait for a batch of another writer.
+        connection.execute("SET LOCAL lock_timeout = '10s'")
+        self._find_departed(connection)
+        self.publish()
         return done
 
-    def columns_numbered(self, target: Target) -> int:
-        """How many columns of the table have had a number since its first day."""
-        return self._numbered[target.table.id]
+    def _replanned(self, connection: Connection[Any], plan: TablePlan) -> TablePlan:
+        """The plan under the lock: what another instance did while this one waited for it is not done again."""
+        table = plan.target.table
+        newest = self.planner.history.newest(connection, [table.id]).get(table.id)
+        if newest is not None and (plan.recorded is None or newest.number > plan.recorded.number):
+            return self.planner.plan(connection, self._rules[table.id], newest.table, newest)
+        if not plan.statements:
+            return plan
+        return self.planner.plan(connection, self._rules[table.id], table, plan.recorded, plan.recreated)
+
+    def carry_out(self, connection: Connection[Any], plan: TablePlan) -> None:
+        """Carry out one plan, and go on with its target."""
+        table = plan.target.table
+        self._versions[table.id] = self.planner.carry_out(connection, plan)
+        self._plans[table.id] = plan
+
+    def alter(self, connection: Connection[Any], table: Table, *, allowed: bool) -> TablePlan:
+        """Go on with `table` as it was read now, or as another instance recorded it. Takes the lock of DDL.
+
+        Where DDL is not `allowed` the columns that PostgreSQL lacks are blocked.
+        """
+        lock_ddl(connection)
+        newest = self.planner.history.newest(connection, [table.id]).get(table.id)
+        numbered = self._numbered(connection, table, newest)
+        plan = self.planner.plan(connection, self._rules[table.id], numbered, newest)
+        if allowed or not plan.statements:
+            self.carry_out(connection, plan)
+        else:
+            assert newest is not None
+            plan = self.planner.without_ddl(connection, plan, newest)
+            self._plans[table.id] = plan
+        return plan
+
+    def drop(self, connection: Connection[Any], table_id: uuid.UUID) -> bool:
+        """Note that a table is gone in Cassandra; its rows stay. Returns whether nobody had noted it."""
+        version = self.planner.history.newest(connection, [table_id]).get(table_id)
+        return version is not None and mark_dropped(
+            self.planner.history, connection, version, self._plans[table_id].target
+        )
+
+    def newer(self, connection: Connection[Any]) -> list[Version]:
+        """The versions that other instances recorded since.
+
+        Raises RetryableError when the parts must be built anew, because a table is in another place now.
+        """
+        found = self.planner.history.newest(connection, list(self._plans))
+        newer = [version for table_id, version in found.items() if version.number > self._versions[table_id]]
+        for version in newer:
+            if version.target != self._plans[version.table.id].target.rows.full_name:
+                raise changed(f"{version.table.full_name} was made again by another table of its name")
+        return newer
+
+    def version(self, target: Target) -> int:
+        """The version of the table that its target was made for."""
+        return self._versions[target.table.id]
+
+    def added(self, snapshot: SchemaSnapshot) -> list[Table]:
+        """Tables that the configuration selects, that can be replicated, and that are not replicated yet."""
+        known = {target.table.id for target in self.targets}
+        available = [*snapshot.tables.values(), *(target.table for target in self.targets)]
+        found = []
+        for rule in resolve_tables(self._config, [(table.keyspace, table.name) for table in available]):
+            table = snapshot.find(rule.keyspace, rule.table)
+            if table is not None and table.id not in known:
+                found.append(table)
+        return [table for table in found if self._replicable(snapshot, table, strict=False, known=False)]
+
+    def capturable(self, snapshot: SchemaSnapshot, table: Table) -> None:
+        """Tell once of a replicated table of which writes are missing."""
+        self._replicable(snapshot, table, strict=False, known=True)
+        if table.cdc:
+            self._told.discard((table.id, "table_without_cdc"))
 
     def tables(self) -> Mapping[bytes, TableShape]:
         """Shapes by table id: those that are replicated and all others, which decoding steps over."""
@@ -137,49 +298,22 @@ class Catalog:
         """Shapes of the known tables that are not replicated."""
         return self._unwanted
 
-    def refresh(self, table_id: bytes) -> bool:
-        """Read the schema again because of an unknown table or column; returns whether it was read now.
-
-        A table id that is still missing afterwards is remembered (boundedly), so that the mutations of a dropped
-        table do not read the schema one by one.
-        """
-        with self._lock:
-            if table_id in self._missing:
-                return False
-            pause = self._read_at + REFRESH_PAUSE_S - time.monotonic()
-            if table_id in self._shapes and pause > 0:
-                time.sleep(pause)
-            snapshot = _with_patience(lambda: read_schema(self._session, wanted=self._wanted))
-            self._require_same_tables(snapshot)
-            self._publish(snapshot)
-            if table_id not in self._shapes:
-                while len(self._missing) >= UNKNOWN_TABLES_MAX:
-                    del self._missing[next(iter(self._missing))]
-                self._missing[table_id] = None
-            return True
-
-    def _require_same_tables(self, snapshot: SchemaSnapshot) -> None:
-        """Raise RetryableError when a replicated table changed its columns: the pipeline is then built anew."""
-        for target in self.targets:
-            now = snapshot.tables.get(target.table.id)
-            if now is not None and _column_facts(now) != _column_facts(target.table):
-                raise RetryableError(
-                    SCHEMA_CHANGED,
-                    f"The columns of {target.table.full_name} changed",
-                    now="the pipeline goes on with the new schema; nothing of what was read is lost",
-                )
-
-    def _publish(self, snapshot: SchemaSnapshot) -> None:
-        replicated = {target.table.id.bytes: target.table for target in self.targets}
+    def publish(self, snapshot: SchemaSnapshot | None = None) -> None:
+        """Give out the shapes of the targets as they are now, and of all other tables of the newest snapshot."""
+        if snapshot is not None:
+            self._snapshot = snapshot
+        replicated = {target.table.id.bytes: target.table for target in self.written}
         unwanted = {
             table.id.bytes: table.shape(replicated=False)
-            for table in snapshot.tables.values()
+            for table in self._snapshot.tables.values()
             if table.id.bytes not in replicated
         }
-        self._shapes = unwanted | {table_id: self._shape(table) for table_id, table in replicated.items()}
+        shapes = {table_id: self._shape(table) for table_id, table in replicated.items()}
+        for table_id, shape in shapes.items():
+            shape.version = self._versions.get(uuid.UUID(bytes=table_id), 0)
+        self._shapes = unwanted | shapes
         self._unwanted = unwanted
         self._replicated = frozenset(replicated)
-        self._read_at = time.monotonic()
 
     def _shape(self, table: Table) -> TableShape:
         shape = table.shape(replicated=True)
@@ -187,17 +321,14 @@ class Catalog:
         return Rewriter(rules).shape(shape) if self._hidden_before and rules is not None else shape
 
 
-def _column_facts(table: Table) -> set[tuple[str, str, str, bool]]:
-    return {(column.name, column.kind.value, column.type.cql(), column.dropped) for column in table.columns}
+def changed(what: str) -> RetryableError:
+    """What makes the parts be built anew."""
+    return RetryableError(
+        SCHEMA_CHANGED, what, now="the pipeline goes on with the new schema; nothing of what was read is lost"
+    )
 
 
-def _with_patience(
-    read: Callable[[], SchemaSnapshot], attempts: int = 5, sleep: Callable[[float], None] = time.sleep
-) -> SchemaSnapshot:
-    """Read the schema although a node may be away for a moment."""
-    for attempt in range(attempts - 1):
-        try:
-            return read()
-        except RetryableError:
-            sleep(0.5 * 2**attempt)
-    return read()
+def as_known(table: Table, before: Table) -> Table:
+    """A table that was just read, numbered like the version before as far as that goes, to be compared with it."""
+    numbers = {column.name: column.index for column in before.columns if column.index >= 0}
+    return replace(assign_indexes(table, numbers), altered_at=table.altered_at)

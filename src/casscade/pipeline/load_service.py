@@ -9,14 +9,12 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from contextlib import suppress
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
 from casscade.config import PipelineConfig
-from casscade.core.errors import RetryableError
-from casscade.core.position import Truncation
 from casscade.deadletter.replayer import Replayer
 from casscade.deadletter.store import DeadLetterStore
 from casscade.debezium.decoder import EventDecoder
@@ -34,6 +32,8 @@ from casscade.observability.logs import get_logger
 from casscade.pipeline.cassandra import cassandra_settings
 from casscade.pipeline.catalog import Catalog
 from casscade.pipeline.database import Database
+from casscade.pipeline.evolution import Evolution
+from casscade.pipeline.evolving import evolution_of
 from casscade.pipeline.gap_repair import GapRepair
 from casscade.pipeline.gaps import Gaps, GapWatch
 from casscade.pipeline.hiding import hides_at_capture, hiding_of
@@ -42,14 +42,13 @@ from casscade.pipeline.lives import keep_running
 from casscade.pipeline.monitor import Monitor
 from casscade.pipeline.partitions import Partitions
 from casscade.pipeline.postgres_status import SessionShown, session_options
+from casscade.pipeline.reading import Reading
 from casscade.pipeline.snapshot_outlet import SnapshotOutlet
-from casscade.pipeline.snapshots import SnapshotReader, Snapshots
+from casscade.pipeline.snapshots import Snapshots
 from casscade.pipeline.topic_identity import IDENTITY_JOIN_S, TopicGate, TopicIdentityWatch
 from casscade.pipeline.topic_outage import Resubmitter, TopicOutage
-from casscade.pipeline.topic_truncations import TopicTruncations, TopicWatch
-from casscade.rules.concealment import excluded_columns
+from casscade.pipeline.topic_truncations import TopicTruncations, TopicWatch, read_all_truncations
 from casscade.schema.connect import connect, read_node
-from casscade.schema.truncations import read_truncations
 from casscade.transport.direct import DirectTransport
 from casscade.transport.kafka.offsets import offsets_at, source_name
 from casscade.transport.kafka.source import KafkaSource
@@ -69,7 +68,8 @@ class _Parts:
     outage: TopicOutage
     resubmitter: Resubmitter | None
     replayer: Replayer
-    reader: SnapshotReader | None
+    reader: Reading | None
+    evolution: Evolution
     repair: GapRepair | None
     gap_watch: GapWatch
     watch: TopicWatch
@@ -88,6 +88,9 @@ class LoadService:
         # Debezium keys its messages by row, so that the rows of a partition are not those of one loader.
         self._foreign = config.transport.format == "debezium"
         self._stop = threading.Event()
+        # What was refused at the start is only told of while the process runs.
+        self._strict = True
+        self._schema_changes: Counter[str] = Counter()
         self._database = Database(config)
         self._control = ControlStore(config.name, config.postgres.control_schema)
         self._topics = TopicStore(self._control)
@@ -130,13 +133,14 @@ class LoadService:
         node = read_node(session)
         first = source_name(self._settings.topic, 0)
         hides = hides_at_capture(config)
+        read = partial(read_all_truncations, session, foreign=self._foreign)
         catalog = Catalog(config, session, self._control, hidden_before=hides)
         with self._database.transaction() as connection:
             self._control.migrate(connection)
-            targets = catalog.resolve(connection)
+            targets = catalog.resolve(connection, strict=self._strict)
             for statement in catalog.apply(connection):
                 log.info("changed PostgreSQL", purpose=statement.purpose)
-            resume = self._truncations.apply(connection, lambda: self._read_truncations(session), targets)
+            resume = self._truncations.apply(connection, read, targets)
             repaired = self._gaps.plan(connection, session, targets, self._name)
         self._gaps.require_none()
         self._truncations.report(resume)
@@ -148,22 +152,26 @@ class LoadService:
             ensure_topic(letters, reached=True)
         for component in ("postgres", "cassandra", "kafka"):
             monitor.health.set(component, State.OK)
+        self._strict = False
         stop = threading.Event()
+        where = (config, catalog, self._database, session, stop, monitor, self._schema_changes)
+        evolution = evolution_of(*where, in_place=not self._foreign, hides=hides)
         transport = DirectTransport(config.load.queue_bytes)
         arrivals = Arrivals(arrival_tables(targets))
         batcher = Batcher(
             catalog.tables,
-            catalog.refresh,
+            evolution.refresh,
             batch_rows=config.load.batch_rows,
             batch_s=config.load.batch_ms / 1000,
-            excluded={} if hides else excluded_columns(targets, catalog.rules),
+            check=evolution.check,
             rewriting=None if hides else rewriting_of(catalog.rules.values()),
             cuts=resume.cuts,
             events=EventDecoder(tables) if self._foreign else None,
             arrivals=arrivals,
         )
         sources = Sources()
-        writer = self._writer(sources, catalog)
+        writer = self._writer(sources, catalog, evolution)
+        evolution.attach(writer, batcher)
         loader: Loader
         partitions = Partitions(
             self._database,
@@ -189,10 +197,9 @@ class LoadService:
             options=session_options(config),
         )
         foreign = debezium_topics(config, tables)
-        if foreign:
-            for table in tables:
-                for limit in limits(table):
-                    log.warning("events do not carry all of a table", table=table.full_name, limit=limit)
+        for table in tables if foreign else []:
+            for limit in limits(table):
+                log.warning("events do not carry all of a table", table=table.full_name, limit=limit)
         source = KafkaSource(self._settings, partitions, transport, stop, foreign, topic.partitions)
         hide = hiding_of(targets, catalog.rules).hide if hides else None
         outlet = SnapshotOutlet(self._settings, self._database, self._snapshots.commit_progress, stop, hide)
@@ -210,16 +217,32 @@ class LoadService:
         reader = None
         if self._snapshots.plan(targets, repaired):
             owner = f"{self._name}#{uuid.uuid4()}"
-            reader = self._snapshots.reader(cluster, node.release_version, targets, outlet, owner)
+            read_again = partial(self._snapshots.reader, cluster, node.release_version)
+            reader = Reading(lambda: read_again(catalog.readable, outlet, owner), evolution)
         repair = self._gaps.repair(cluster, session, node.release_version, targets, outlet.put, stop, catalog.rules)
         gap_watch = self._gaps.watch(stop)
         log.info("starting", topic=self._settings.topic, tables=[target.table.full_name for target in targets])
         watch = TopicWatch(
-            lambda: self._read_truncations(session), resume.newest, lambda: first in sources.names(), stop
+            read,
+            resume.newest,
+            lambda: first in sources.names(),
+            stop,
         )
         identity = TopicIdentityWatch(self._settings, topic.id, stop)
         return _Parts(
-            source, loader, outlet, outage, resubmitter, replayer, reader, repair, gap_watch, watch, identity, stop
+            source,
+            loader,
+            outlet,
+            outage,
+            resubmitter,
+            replayer,
+            reader,
+            evolution,
+            repair,
+            gap_watch,
+            watch,
+            identity,
+            stop,
         )
 
     def _topic(self) -> KnownTopic:
@@ -241,30 +264,22 @@ class LoadService:
             )
         return known
 
-    def _read_truncations(self, session: Any) -> dict[str, dict[uuid.UUID, Truncation]]:
-        """What the nodes that answer recorded; nothing where the mutations don't tell where in the log they lie."""
-        found: dict[str, dict[uuid.UUID, Truncation]] = {}
-        for host in [] if self._foreign else session.cluster.metadata.all_hosts():
-            if host.is_up:
-                with suppress(RetryableError):
-                    found[str(host.host_id)] = read_truncations(session, host.host_id)
-        return found
-
-    def _writer(self, sources: Sources, catalog: Catalog) -> BatchWriter:
+    def _writer(self, sources: Sources, catalog: Catalog, evolution: Evolution) -> BatchWriter:
         writer = BatchWriter(
             self._control,
             sources,
             alone=self._foreign,
             record=self._gaps.record,
             dead_letter_percent_max=self._config.load.dead_letter_percent_max,
+            catch_up=evolution.catch_up,
         )
         with self._database.transaction() as connection:
             margin_s = self._config.load.tombstone_margin_seconds
-            for target in catalog.targets:
+            for target in catalog.written:
                 rules = catalog.rules.get(target.table.id.bytes)
-                numbered = catalog.columns_numbered(target)
+                version = catalog.version(target)
                 wait_ms = self._config.rules.parent_wait_ms
-                writer.add_target(connection, target, margin_s, numbered, rules, wait_ms)
+                writer.add_target(connection, target, margin_s, version, rules, wait_ms)
         return writer
 
     def _supervise(self, parts: _Parts) -> None:
@@ -279,6 +294,7 @@ class LoadService:
         parts.watch.start()
         parts.identity.start()
         parts.gap_watch.start()
+        parts.evolution.start()
         if parts.reader is not None:
             parts.reader.start()
         if parts.repair is not None:
@@ -292,7 +308,7 @@ class LoadService:
             if not any(lag.events for lag in parts.source.lag()):
                 self._monitor.health.progressed()
             if parts.reader is not None:
-                parts.reader.check()
+                parts.reader.check(_JOIN_TIMEOUT_S)
                 if now >= next_progress:
                     next_progress = now + self._snapshots.tick()
             self._stop.wait(_TICK_S)
@@ -301,7 +317,7 @@ class LoadService:
         # Leave the group before the loader ends, so that what was handed over is still applied.
         parts.source.leave()
         consuming.join(_JOIN_TIMEOUT_S)
-        watched = (parts.watch, parts.identity, parts.repair, parts.gap_watch)
+        watched = (parts.watch, parts.identity, parts.repair, parts.gap_watch, parts.evolution)
         for part in (parts.loader, parts.outlet, *watched, parts.replayer, parts.resubmitter):
             if part is not None and part.failure is not None:
                 raise part.failure
@@ -327,6 +343,7 @@ class LoadService:
         if parts.resubmitter is not None:
             parts.resubmitter.join(_JOIN_TIMEOUT_S)
         parts.outage.close()
+        parts.evolution.join(_JOIN_TIMEOUT_S)
         parts.outlet.close(_JOIN_TIMEOUT_S)
         for thread in ("decode", "write", "consume"):
             self._monitor.health.retire(thread)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -18,7 +19,6 @@ from casscade.capture.directory import check_directories, lock_directory
 from casscade.capture.follower import Follower
 from casscade.capture.space import SpaceGuard
 from casscade.config import PipelineConfig
-from casscade.core.position import Position
 from casscade.deadletter.replayer import Replayer
 from casscade.deadletter.store import DeadLetterStore
 from casscade.load.arrival import Arrivals, arrival_tables, newest_arrival
@@ -35,6 +35,8 @@ from casscade.pipeline.cassandra import cassandra_settings
 from casscade.pipeline.catalog import Catalog
 from casscade.pipeline.cdc_watch import CdcWatch, may_evict, noting_off
 from casscade.pipeline.database import Database
+from casscade.pipeline.evolution import Evolution
+from casscade.pipeline.evolving import evolution_of
 from casscade.pipeline.gap_repair import GapRepair
 from casscade.pipeline.gaps import Gaps, GapWatch
 from casscade.pipeline.lives import keep_running
@@ -43,9 +45,9 @@ from casscade.pipeline.monitor import Monitor
 from casscade.pipeline.node_limits import space_guard
 from casscade.pipeline.outage import Outage, open_journal
 from casscade.pipeline.postgres_status import SessionShown, session_options
-from casscade.pipeline.snapshots import SnapshotReader, Snapshots
+from casscade.pipeline.reading import Reading
+from casscade.pipeline.snapshots import Snapshots
 from casscade.pipeline.truncations import Truncations, TruncationWatch
-from casscade.rules.concealment import excluded_columns
 from casscade.schema.connect import NodeSession, connect, read_node, read_settings, require_cdc_enabled
 from casscade.schema.truncations import read_truncations
 from casscade.snapshot.store import owner_of
@@ -67,7 +69,8 @@ class Parts:
     loader: Loader
     outage: Outage
     replayer: Replayer
-    reader: SnapshotReader | None
+    reader: Reading | None
+    evolution: Evolution
     repair: GapRepair | None
     gap_watch: GapWatch
     watch: TruncationWatch
@@ -85,6 +88,9 @@ class Pipeline:
         self._config = config
         self._monitor = monitor
         self._stop = threading.Event()
+        # What was refused at the start is only told of while the process runs.
+        self._strict = True
+        self._schema_changes: Counter[str] = Counter()
         self._database = Database(config)
         self._control = ControlStore(config.name, config.postgres.control_schema)
         self._snapshots = Snapshots(config, self._database, monitor)
@@ -146,7 +152,7 @@ class Pipeline:
             self._database.transaction() as connection,
         ):
             self._control.migrate(connection)
-            targets = catalog.resolve(connection)
+            targets = catalog.resolve(connection, strict=self._strict)
             for statement in catalog.apply(connection):
                 log.info("changed PostgreSQL", purpose=statement.purpose)
             epoch, acquired = self._control.acquire(connection, source)
@@ -169,21 +175,26 @@ class Pipeline:
         log.info(
             "starting", source=source, epoch=epoch, position=str(position), tables=[t.table.full_name for t in targets]
         )
+        self._strict = False
         stop = threading.Event()
+        evolution = evolution_of(
+            config, catalog, self._database, NodeSession(session, address), stop, monitor, self._schema_changes
+        )
         transport = DirectTransport(config.load.queue_bytes)
         transport.acknowledge(source, position)
         outage = Outage(journal, transport, stop, keeps=config.load.on_outage == "dead_letter")
         batcher = Batcher(
             catalog.tables,
-            catalog.refresh,
+            evolution.refresh,
             batch_rows=config.load.batch_rows,
             batch_s=config.load.batch_ms / 1000,
-            excluded=excluded_columns(targets, catalog.rules),
+            check=evolution.check,
             rewriting=rewriting_of(catalog.rules.values()),
             cuts=Cuts({source: resume.cuts}, resume.reads),
             arrivals=arrivals,
         )
-        writer = self._writer(source, epoch, resume.position, catalog)
+        writer = self._writer(Sources.single(source, epoch, resume.position), catalog, evolution)
+        evolution.attach(writer, batcher)
         loader = Loader(
             transport,
             batcher,
@@ -224,7 +235,10 @@ class Pipeline:
         reader = None
         if self._snapshots.plan(targets, repaired):
             owner = owner_of(source, epoch)
-            reader = self._snapshots.reader(cluster, node.release_version, targets, transport, owner)
+            release = node.release_version
+            reader = Reading(
+                lambda: self._snapshots.reader(cluster, release, catalog.readable, transport, owner), evolution
+            )
         letters_store = DeadLetterStore(config.name, config.postgres.control_schema)
         replayer = Replayer(letters_store, self._database.transaction, transport.put, stop)
         failures: list[BaseException] = []
@@ -237,6 +251,7 @@ class Pipeline:
             outage,
             replayer,
             reader,
+            evolution,
             repair,
             gap_watch,
             watch,
@@ -247,22 +262,22 @@ class Pipeline:
             failures,
         )
 
-    def _writer(self, source: str, epoch: int, position: Position, catalog: Catalog) -> BatchWriter:
-        sources = Sources.single(source, epoch, position)
+    def _writer(self, sources: Sources, catalog: Catalog, evolution: Evolution) -> BatchWriter:
         writer = BatchWriter(
             self._control,
             sources,
             commit_progress=self._snapshots.commit_progress,
             record=self._gaps.record,
             dead_letter_percent_max=self._config.load.dead_letter_percent_max,
+            catch_up=evolution.catch_up,
         )
         with self._database.transaction() as connection:
             margin_s = self._config.load.tombstone_margin_seconds
-            for target in catalog.targets:
+            for target in catalog.written:
                 rules = catalog.rules.get(target.table.id.bytes)
-                numbered = catalog.columns_numbered(target)
+                version = catalog.version(target)
                 wait_ms = self._config.rules.parent_wait_ms
-                writer.add_target(connection, target, margin_s, numbered, rules, wait_ms)
+                writer.add_target(connection, target, margin_s, version, rules, wait_ms)
         return writer
 
     def _supervise(self, parts: Parts) -> None:
@@ -274,6 +289,7 @@ class Pipeline:
         parts.watch.start()
         parts.gap_watch.start()
         parts.cdc_watch.start()
+        parts.evolution.start()
         if parts.reader is not None:
             parts.reader.start()
         if parts.repair is not None:
@@ -290,11 +306,11 @@ class Pipeline:
                 self._monitor.space(parts.space.check())
                 next_space = now + _SPACE_INTERVAL_S
             if parts.reader is not None:
-                parts.reader.check()
+                parts.reader.check(_JOIN_TIMEOUT_S)
                 if now >= next_progress:
                     next_progress = now + self._snapshots.tick()
             self._stop.wait(_TICK_S)
-        watched = (parts.watch, parts.repair, parts.gap_watch, parts.replayer)
+        watched = (parts.watch, parts.repair, parts.gap_watch, parts.evolution, parts.replayer)
         for part in (parts.loader, parts.outage, *watched):
             if part is not None and part.failure is not None:
                 raise part.failure
@@ -313,6 +329,7 @@ class Pipeline:
         parts.cdc_watch.join(_JOIN_TIMEOUT_S)
         if parts.repair is not None:
             parts.repair.join(_JOIN_TIMEOUT_S)
+        parts.evolution.join(_JOIN_TIMEOUT_S)
         self._truncations.deleted(parts.follower.counters.newest_deleted)
         if parts.reader is not None:
             parts.reader.shut_down(_JOIN_TIMEOUT_S)

@@ -10,11 +10,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from psycopg import Connection
 
+from casscade.core.errors import RetryableError
 from casscade.core.position import NEVER_TRUNCATED, START, Position, Truncation
 from casscade.load.control import ControlStore
 from casscade.load.cuts import Cuts
@@ -24,6 +26,7 @@ from casscade.pipeline.monitor import Monitor
 from casscade.pipeline.truncations import PEERS_S
 from casscade.pipeline.watch import Watch, truncated
 from casscade.schema.mapping import Target
+from casscade.schema.truncations import read_truncations
 from casscade.snapshot.store import SnapshotStore
 
 log = get_logger("casscade.load")
@@ -187,3 +190,13 @@ class TopicWatch(Watch):
             for table_id, truncation in records.items():
                 if truncation > self._newest.get((host, table_id), truncation):
                     raise truncated()
+
+
+def read_all_truncations(session: Any, *, foreign: bool) -> dict[str, dict[uuid.UUID, Truncation]]:
+    """What the nodes that answer recorded; nothing where the mutations don't tell where in the log they lie."""
+    found: dict[str, dict[uuid.UUID, Truncation]] = {}
+    for host in [] if foreign else session.cluster.metadata.all_hosts():
+        if host.is_up:
+            with suppress(RetryableError):
+                found[str(host.host_id)] = read_truncations(session, host.host_id)
+    return found

@@ -92,7 +92,9 @@ def excluded_names(rule: TableRule, table: Table) -> set[str]:
     """The columns that the configuration leaves out by `columns`; ConfigurationError for one that is not there."""
     keys = _names(table, _KEYS)
     names = keys + _names(table, (ColumnKind.STATIC, ColumnKind.REGULAR))
-    return set(names) - set(select_columns(rule, keys, names)) - set(keys)
+    # A column that the configuration names may be dropped while the pipeline runs.
+    known = names + [column.name for column in table.columns if column.dropped]
+    return set(names) - set(select_columns(rule, keys, known)) - set(keys)
 
 
 class _Builder:

@@ -20,13 +20,15 @@ from casscade.schema.model import Table
 class ColumnChoices:
     """What a configuration chooses for the columns of one table: `types` are forms by column, `column_inexact` policies
     for inexact values by column, `inexact` the policy of all others; `results` the types that rules give columns, and
-    `renames` other names for them."""
+    `renames` other names for them. `retyped` has the rules for columns that were dropped and added again with another
+    type: `new_column` (its name with `__2`) or `text`."""
 
     types: Mapping[str, Choice] = field(default_factory=dict)
     column_inexact: Mapping[str, Choice] = field(default_factory=dict)
     inexact: str = "keep"
     results: Mapping[str, CqlType] = field(default_factory=dict)
     renames: Mapping[str, str] = field(default_factory=dict)
+    retyped: Mapping[str, Choice] = field(default_factory=dict)
 
 
 NO_CHOICES: Final = ColumnChoices()

@@ -171,12 +171,14 @@ class NodeSession:
         self._session = session
         self._address = address
 
-    def execute(self, query: str) -> Any:
-        """The result of a query without parameters; raises the driver's exceptions."""
+    def execute(self, query: str, timeout: float | None = None) -> Any:
+        """The result of a query without parameters; raises the driver's exceptions. `timeout` (seconds) is that of the
+        session if not given."""
+        limit = {} if timeout is None else {"timeout": timeout}
         try:
-            return self._session.execute(query, host=_host(self._session, self._address))
+            return self._session.execute(query, host=_host(self._session, self._address), **limit)
         except (NoHostAvailable, ConfigurationError):
-            return self._session.execute(query)
+            return self._session.execute(query, **limit)
 
 
 def read_settings(session: Session, node: Node, address: str = "") -> dict[str, str | None]:

@@ -7,12 +7,12 @@ reported as differences and left to a person.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from casscade.core.errors import ConfigurationError
 from casscade.schema.mapping import EXPIRY_COLUMN, META_COLUMNS, PARTITION_COLUMN, Relation, Target
-from casscade.schema.names import quote_identifier, quote_qualified
+from casscade.schema.names import quote_identifier, quote_qualified, relation_identifier
 from casscade.schema.pg_types import PgType
 
 FILLFACTOR: Final = 80
@@ -26,13 +26,14 @@ VIEW: Final = "view"
 @dataclass(frozen=True, slots=True)
 class ExistingColumn:
     """A column in PostgreSQL: `type` as `format_type` prints it, `collation` the one in effect (`C` where the
-    database's default is C), empty for types without one."""
+    database's default is C), empty for types without one; `comment` is empty without one."""
 
     name: str
     type: str
     nullable: bool
     has_default: bool = False
     collation: str = ""
+    comment: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +66,13 @@ class DdlStatement:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Why an existing relation can't be used: `column` is empty when it concerns the whole relation."""
+    """Why an existing relation can't be used: `column` is empty when it concerns the whole relation. `remedy` is SQL
+    that would end it, for a person to judge: a column is altered, a whole relation renamed aside."""
 
     relation: str
     column: str
     what: str
+    remedy: str
 
     def __str__(self) -> str:
         place = f"{self.relation}, column {self.column!r}" if self.column else self.relation
@@ -86,12 +89,13 @@ def plan_target(target: Target, existing: ExistingSchema) -> list[DdlStatement]:
     if differences:
         shown = "; ".join(str(difference) for difference in differences[:5])
         more = f"; and {len(differences) - 5} more" if len(differences) > 5 else ""
+        remedies = " ".join(f"{text};" for text in dict.fromkeys(difference.remedy for difference in differences))
         raise ConfigurationError(
             "target_mismatch",
             f"PostgreSQL has something else where {target.table.full_name} should go: {shown}{more}",
             where=target.rows.full_name,
             now="nothing was changed",
-            hint="give another target in the configuration (target: schema.table), or rename what is there",
+            hint=f"give another target in the configuration (target: schema.table), or reconcile it: {remedies}",
         )
     statements = []
     if not existing.exists:
@@ -126,14 +130,17 @@ def diff_target(target: Target, existing: ExistingSchema) -> list[Difference]:
     view = existing.relations.get(target.view_name) if target.view_name else None
     if view is not None and view.kind != VIEW:
         name = f"{target.rows.schema}.{target.view_name}"
-        differences.append(Difference(name, "", f"is a {view.kind}, a view is needed"))
+        aside = _aside(quote_qualified(target.rows.schema, target.view_name), target.view_name, view.kind)
+        differences.append(Difference(name, "", f"is a {view.kind}, a view is needed", aside))
     return differences
 
 
 def _diff_relation(relation: Relation, found: ExistingTable) -> list[Difference]:
     name = relation.full_name
+    quoted = quote_qualified(relation.schema, relation.name)
+    aside = _aside(quoted, relation.name, found.kind)
     if found.kind != TABLE:
-        return [Difference(name, "", f"is a {found.kind}, a table is needed")]
+        return [Difference(name, "", f"is a {found.kind}, a table is needed", aside)]
     differences: list[Difference] = []
     columns = {column.name: column for column in found.columns}
     natural = tuple(column.name for column in relation.key_columns)
@@ -141,48 +148,57 @@ def _diff_relation(relation: Relation, found: ExistingTable) -> list[Difference]
     if exact != relation.exact and (exact or found.primary_key == natural):
         forms = ("exact", "natural") if exact else ("natural", "exact")
         what = "its key is {0}, needed is {1}: set key: {0} for this table, or make it anew".format(*forms)
-        return [Difference(name, "", what)]
+        return [Difference(name, "", what, aside)]
     if found.primary_key != relation.primary_key:
         have = ", ".join(found.primary_key) or "none"
         differences.append(
-            Difference(name, "", f"the primary key is {have}, needed is {', '.join(relation.primary_key)}")
+            Difference(name, "", f"the primary key is {have}, needed is {', '.join(relation.primary_key)}", aside)
         )
     for column in relation.columns:
         present = columns.pop(column.name, None)
         if present is None:
             if column.key:
-                differences.append(Difference(name, column.name, "is missing"))
+                differences.append(Difference(name, column.name, "is missing", aside))
             continue
         # NOT NULL of a column that is not in the key is a constraint, which the loader asks rows for.
         nullable = column.nullable and present.nullable
-        differences.extend(_diff_column(name, present, column.pg_type.name, nullable=nullable))
+        differences.extend(_diff_column(relation, present, column.pg_type.name, nullable=nullable))
         if column.collation and present.collation != column.collation:
             what = f"the collation is {present.collation or 'none'}, needed is {column.collation}"
-            differences.append(Difference(name, column.name, what))
+            remedy = f'{_altered(relation, column.name)} TYPE text COLLATE "{column.collation}"'
+            differences.append(Difference(name, column.name, what, remedy))
     for meta in (*META_COLUMNS, *relation.exact_columns):
         present = columns.pop(meta.name, None)
         if present is None:
-            differences.append(Difference(name, meta.name, "is missing: Casscade did not make this table"))
+            differences.append(Difference(name, meta.name, "is missing: Casscade did not make this table", aside))
         else:
-            differences.extend(_diff_column(name, present, meta.pg_type, nullable=meta.nullable))
+            differences.extend(_diff_column(relation, present, meta.pg_type, nullable=meta.nullable))
     differences.extend(
-        Difference(name, extra.name, "is unknown, NOT NULL and has no default")
+        Difference(
+            name,
+            extra.name,
+            "is unknown, NOT NULL and has no default",
+            f"{_altered(relation, extra.name)} DROP NOT NULL",
+        )
         for extra in columns.values()
         if not extra.nullable and not extra.has_default
     )
+    if any(difference.remedy == aside for difference in differences):
+        return [replace(difference, remedy=aside) for difference in differences]
     return differences
 
 
 def _diff_type(type_: PgType, found: ExistingTable) -> list[Difference]:
     name = ".".join(type_.composite)
+    aside = _aside(type_.name, type_.composite[1], found.kind)
     if found.kind != TYPE:
-        return [Difference(name, "", f"is a {found.kind}, a composite type is needed")]
+        return [Difference(name, "", f"is a {found.kind}, a composite type is needed", aside)]
     have = [(column.name, column.type) for column in found.columns]
     need = [(field_name, field_type.name) for field_name, field_type in type_.fields]
     if have == need:
         return []
     listed = [", ".join(f"{field_name} {field_type}" for field_name, field_type in fields) for fields in (have, need)]
-    return [Difference(name, "", f"the fields are ({listed[0]}), needed are ({listed[1]})")]
+    return [Difference(name, "", f"the fields are ({listed[0]}), needed are ({listed[1]})", aside)]
 
 
 def _create_type(type_: PgType) -> DdlStatement:
@@ -190,15 +206,29 @@ def _create_type(type_: PgType) -> DdlStatement:
     return DdlStatement(f"CREATE TYPE {type_.name} AS ({fields})", f"composite type {'.'.join(type_.composite)}")
 
 
-def _diff_column(relation: str, present: ExistingColumn, type_: str, *, nullable: bool) -> list[Difference]:
-    differences = []
+def _diff_column(relation: Relation, present: ExistingColumn, type_: str, *, nullable: bool) -> list[Difference]:
+    name, alter = present.name, _altered(relation, present.name)
+    found: list[tuple[str, str]] = []
     if present.type != type_:
-        differences.append(Difference(relation, present.name, f"the type is {present.type}, needed is {type_}"))
+        found.append((f"the type is {present.type}, needed is {type_}", _converted(name, type_)))
     if present.nullable and not nullable:
-        differences.append(Difference(relation, present.name, "is nullable, needed is NOT NULL"))
+        found.append(("is nullable, needed is NOT NULL", "SET NOT NULL"))
     if nullable and not present.nullable:
-        differences.append(Difference(relation, present.name, "is NOT NULL, but Cassandra may have no value"))
-    return differences
+        found.append(("is NOT NULL, but Cassandra may have no value", "DROP NOT NULL"))
+    return [Difference(relation.full_name, name, what, f"{alter} {remedy}") for what, remedy in found]
+
+
+def _converted(column: str, type_: str) -> str:
+    return f"TYPE {type_} USING {quote_identifier(column)}::{type_}"
+
+
+def _altered(relation: Relation, column: str) -> str:
+    return f"ALTER TABLE {quote_qualified(relation.schema, relation.name)} ALTER COLUMN {quote_identifier(column)}"
+
+
+def _aside(quoted: str, name: str, kind: str) -> str:
+    """What gives way keeps its rows under another name."""
+    return f"ALTER {kind.upper()} {quoted} RENAME TO {quote_identifier(relation_identifier(name + '_before'))}"
 
 
 def _create(relation: Relation) -> list[DdlStatement]:
@@ -246,7 +276,7 @@ def _expiry_index(relation: Relation) -> DdlStatement:
 
 
 def _plan_view(target: Target, found: ExistingTable | None, changes: bool) -> list[DdlStatement]:
-    columns = _view_columns(target)
+    columns = view_columns(target)
     if found is not None and not changes and [column.name for column in found.columns] == columns:
         return []
     assert target.statics is not None
@@ -269,8 +299,8 @@ def _plan_view(target: Target, found: ExistingTable | None, changes: bool) -> li
     return [DdlStatement(f"DROP VIEW {view}", f"view {target.view_name} with other columns"), create]
 
 
-def _view_columns(target: Target) -> list[str]:
-    """The order of CQL's `SELECT *`: key, statics, regulars."""
+def view_columns(target: Target) -> list[str]:
+    """The columns of the view over rows and statics, in the order of CQL's `SELECT *`: key, statics, regulars."""
     assert target.statics is not None
     columns = (*target.rows.key_columns, *target.statics.value_columns, *target.rows.value_columns)
     return [column.name for column in columns]

@@ -11,9 +11,10 @@ columns of `META_COLUMNS`, and those with an exact key with those of `Relation.e
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, cast
 
+from casscade.core.cell import NO_TIMESTAMP
 from casscade.core.errors import ConfigurationError
 from casscade.cql.types import CqlType
 from casscade.schema.choices import NO_CHOICES, ColumnChoices, check_exclusions
@@ -283,6 +284,13 @@ def _value_column(table: Table, column: Column, choices: ColumnChoices, schema: 
     result = choices.results.get(column.name)
     type_ = result or column.type
     mapped = map_column(type_)
+    name = choices.renames.get(column.name, column.name)
+    rule = choices.retyped.get(column.name)
+    if rule is not None and column.dropped_at != NO_TIMESTAMP:
+        if rule.word == "new_column":
+            name = f"{name}__2"
+        else:
+            choice = replace(rule, word="text")
     if choice is not None:
         allowed = allowed_forms(type_)
         if choice.word not in allowed or choice.word == "plain":
@@ -297,8 +305,7 @@ def _value_column(table: Table, column: Column, choices: ColumnChoices, schema: 
         mapped = map_column_as(type_, cast(Form, choice.word), schema)
     policy = choices.column_inexact.get(column.name)
     inexact = choices.inexact if policy is None else policy.word
-    name = column_identifier(choices.renames.get(column.name, column.name))
-    return TargetColumn(name, mapped, column, key=False, inexact=inexact, result=result)
+    return TargetColumn(column_identifier(name), mapped, column, key=False, inexact=inexact, result=result)
 
 
 def _check_names(table: Table, columns: list[TargetColumn], *, exact: bool) -> None:

@@ -38,8 +38,10 @@ _PAUSE_MAX_S: Final = 0.5
 
 _RELEASE: Final = "SELECT release_version FROM system.local"
 _KEYSPACES: Final = "SELECT keyspace_name, durable_writes, replication FROM system_schema.keyspaces"
+# Each ALTER writes the whole row of its table anew.
 _TABLES: Final = (
-    "SELECT keyspace_name, table_name, id, flags, cdc, gc_grace_seconds, default_time_to_live FROM system_schema.tables"
+    "SELECT keyspace_name, table_name, id, flags, cdc, gc_grace_seconds, default_time_to_live, writetime(id) "
+    "FROM system_schema.tables"
 )
 _VIEWS: Final = "SELECT keyspace_name, view_name, id, gc_grace_seconds, default_time_to_live FROM system_schema.views"
 _COLUMNS: Final = (
@@ -49,7 +51,9 @@ _DROPPED: Final = (
     "SELECT keyspace_name, table_name, column_name, kind, type, "
     "bigintAsBlob(toUnixTimestamp(dropped_time)) AS dropped_time FROM system_schema.dropped_columns"
 )
-_TYPES: Final = "SELECT keyspace_name, type_name, field_names, field_types FROM system_schema.types"
+_TYPES: Final = (
+    "SELECT keyspace_name, type_name, field_names, field_types, writetime(field_names) FROM system_schema.types"
+)
 
 _Rows = Iterable[Any]
 _Columns = dict[tuple[str, str], list[Column]]
@@ -116,8 +120,12 @@ class _Reading:
         columns = _columns(self.raw[_COLUMNS], self.raw[_DROPPED], udts)
         older = any(release.startswith("3.") for (release,) in self.raw[_RELEASE])
         tables: dict[uuid.UUID, Table] = {}
-        for keyspace, name, table_id, flags, cdc, gc_grace, ttl in self.raw[_TABLES]:
+        type_times: dict[str, int] = defaultdict(int)
+        for keyspace, _, _, _, written_at in self.raw[_TYPES]:
+            type_times[keyspace] = max(type_times[keyspace], written_at or 0)
+        for keyspace, name, table_id, flags, cdc, gc_grace, ttl, written_at in self.raw[_TABLES]:
             found = ordered_columns(columns[keyspace, name])
+            udts_used = any(column.type.holds("udt") for column in found)
             table = Table(
                 table_id,
                 keyspace,
@@ -128,6 +136,7 @@ class _Reading:
                 ttl or 0,
                 frozenset(flags or ()),
                 older_ties=older,
+                altered_at=max(written_at or 0, type_times[keyspace] if udts_used else 0),
             )
             tables[table_id] = assign_indexes(table, {})
         for keyspace, name, table_id, gc_grace, ttl in self.raw[_VIEWS]:
@@ -160,7 +169,7 @@ def _plain_value(value: Any) -> Any:
 
 def _udts(rows: _Rows) -> dict[str, dict[str, UdtDefinition]]:
     udts: dict[str, dict[str, UdtDefinition]] = defaultdict(dict)
-    for keyspace, name, field_names, field_types in rows:
+    for keyspace, name, field_names, field_types, _ in rows:
         udts[keyspace][name] = UdtDefinition(keyspace, name, tuple(field_names or ()), tuple(field_types or ()))
     return dict(udts)
 

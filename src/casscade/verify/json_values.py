@@ -42,10 +42,11 @@ def json_form(type_: CqlType, value: Any, *, key: bool = False) -> Any:
         case "tuple":
             return tuple(json_form(arg, element, key=key) for arg, element in zip(type_.args, value, strict=True))
         case "udt":
-            if value.keys() != set(type_.field_names):
+            # A value that was written before a field was added does not have it.
+            if not value.keys() <= set(type_.field_names):
                 raise ValueError("a UDT has other fields")
             fields = zip(type_.args, type_.field_names, strict=True)
-            return tuple(json_form(arg, value[name], key=key) for arg, name in fields)
+            return tuple(json_form(arg, value.get(name), key=key) for arg, name in fields)
         case _:
             leaf = key_leaf if key else json_leaf
             return leaf(type_, _parsed(type_, value))
