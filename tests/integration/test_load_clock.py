@@ -54,7 +54,7 @@ def shown(database: str, clock: Callable[[], float]) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.servers
-@pytest.mark.requirement("FR-015")
+@pytest.mark.requirement("FR-008")
 def test_a_host_whose_clock_is_a_year_ahead_ends_nothing_early(database: str) -> None:
     assert shown(database, Clock(lambda: time.time() + YEAR_S)) == [(2, 2)]
 

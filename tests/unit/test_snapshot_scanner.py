@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
-from cassandra import OperationTimedOut
+from cassandra import InvalidRequest, OperationTimedOut
 from psycopg import OperationalError
 
 from casscade.commitlog.observations import decode_any
@@ -57,12 +57,16 @@ def page_of(rows: list[Raw], paging_state: bytes | None = None) -> Page:
 class FakePages:
     """Serves prepared pages in order, with a failure before each page for as long as `failures` lasts."""
 
-    def __init__(self, pages: list[list[Raw]], failures: int = 0) -> None:
+    def __init__(self, pages: list[list[Raw]], failures: int = 0, refusals: int = 0) -> None:
         self.pages = pages
+        self.refusals = refusals
         self.failures = failures
         self.asked: list[tuple[tuple[int, int], int, bytes | None]] = []
 
     def prepare(self, query: str, consistency: int) -> str:
+        if self.refusals > 0:
+            self.refusals -= 1
+            raise InvalidRequest("Undefined column name")
         return query
 
     def fetch(self, statement: Any, bounds: tuple[int, int], rows: int, paging_state: bytes | None) -> Page:
@@ -229,6 +233,28 @@ def test_a_page_that_never_comes_ends_the_scan_and_frees_the_task(monkeypatch: p
     with pytest.raises(RetryableError, match="OperationTimedOut"):
         run.scanner.join(10)
     assert len(pages.asked) == scanner_module.ATTEMPTS_MAX
+    assert run.store.released == [7]
+
+
+def test_a_column_that_the_node_does_not_take_yet_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The schema tables show a new column before the node can read it."""
+    monkeypatch.setattr(scanner_module, "PAUSE_SECONDS_FIRST", 0.001)
+    run = Run(FakePages([[raw_row(10, 1, 1)]], refusals=2))
+    run.finish()
+    assert rows_of(run.chunks) == [(1, 1)]
+
+
+def test_a_table_that_was_altered_ends_the_scan_as_what_passes_with_a_new_schema(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scanner_module, "PAUSE_SECONDS_FIRST", 0.001)
+    pages = FakePages([[]], refusals=1000)
+    run = Run(pages)
+    run.scanner.start()
+    with pytest.raises(RetryableError) as raised:
+        run.scanner.join(10)
+    assert raised.value.code == "cassandra_schema_outdated"
+    assert 1000 - pages.refusals == scanner_module.OUTDATED_ATTEMPTS_MAX
     assert run.store.released == [7]
 
 

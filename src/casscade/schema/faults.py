@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from cassandra import AuthenticationFailed, DriverException, InvalidRequest, RequestValidationException, Unauthorized
 from cassandra.cluster import NoHostAvailable
@@ -14,6 +15,9 @@ from cassandra.connection import ConnectionException
 from cassandra.protocol import ErrorMessage
 
 from casscade.core.errors import CasscadeError, ConfigurationError, RetryableError
+
+REFUSED: Final = "cassandra_refused"
+OUTDATED: Final = "cassandra_schema_outdated"
 
 
 @contextmanager
@@ -27,6 +31,22 @@ def translated(doing: str) -> Iterator[None]:
         yield
     except (NoHostAvailable, DriverException, ConnectionException, ErrorMessage, OSError) as error:
         raise translate(error, doing) from error
+
+
+@contextmanager
+def reading(doing: str) -> Iterator[None]:
+    """As `translated`, for reads of a table by a schema that was read before.
+
+    A refused request is a RetryableError (`OUTDATED`) here: the table was altered or dropped since, or it is being
+    altered and the node shows what it does not take yet.
+    """
+    try:
+        with translated(doing):
+            yield
+    except ConfigurationError as error:
+        if error.code != REFUSED:
+            raise
+        raise _retryable(OUTDATED, error.what, doing) from error
 
 
 def translate(error: BaseException, doing: str) -> CasscadeError:
@@ -49,7 +69,7 @@ def translate(error: BaseException, doing: str) -> CasscadeError:
         )
     if isinstance(error, InvalidRequest | RequestValidationException):
         return ConfigurationError(
-            "cassandra_refused",
+            REFUSED,
             f"Cassandra refused the request: {str(error)[:200]}",
             where=doing,
             now="stopped",

@@ -29,7 +29,7 @@ from casscade.core import failpoints
 from casscade.core.errors import RetryableError
 from casscade.core.limits import CHUNK_BYTES_MAX
 from casscade.core.position import START
-from casscade.schema.faults import translated
+from casscade.schema.faults import OUTDATED, reading
 from casscade.snapshot.page import Page
 from casscade.snapshot.rows import TableScan
 from casscade.snapshot.scanner import SOURCE
@@ -161,9 +161,11 @@ class Rechecker:
         for request in requests:
             try:
                 mutation = self._read(request)
-            except RetryableError:
+            except RetryableError as error:
                 with self._connection() as connection:
                     self._store.release(connection, requests[requests.index(request) :])
+                if error.code == OUTDATED:
+                    raise
                 break
             done.append(request.recheck_id)
             if mutation is not None:
@@ -189,7 +191,7 @@ class Rechecker:
         scan = self._scans.get(request.table_id)
         if scan is None:
             return None
-        with translated("reading a row again"):
+        with reading("reading a row again"):
             which = (request.table_id, request.static)
             statement = self._statements.get(which)
             if statement is None:

@@ -26,7 +26,7 @@ from casscade.core import failpoints
 from casscade.core.errors import RetryableError
 from casscade.core.limits import CHUNK_BYTES_MAX, CHUNK_MUTATIONS_MAX
 from casscade.core.position import Position
-from casscade.schema.faults import translated
+from casscade.schema.faults import OUTDATED, reading
 from casscade.snapshot.page import Page
 from casscade.snapshot.plain import EncodedPart
 from casscade.snapshot.rows import TableScan
@@ -36,6 +36,8 @@ from casscade.transport.chunk import Chunk, SnapshotProgress
 SOURCE: Final = "snapshot"
 
 ATTEMPTS_MAX: Final = 10
+# A node that is altering a table takes moments; after that the schema has to be read again.
+OUTDATED_ATTEMPTS_MAX: Final = 3
 """Tries of one page: with pauses of 0.5 s doubled up to 30 s, a node has about two minutes to come back."""
 
 PAUSE_SECONDS_FIRST: Final = 0.5
@@ -309,11 +311,11 @@ class Scanner:
         pause = PAUSE_SECONDS_FIRST
         for attempt in range(1, ATTEMPTS_MAX + 1):
             try:
-                with translated(f"reading {self._scans[task.table_id].table.full_name}"):
+                with reading(f"reading {self._scans[task.table_id].table.full_name}"):
                     statement = self._statement(task.table_id)
                     return self._pages.fetch(statement, (task.last_token, task.range_end), rows, paging_state)
-            except RetryableError:
-                if attempt == ATTEMPTS_MAX:
+            except RetryableError as error:
+                if attempt == (OUTDATED_ATTEMPTS_MAX if error.code == OUTDATED else ATTEMPTS_MAX):
                     raise
                 # Spread the workers, so that they don't all come back to a node that was overloaded at once.
                 if self._stop.wait(pause * random.uniform(0.5, 1.0)):  # noqa: S311
