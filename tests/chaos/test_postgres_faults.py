@@ -158,38 +158,6 @@ def test_the_connection_breaks_after_some_bytes_of_a_copy(database: str, tmp_pat
         assert life.ends_well() == ["connection"]
 
 
-def test_a_lock_of_another_session_is_waited_for(database: str, tmp_path: Path) -> None:
-    options = "-c statement_timeout=300"
-    with held(database, tmp_path, MOMENTS["copy"], options) as life, psycopg.connect(database) as other:
-        for name in crash_life.RELATIONS:
-            other.execute(f"LOCK TABLE {name} IN EXCLUSIVE MODE".encode())
-        life.between.heal()
-        life.wait_retry()
-        other.rollback()
-        assert "57014" in life.ends_well()
-
-
-def test_a_deadlock_with_another_session(database: str, tmp_path: Path) -> None:
-    rows, statics = crash_life.RELATIONS
-    # The pipeline's session is the one that looks for deadlocks, so that it is the victim.
-    options = "-c statement_timeout=20000 -c deadlock_timeout=3000"
-    with held(database, tmp_path, MOMENTS["copy"], options) as life, psycopg.connect(database) as other:
-        other.execute("SET deadlock_timeout = '60s'")
-        other.execute(f"LOCK TABLE {statics} IN EXCLUSIVE MODE".encode())
-        life.between.heal()
-        _wait_until(database, "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted")
-        other.execute(f"LOCK TABLE {rows} IN EXCLUSIVE MODE".encode())
-        other.rollback()
-        assert life.ends_well() == ["40P01"]
-
-
-def _wait_until(dsn: str, condition: str) -> None:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute("SET statement_timeout = '20s'")
-        while connection.execute(condition.encode()).fetchone() != (True,):
-            connection.execute("SELECT pg_sleep(0.02)")
-
-
 @contextmanager
 def tmpfs(directory: Path) -> Iterator[Path]:
     """A file system that is soon full; needs root."""
