@@ -202,7 +202,7 @@ def test_postgres_may_go_and_come_back_even_during_the_snapshot(
     fill(cassandra_session, keyspace, 400)
     document["postgres"]["dsn"] = own_server.dsn()
     document["tables"] = [{"source": f"{keyspace}.*"}]
-    document["snapshot"] = {"ranges_per_table": 50, "page_rows": 1, "workers": 1}
+    document["snapshot"] = {"ranges_per_table": 50, "page_rows": 1, "workers": 1, "rows_per_second": 200}
     with running(tmp_path / "pipeline", document) as process:
         pid = process.status()["pid"]
         process.wait(lambda: any(table["rows"] for table in process.status()["snapshot"]), "rows of the snapshot")

@@ -19,7 +19,8 @@ from casscade.devstack.cassandra import CassandraNode
 
 pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("cdc")]
 
-OPTIONS = DemoOptions(seconds=5, rate=300, rows=300, seed=1)
+# Long enough for TTLs to end under a pipeline that a busy machine brings back late.
+OPTIONS = DemoOptions(seconds=8, rate=200, rows=300, seed=1)
 
 
 @pytest.fixture

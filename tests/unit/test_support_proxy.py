@@ -74,7 +74,8 @@ def test_a_reset_ends_connections_and_refuses_new_ones_until_it_is_healed(betwee
         assert ask(one) == b"x"
         between.strike(Fault.RESET)
         assert ask(one) == b""
-    with client(between) as one:
+    # The reset may come within connecting, or behind it.
+    with suppress(ConnectionError), client(between) as one:
         assert ask(one) == b""
     between.heal()
     with client(between) as one:
