@@ -175,13 +175,11 @@ class Agent:
         with noting_off(config.capture.state_directory, node):
             require_cdc_enabled(node)
             tables.refresh()
-        monitor.health.set("cassandra", State.OK)
         if self._space is None:
             self._space = space_guard(config, settings, monitor)
         topic_file = TopicFile(config.capture.state_directory, self._settings.topic)
         topic = self._gate.ensure(topic_file.load())
         topic_file.save(topic.id)
-        monitor.health.set("kafka", State.OK)
         stored = PositionFile(config.capture.state_directory, source)
         position = stored.load()
         outlet = KafkaOutlet(self._settings)
@@ -209,6 +207,8 @@ class Agent:
         cdc_watch = CdcWatch(session, node, lambda: tables.replicated, follower.losses, stop)
         hider.skip = follower.counters.skip
         monitor.watch_agent(follower, outlet)
+        for component in ("cassandra", "kafka"):
+            monitor.health.set(component, State.OK)
         log.info(
             "starting",
             source=source,

@@ -150,8 +150,6 @@ class LoadService:
         letters = letter_settings(config)
         if keeps:
             ensure_topic(letters, reached=True)
-        for component in ("postgres", "cassandra", "kafka"):
-            monitor.health.set(component, State.OK)
         self._strict = False
         stop = threading.Event()
         where = (config, catalog, self._database, session, stop, monitor, self._schema_changes)
@@ -212,6 +210,8 @@ class LoadService:
         put = transport.put if self._foreign else outlet.put
         replayer = Replayer(DeadLetterStore(config.name, schema), self._database.transaction, put, stop)
         monitor.watch_load(source, transport, batcher)
+        for component in ("postgres", "cassandra", "kafka"):
+            monitor.health.set(component, State.OK)
         monitor.show("outage", outage)
         monitor.show("postgres", SessionShown(loader.session))
         reader = None

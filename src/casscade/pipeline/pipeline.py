@@ -170,8 +170,6 @@ class Pipeline:
             # What waits in the journal is applied first; its segments may be gone.
             position = max(position, journal.covered(source) or position)
         self._truncations.report(resume.applied)
-        monitor.health.set("cassandra", State.OK)
-        monitor.health.set("postgres", State.OK)
         log.info(
             "starting", source=source, epoch=epoch, position=str(position), tables=[t.table.full_name for t in targets]
         )
@@ -230,6 +228,8 @@ class Pipeline:
         )
         cdc_watch = CdcWatch(session, node, catalog.replicated, follower.losses, stop)
         monitor.watch(follower, transport, batcher)
+        for component in ("cassandra", "postgres"):
+            monitor.health.set(component, State.OK)
         monitor.show("outage", outage)
         monitor.show("postgres", SessionShown(loader.session))
         reader = None
