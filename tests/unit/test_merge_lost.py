@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +10,7 @@ from casscade.core.cell import COUNTER_TTL, NO_TIMESTAMP, Cell, is_alive, live_c
 from casscade.core.mutation import ComplexColumn, Row
 from casscade.merge.lost import complete
 from casscade.merge.row import is_visible, merge_rows
+from tests.support.random_rows import copy_row
 
 NOW = 1000
 TIMES = st.integers(1, 6)
@@ -102,14 +101,14 @@ def test_afterwards_all_is_as_shown_and_once_more_changes_nothing(
     shown = None if gone else row(later, 20, {path: time + 10 for path, time in kept.items()})
     expected = {} if shown is None else dict(shown.cells)
     expected_paths = set() if shown is None else set(kept)
-    made = complete(deepcopy(stored), deepcopy(shown), NOW, static=False)
+    made = complete(copy_row(stored), None if shown is None else copy_row(shown), NOW, static=False)
     if made is not None:
-        merge_rows(stored, deepcopy(made))
+        merge_rows(stored, copy_row(made))
     assert is_visible(stored, NOW) == (shown is not None)
     assert alive(stored) == expected
     elements = {} if stored.complex is None else stored.complex.get(9, ComplexColumn(NO_TIMESTAMP, {})).cells
     assert {path for path, cell in elements.items() if is_alive(cell, NOW)} == expected_paths
-    once = deepcopy(stored)
+    once = copy_row(stored)
     if made is not None:
         merge_rows(stored, made)
     assert (stored.cells, stored.deletion) == (once.cells, once.deletion)
