@@ -15,6 +15,7 @@ from typing import Any, Final
 from psycopg import OperationalError
 
 from casscade.core.errors import BadDataError
+from casscade.core.part import Part
 from casscade.core.position import Position
 from casscade.deadletter.store import DeadLetterStore, Letter, place_of
 from casscade.transport.chunk import Chunk, ReplayProgress
@@ -50,7 +51,7 @@ def chunk_of(letter: Letter) -> Chunk:
     )
 
 
-class Replayer:
+class Replayer(Part):
     """Looks for requested letters until `stop`; `failure` says why it ended by itself."""
 
     def __init__(
@@ -60,33 +61,19 @@ class Replayer:
         put: Callable[[Chunk, threading.Event], bool],
         stop: threading.Event,
     ) -> None:
+        super().__init__("replay", stop)
         self._store = store
         self._connection = connection
         self._put = put
-        self._stop = stop
-        self.failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="replay", daemon=True)
 
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def join(self, timeout_s: float) -> None:
-        """Wait for the thread, if it was started."""
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
-
-    def _run(self) -> None:
-        try:
-            while not self._stop.wait(POLL_S):
-                try:
-                    while self.step() and not self._stop.is_set():
-                        pass
-                except OperationalError:
-                    continue  # what was claimed is claimed again when its time is over
-        except BaseException as error:
-            self.failure = error
-            self._stop.set()
+    def work(self) -> None:
+        """Put what is requested into the transport until `stop`."""
+        while not self._stop.wait(POLL_S):
+            try:
+                while self.step() and not self._stop.is_set():
+                    pass
+            except OperationalError:
+                continue  # what was claimed is claimed again when its time is over
 
     def step(self) -> int:
         """Put what is requested now into the transport; returns how many letters."""

@@ -11,7 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any, Final
 
 import psycopg
@@ -24,6 +24,7 @@ from casscade.core.backoff import Backoff
 from casscade.core.errors import RetryableError
 from casscade.core.gap import COMPARING, Gap
 from casscade.core.limits import CHUNK_BYTES_MAX, CHUNK_MUTATIONS_MAX
+from casscade.core.part import Part
 from casscade.core.position import START
 from casscade.load.batch import BatchWriter
 from casscade.load.control import ControlStore
@@ -55,7 +56,7 @@ class _Stopped(Exception):
     """The process stops."""
 
 
-class GapRepair:
+class GapRepair(Part):
     """A thread that repairs `gaps` of the tables `targets`; `failure` says why it ended by itself and set `stop`.
 
     The tables `ruled` (ids) are read again and not compared: rules make their rows others than those of Cassandra.
@@ -75,6 +76,7 @@ class GapRepair:
         stop: threading.Event,
         ruled: Collection[bytes],
     ) -> None:
+        super().__init__("gap-repair", stop)
         self._ruled = ruled
         self._config = config
         self._database = database
@@ -85,7 +87,6 @@ class GapRepair:
         self._scans = scans
         self._put = put
         self._owner = owner
-        self._stop = stop
         self._control = ControlStore(config.name, config.postgres.control_schema)
         self._store = GapStore(self._control)
         self._tasks = SnapshotStore(config.name, config.postgres.control_schema)
@@ -93,27 +94,12 @@ class GapRepair:
         self._mutations: list[bytes] = []
         self._size = 0
         self.rows = 0
-        self.failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="gap-repair", daemon=True)
 
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def join(self, timeout_s: float) -> None:
-        """Wait for the thread, if it was started."""
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
-
-    def _run(self) -> None:
-        try:
+    def work(self) -> None:
+        """Wait until the tables are read again, then compare."""
+        with suppress(_Stopped):
             self._persist(self._wait_read)
             self._persist(self._compare)
-        except _Stopped:
-            return
-        except BaseException as error:
-            self.failure = error
-            self._stop.set()
 
     def _persist(self, work: Callable[[], None]) -> None:
         """Do `work` until it succeeds; what passes by itself is waited for."""

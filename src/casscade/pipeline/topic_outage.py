@@ -14,6 +14,7 @@ import psycopg
 from psycopg import Connection, sql
 
 from casscade.core.errors import RetryableError
+from casscade.core.part import Part
 from casscade.debezium.message import DEBEZIUM
 from casscade.load.batch import Batch
 from casscade.load.sources import Sources
@@ -84,7 +85,7 @@ class TopicOutage:
         metrics.set_total("casscade_kafka_set_aside_messages_total", self._kept)
 
 
-class Resubmitter:
+class Resubmitter(Part):
     """A thread of every loader, one of which puts messages back; `failure` says why it ended by itself."""
 
     def __init__(
@@ -96,24 +97,13 @@ class Resubmitter:
         pipeline: str,
         stop: threading.Event,
     ) -> None:
+        super().__init__("resubmit", stop)
         self._settings = settings
         self._letters = letters
         self._database = database
         self._table = sql.Identifier(schema, "resubmissions")
         self._pipeline = pipeline
-        self._stop = stop
         self.resubmitted = 0
-        self.failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="resubmit", daemon=True)
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def join(self, timeout_s: float) -> None:
-        """Wait for the thread, if it was started."""
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
 
     def status(self) -> dict[str, Any]:
         """What the status document shows."""
@@ -123,17 +113,14 @@ class Resubmitter:
         """What the metrics show."""
         metrics.set_total("casscade_kafka_resubmitted_messages_total", self.resubmitted)
 
-    def _run(self) -> None:
-        try:
-            while not self._stop.is_set():
-                try:
-                    self._lead()
-                except (psycopg.OperationalError, RetryableError) as error:
-                    log.info("dead letters are looked through later", reason=type(error).__name__)
-                    self._stop.wait(_AGAIN_S)
-        except BaseException as error:
-            self.failure = error
-            self._stop.set()
+    def work(self) -> None:
+        """Be the one that puts back, or wait to become it."""
+        while not self._stop.is_set():
+            try:
+                self._lead()
+            except (psycopg.OperationalError, RetryableError) as error:
+                log.info("dead letters are looked through later", reason=type(error).__name__)
+                self._stop.wait(_AGAIN_S)
 
     def _lead(self) -> None:
         """Put messages back for as long as this process has the lock, which ends with its connection."""

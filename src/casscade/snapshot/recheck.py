@@ -28,6 +28,7 @@ from casscade.commitlog.observations import OBSERVING, encode_observing
 from casscade.core import failpoints
 from casscade.core.errors import RetryableError
 from casscade.core.limits import CHUNK_BYTES_MAX
+from casscade.core.part import Part
 from casscade.core.position import START
 from casscade.schema.faults import OUTDATED, reading
 from casscade.snapshot.page import Page
@@ -106,7 +107,7 @@ class PointReader(Protocol):
     def read(self, statement: Any, key: Sequence[bytes]) -> Page: ...
 
 
-class Rechecker:
+class Rechecker(Part):
     """A thread that answers requests until `stop`; `failure` says why it ended by itself."""
 
     def __init__(
@@ -119,37 +120,23 @@ class Rechecker:
         stop: threading.Event,
         consistency: int,
     ) -> None:
+        super().__init__("recheck", stop)
         self._reader = reader
         self._scans = scans
         self._store = store
         self._connection = connection
         self._put = put
-        self._stop = stop
         self._consistency = consistency
         self._statements: dict[tuple[uuid.UUID, bool], Any] = {}
         self.answered = 0
-        self.failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="recheck", daemon=True)
 
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def join(self, timeout_s: float) -> None:
-        """Wait for the thread, if it was started."""
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
-
-    def _run(self) -> None:
-        try:
-            while not self._stop.wait(POLL_S):
-                # Without PostgreSQL there is nobody to answer: requests wait there until it is back.
-                with suppress(OperationalError):
-                    while self.step() >= REQUESTS_MAX and not self._stop.is_set():
-                        pass
-        except BaseException as error:
-            self.failure = error
-            self._stop.set()
+    def work(self) -> None:
+        """Answer what is pending until `stop`."""
+        while not self._stop.wait(POLL_S):
+            # Without PostgreSQL there is nobody to answer: requests wait there until it is back.
+            with suppress(OperationalError):
+                while self.step() >= REQUESTS_MAX and not self._stop.is_set():
+                    pass
 
     def step(self) -> int:
         """Answer what is pending now; returns how many requests. A node that is away leaves them for later."""
