@@ -96,6 +96,24 @@ def test_a_column_is_there_before_its_first_row_and_the_other_loader_takes_it_ov
     ]
 
 
+def test_mutations_of_a_dropped_table_ask_nobody_but_for_the_first(cassandra: FakeCassandra, start: Start) -> None:
+    cassandra.table(a="int")
+    cassandra.table("gone", a="int")
+    late = [write(cassandra, at, {"a": number(at)}, table="gone") for at in range(200)]
+    del cassandra.tables["gone"]
+    cassandra.alter("gone")
+    one = start(check_s=1e9)
+    one.evolution.look()
+    asked = cassandra.asked
+    one.take(*late[:2])
+    assert cassandra.asked > asked
+    asked, readings = cassandra.asked, cassandra.readings
+    cassandra.away = True
+    one.take(*late[2:])
+    assert (cassandra.asked, cassandra.readings) == (asked, readings)
+    assert one.batcher.counts["table_gone"] == len(late)
+
+
 @pytest.mark.requirement("FR-015")
 def test_the_watch_brings_a_column_without_any_row(cassandra: FakeCassandra, start: Start) -> None:
     cassandra.table(a="int")

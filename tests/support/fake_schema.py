@@ -51,6 +51,7 @@ class FakeCassandra:
         self.types: dict[str, tuple[list[str], list[str]]] = {}
         self.clock = 1
         self.readings = 0
+        self.asked = 0
         self.away = False
 
     def table(self, name: str = "t", **columns: str) -> FakeTable:
@@ -84,6 +85,7 @@ class FakeCassandra:
         if self.away:
             raise NoHostAvailable("away", {})
         if "schema_version" in query:
+            self.asked += 1
             return _One((uuid.UUID(int=self.clock),))
         if "release_version" in query:
             return [("5.0.6",)]

@@ -77,6 +77,11 @@ class SchemaHistory:
         versions = [_version(row) for row in connection.execute(query, (list(tables),)).fetchall()]
         return {version.table.id: version for version in versions}
 
+    def numbers(self, connection: Connection[Any], tables: Collection[uuid.UUID]) -> dict[uuid.UUID, int]:
+        """The number of the newest version of each of the tables that has one."""
+        query = sql.SQL("SELECT table_id, max(version) FROM {} WHERE table_id = ANY(%s) GROUP BY table_id")
+        return dict(connection.execute(query.format(self._table), (list(tables),)).fetchall())
+
     def of_source(self, connection: Connection[Any], source_name: str) -> list[Version]:
         """All versions of all tables that had the name `keyspace.table`, the oldest first."""
         query = self._select + sql.SQL("WHERE source_name = %s ORDER BY recorded_at, version")

@@ -258,8 +258,10 @@ class Catalog:
 
         Raises RetryableError when the parts must be built anew, because a table is in another place now.
         """
-        found = self.planner.history.newest(connection, list(self._plans))
-        newer = [version for table_id, version in found.items() if version.number > self._versions[table_id]]
+        history = self.planner.history
+        numbers = history.numbers(connection, list(self._plans))
+        behind = [table_id for table_id, number in numbers.items() if number > self._versions[table_id]]
+        newer = list(history.newest(connection, behind).values()) if behind else []
         for version in newer:
             if version.target != self._plans[version.table.id].target.rows.full_name:
                 raise changed(f"{version.table.full_name} was made again by another table of its name")

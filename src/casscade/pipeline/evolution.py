@@ -147,6 +147,7 @@ class Evolution:
             for _ in range(LOOKS_MAX):
                 versions = self._patiently(self._versions)
                 if versions == {self._version}:
+                    self._remember_missing(table_id)
                     return False
                 # The node that is asked may hear of a change after the one that wrote the mutation.
                 if len(versions) == 1:
@@ -154,11 +155,15 @@ class Evolution:
                 self._stop.wait(LOOK_PAUSE_S)
             self._patiently(self._evolve)
             self._version = versions.pop() if len(versions) == 1 else None
-            if table_id not in self._catalog.tables():
-                while len(self._missing) >= UNKNOWN_TABLES_MAX:
-                    del self._missing[next(iter(self._missing))]
-                self._missing[table_id] = None
+            self._remember_missing(table_id)
             return True
+
+    def _remember_missing(self, table_id: bytes) -> None:
+        """All nodes have said their schema, and the table is not in it: it was dropped. Ids are not used twice."""
+        if table_id not in self._catalog.tables():
+            while len(self._missing) >= UNKNOWN_TABLES_MAX:
+                del self._missing[next(iter(self._missing))]
+            self._missing[table_id] = None
 
     def _number(self, table_id: bytes) -> int:
         """The version of a table that decoding goes by; 0 for one that is not known."""
