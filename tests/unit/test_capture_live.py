@@ -343,7 +343,7 @@ def test_a_state_directory_that_can_not_be_written_stops_capture(node: FakeNode)
     first, second = node.segment(10), node.segment(11)
     first.write(make_mutation(1))
     second.write(make_mutation(2))
-    (node.state / (STATE_NAME + ".partial")).mkdir()
+    (node.state / (Path(STATE_NAME).with_suffix(".part"))).mkdir()
     capture = Capture(node, commitlog=True)
     capture.steps()
     capture.now += 0.3

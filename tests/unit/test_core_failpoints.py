@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Final
 
@@ -19,13 +18,17 @@ from tests.unit.test_tools_build import tool
 
 SOURCE: Final = Path(__file__).resolve().parents[2] / "src"
 REACHED: Final = re.compile(
-    r"^( *)if failpoints\.ARMED(?: and [a-z_.]+)?:\n\1    failpoints\.reach\(\"([a-z_]+)\"\)$", re.M
+    r"^( *)if failpoints\.ARMED(?: and [a-z_.]+)?:\n\1    failpoints\.reach\((?:\"([a-z_]+)\"|failpoint)\)$", re.M
 )
+# The steps of `replace_file`, which looks at the switch itself.
+PASSED_ON: Final = re.compile(r"\b(?:written|synced|renamed)=\"([a-z_]+)\"")
 
 
 def test_every_name_in_the_code_is_registered_and_the_other_way_round() -> None:
-    used = Counter(name for path in SOURCE.rglob("*.py") for _, name in REACHED.findall(path.read_text("utf-8")))
-    assert set(used) == set(failpoints.POINTS)
+    texts = [path.read_text("utf-8") for path in SOURCE.rglob("*.py")]
+    used = {name for text in texts for _, name in REACHED.findall(text) if name}
+    used |= {name for text in texts for name in PASSED_ON.findall(text)}
+    assert used == set(failpoints.POINTS)
 
 
 def test_no_failpoint_is_reached_without_a_look_at_the_switch() -> None:

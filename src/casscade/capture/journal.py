@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import uuid
 from pathlib import Path
 from typing import Any, Final
 
-from casscade.core import failpoints
-from casscade.core.errors import BadDataError, RetryableError
+from casscade.capture.faults import state_unwritable
+from casscade.core.errors import BadDataError
 from casscade.core.notice import Notice, unpack
 from casscade.core.position import Position
+from casscade.core.state_file import replace_file
 
 _FORMAT: Final = 1
 # Segments with CDC data that wait to be read: 4096 of 32 MiB are 32 times the default CDC space.
@@ -100,26 +100,10 @@ class Journal:
                 for notice, position in list(self.pending.values())[:PENDING_MAX]
             ],
         }
-        part = self.path.with_suffix(".part")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("w", encoding="ascii") as file:
-                json.dump(content, file)
-                file.flush()
-                os.fsync(file.fileno())
-            if failpoints.ARMED:
-                failpoints.reach("losses_written")
-            part.replace(self.path)
-            if failpoints.ARMED:
-                failpoints.reach("losses_renamed")
+            replace_file(self.path, json.dumps(content), synced="losses_written", renamed="losses_renamed")
         except OSError as error:
-            raise RetryableError(
-                "capture_state",
-                f"what was read of the commit log can't be saved: {error.strerror or type(error).__name__}",
-                where=str(self.path),
-                now="capture starts again from its last position",
-                hint="free some space there or set capture.state_directory to a larger volume",
-            ) from error
+            raise state_unwritable(self.path, error) from error
 
 
 def note_off(directory: Path, source: str, what: str, since_ms: int) -> None:

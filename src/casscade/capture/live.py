@@ -11,14 +11,14 @@ one long before that, and make sure at the end that nothing was added behind its
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Final
 
 from casscade.capture.directory import Listing, SegmentEntry
+from casscade.capture.faults import state_unwritable
 from casscade.capture.opened import unreadable
 from casscade.commitlog.segment import has_section
-from casscade.core.errors import RetryableError
+from casscade.core.state_file import replace_file
 
 # A node syncs its segments in order of their ids, so that a section in a later segment tells that this one was
 # synced before. Writers that had their place in it by then are waited for by the extra sync that follows the switch
@@ -85,23 +85,10 @@ class LeftSegments:
         present = {entry.id for entry in listing.segments}
         self._offsets = {key: end for key, end in self._offsets.items() if key in present}
         self._offsets[segment] = offset
-        partial = self._path.with_name(STATE_NAME + ".partial")
-        text = json.dumps({"source": self._source, "segments": self._offsets})
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("w") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(self._path)
+            replace_file(self._path, json.dumps({"source": self._source, "segments": self._offsets}))
         except OSError as error:
-            raise RetryableError(
-                "capture_state",
-                f"what was read of the commit log can't be saved: {error.strerror or type(error).__name__}",
-                where=str(self._path),
-                now="capture starts again from its last position",
-                hint="free some space there or set capture.state_directory to a larger volume",
-            ) from error
+            raise state_unwritable(self._path, error) from error
         return dict(self._offsets)
 
     def discard(self) -> None:

@@ -7,13 +7,12 @@ only means that mutations are sent again, which changes nothing.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Final
 
-from casscade.core import failpoints
 from casscade.core.errors import ConfigurationError, RetryableError
 from casscade.core.position import START, Position
+from casscade.core.state_file import replace_file
 
 _FORMAT: Final = 1
 
@@ -53,20 +52,15 @@ class PositionFile:
         """Keep `position` durably, if it is another one; RetryableError (`position_unwritable`) when that fails."""
         if position == self._saved:
             return
-        part = self.path.with_suffix(".part")
         content = {"format": _FORMAT, "segment": position.segment, "offset": position.offset}
         try:
-            with part.open("w", encoding="ascii") as file:
-                json.dump(content, file)
-                file.flush()
-                if failpoints.ARMED:
-                    failpoints.reach("position_written")
-                os.fsync(file.fileno())
-            if failpoints.ARMED:
-                failpoints.reach("position_synced")
-            part.replace(self.path)
-            if failpoints.ARMED:
-                failpoints.reach("position_renamed")
+            replace_file(
+                self.path,
+                json.dumps(content),
+                written="position_written",
+                synced="position_synced",
+                renamed="position_renamed",
+            )
         except OSError as error:
             raise RetryableError(
                 "position_unwritable",

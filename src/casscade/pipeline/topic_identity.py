@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from casscade.core import failpoints
 from casscade.core.errors import ConfigurationError, RetryableError
+from casscade.core.state_file import replace_file
 from casscade.pipeline.watch import Watch
 from casscade.transport.kafka.client import KafkaSettings
 from casscade.transport.kafka.topic import ensure_topic, look_again
@@ -54,12 +54,8 @@ class TopicFile:
         """Keep the id, if it is another one; RetryableError (`topic_unwritable`) when that fails."""
         if topic_id == self._saved:
             return
-        part = self.path.with_suffix(".part")
         try:
-            part.write_text(json.dumps({"topic": self._topic, "id": topic_id}), encoding="ascii")
-            if failpoints.ARMED:
-                failpoints.reach("topic_file_written")
-            part.replace(self.path)
+            replace_file(self.path, json.dumps({"topic": self._topic, "id": topic_id}), synced="topic_file_written")
         except OSError as error:
             raise RetryableError(
                 "topic_unwritable",
