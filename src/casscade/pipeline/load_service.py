@@ -10,7 +10,6 @@ import threading
 import time
 import uuid
 from collections import Counter
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
@@ -34,18 +33,18 @@ from casscade.pipeline.catalog import Catalog
 from casscade.pipeline.database import Database
 from casscade.pipeline.evolution import Evolution
 from casscade.pipeline.evolving import evolution_of
-from casscade.pipeline.gap_repair import GapRepair
-from casscade.pipeline.gaps import Gaps, GapWatch
+from casscade.pipeline.gaps import Gaps
 from casscade.pipeline.hiding import hides_at_capture, hiding_of
 from casscade.pipeline.kafka import debezium_topics, kafka_settings, letter_settings
 from casscade.pipeline.lives import keep_running
+from casscade.pipeline.load_parts import JOIN_TIMEOUT_S, Consuming, LoadParts
 from casscade.pipeline.monitor import Monitor
 from casscade.pipeline.partitions import Partitions
 from casscade.pipeline.postgres_status import SessionShown, session_options
 from casscade.pipeline.reading import Reading
 from casscade.pipeline.snapshot_outlet import SnapshotOutlet
 from casscade.pipeline.snapshots import Snapshots
-from casscade.pipeline.topic_identity import IDENTITY_JOIN_S, TopicGate, TopicIdentityWatch
+from casscade.pipeline.topic_identity import TopicGate, TopicIdentityWatch
 from casscade.pipeline.topic_outage import Resubmitter, TopicOutage
 from casscade.pipeline.topic_truncations import TopicTruncations, TopicWatch, read_all_truncations
 from casscade.schema.connect import connect, read_node
@@ -57,25 +56,6 @@ from casscade.transport.kafka.topic import beginnings, ensure_topic
 log = get_logger("casscade.load")
 
 _TICK_S: Final = 0.2
-_JOIN_TIMEOUT_S: Final = 20.0
-
-
-@dataclass(slots=True)
-class _Parts:
-    source: KafkaSource
-    loader: Loader
-    outlet: SnapshotOutlet
-    outage: TopicOutage
-    resubmitter: Resubmitter | None
-    replayer: Replayer
-    reader: Reading | None
-    evolution: Evolution
-    repair: GapRepair | None
-    gap_watch: GapWatch
-    watch: TopicWatch
-    identity: TopicIdentityWatch
-    stop: threading.Event
-    failures: list[BaseException] = field(default_factory=list)
 
 
 class LoadService:
@@ -124,11 +104,16 @@ class LoadService:
         """One life of the parts: build and watch them; raises what ended it."""
         parts = self._build(cluster, session)
         try:
+            parts.start()
             self._supervise(parts)
         finally:
-            self._shut_down(parts)
+            try:
+                parts.shut_down()
+            finally:
+                for thread in parts.beats():
+                    self._monitor.health.retire(thread)
 
-    def _build(self, cluster: Any, session: Any) -> _Parts:
+    def _build(self, cluster: Any, session: Any) -> LoadParts:
         config, monitor = self._config, self._monitor
         node = read_node(session)
         first = source_name(self._settings.topic, 0)
@@ -229,8 +214,8 @@ class LoadService:
             stop,
         )
         identity = TopicIdentityWatch(self._settings, topic.id, stop)
-        return _Parts(
-            source,
+        return LoadParts(
+            Consuming(source, stop),
             loader,
             outlet,
             outage,
@@ -282,68 +267,18 @@ class LoadService:
                 writer.add_target(connection, target, margin_s, version, rules, wait_ms)
         return writer
 
-    def _supervise(self, parts: _Parts) -> None:
-        """Start the parts and watch them; raises what stopped one of them."""
-        parts.loader.start()
-        parts.outlet.start()
-        parts.replayer.start()
-        if parts.resubmitter is not None:
-            parts.resubmitter.start()
-        consuming = threading.Thread(target=self._consume, args=(parts,), name="consume", daemon=True)
-        consuming.start()
-        parts.watch.start()
-        parts.identity.start()
-        parts.gap_watch.start()
-        parts.evolution.start()
-        if parts.reader is not None:
-            parts.reader.start()
-        if parts.repair is not None:
-            parts.repair.start()
+    def _supervise(self, parts: LoadParts) -> None:
+        """Watch the parts until one ends or this process is to; raises what stopped a thread that reads tables."""
         next_progress = 0.0
         while not self._stop.is_set() and not parts.stop.is_set():
             now = time.monotonic()
-            for thread, beat in (*parts.loader.beats.items(), ("consume", parts.source.beat)):
+            for thread, beat in parts.beats().items():
                 if now - beat < 1.0:
                     self._monitor.health.beat(thread)
             if not any(lag.events for lag in parts.source.lag()):
                 self._monitor.health.progressed()
             if parts.reader is not None:
-                parts.reader.check(_JOIN_TIMEOUT_S)
+                parts.reader.check(JOIN_TIMEOUT_S)
                 if now >= next_progress:
                     next_progress = now + self._snapshots.tick()
             self._stop.wait(_TICK_S)
-        if parts.reader is not None:
-            parts.reader.shut_down(_JOIN_TIMEOUT_S)
-        # Leave the group before the loader ends, so that what was handed over is still applied.
-        parts.source.leave()
-        consuming.join(_JOIN_TIMEOUT_S)
-        watched = (parts.watch, parts.identity, parts.repair, parts.gap_watch, parts.evolution)
-        for part in (parts.loader, parts.outlet, *watched, parts.replayer, parts.resubmitter):
-            if part is not None and part.failure is not None:
-                raise part.failure
-        for failure in parts.failures:
-            raise failure
-
-    def _consume(self, parts: _Parts) -> None:
-        try:
-            parts.source.run()
-        except BaseException as error:
-            parts.failures.append(error)
-            parts.stop.set()
-
-    def _shut_down(self, parts: _Parts) -> None:
-        parts.stop.set()
-        parts.loader.join(_JOIN_TIMEOUT_S)
-        parts.watch.join(_JOIN_TIMEOUT_S)
-        parts.identity.join(IDENTITY_JOIN_S)
-        parts.gap_watch.join(_JOIN_TIMEOUT_S)
-        if parts.repair is not None:
-            parts.repair.join(_JOIN_TIMEOUT_S)
-        parts.replayer.join(_JOIN_TIMEOUT_S)
-        if parts.resubmitter is not None:
-            parts.resubmitter.join(_JOIN_TIMEOUT_S)
-        parts.outage.close()
-        parts.evolution.join(_JOIN_TIMEOUT_S)
-        parts.outlet.close(_JOIN_TIMEOUT_S)
-        for thread in ("decode", "write", "consume"):
-            self._monitor.health.retire(thread)
