@@ -87,3 +87,11 @@ def test_events_of_debezium_have_no_order_of_arrival() -> None:
     text = f"{HEAD.replace('shop.orders', 'shop.orders, conflicts: arrival_order')}{debezium}\n"
     with pytest.raises(ConfigurationError, match="exclude each other"):
         parse_config(text.encode(), "p.yaml", {}, Path("/etc"))
+
+
+def test_a_loader_may_have_a_name() -> None:
+    assert load("{kind: kafka, bootstrap_servers: ['b:9092'], instance: loader-1}").transport.instance == "loader-1"
+    with pytest.raises(ConfigurationError, match="instance"):
+        load("{kind: kafka, bootstrap_servers: ['b:9092'], instance: 'loader 1'}")
+    with pytest.raises(ConfigurationError, match="instance belongs to the transport kafka"):
+        load("{kind: direct, instance: loader-1}")

@@ -59,6 +59,7 @@ _KAFKA_ONLY: Final = (
     "retention_hours",
     "compression",
     "session_timeout_ms",
+    "instance",
     "security",
 )
 
@@ -109,6 +110,12 @@ class TransportSection(Section):
         le=300_000,
         description="Time after which a loader that was killed or cut off loses its partitions to the others, in "
         "milliseconds; brokers allow 6000 and more unless their group.min.session.timeout.ms says otherwise",
+    )
+    instance: TopicName | None = Field(
+        default=None,
+        description="Name of a loader in its group that outlives its process and that no other loader has, such as "
+        "`${env:HOSTNAME}` in a stateful set; one that was killed and is started again within session_timeout_ms has "
+        "its partitions back at once",
     )
     security: KafkaSecuritySection = KafkaSecuritySection()
 

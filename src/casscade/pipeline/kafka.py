@@ -35,6 +35,7 @@ def kafka_settings(config: PipelineConfig) -> KafkaSettings:
         retention_hours=section.retention_hours,
         compression=section.compression,
         session_timeout_ms=section.session_timeout_ms,
+        instance=section.instance or "",
         security=KafkaSecurity(
             protocol=security.protocol,
             ca_file=_path(security.ca_file),

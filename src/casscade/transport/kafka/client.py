@@ -88,7 +88,7 @@ class KafkaSecurity:
 
 @dataclass(frozen=True, slots=True)
 class KafkaSettings:
-    """A pipeline's cluster and topic."""
+    """A pipeline's cluster and topic; `instance` names a loader for longer than its process lives, if it has a name."""
 
     bootstrap_servers: tuple[str, ...]
     topic: str
@@ -98,6 +98,7 @@ class KafkaSettings:
     retention_hours: int = 168
     compression: str = "lz4"
     session_timeout_ms: int = 10_000
+    instance: str = ""
     security: KafkaSecurity = field(default_factory=KafkaSecurity)
 
     @property
@@ -154,6 +155,14 @@ def translate(error: KafkaError | KafkaException, settings: KafkaSettings, doing
             where=settings.where,
             now="the process stops; nothing that was read is lost",
             hint="compare transport.security with the listeners of the brokers",
+        )
+    if code == KafkaError.FENCED_INSTANCE_ID:
+        return ConfigurationError(
+            "kafka_instance",
+            f"another loader has joined the group as {settings.instance}, the name of this one",
+            where=settings.where,
+            now="this one stops; what it had not committed is read by the other",
+            hint="give each loader a transport.instance of its own, or leave it out",
         )
     if code == KafkaError.INVALID_SESSION_TIMEOUT:
         return ConfigurationError(

@@ -16,12 +16,12 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from casscade.core import failpoints
 from casscade.core.errors import CasscadeError, ConfigurationError
-from casscade.core.limits import KAFKA_CONSUMER_BYTES, KAFKA_MESSAGE_BYTES_MAX
 from casscade.core.position import START, Position
 from casscade.transport.chunk import Chunk
 from casscade.transport.kafka.chunks import Run, add_message
-from casscade.transport.kafka.client import ADMIN_TIMEOUT_S, KafkaSettings, client_properties, translate
+from casscade.transport.kafka.client import ADMIN_TIMEOUT_S, KafkaSettings, translate
 from casscade.transport.kafka.gaps import AGAIN, BEFORE, Gaps, Place
+from casscade.transport.kafka.membership import consumer_properties, quit_group
 from casscade.transport.kafka.offsets import source_name
 
 # One call brings so many messages: enough to keep its price small, few enough to stay in the processor's cache.
@@ -30,11 +30,6 @@ _POLL_S: Final = 0.05
 _STATISTICS_S: Final = 1.0
 # A member that was stopped hears from the group within a heartbeat or two (3 s each) that it is one no more.
 SUSPENDED_S: Final = 8.0
-_HEARTBEAT_MS_MAX: Final = 3000
-
-
-# Partitions that were added, and topics that did not exist, are looked for so often.
-_DISCOVERY_MS: Final = 10_000
 
 
 class Owner(Protocol):
@@ -119,20 +114,7 @@ class KafkaSource:
         self._paused = False
         self._looked_at = 0.0
         self.beat = time.monotonic()
-        properties = client_properties(settings, "load") | {
-            "group.id": settings.group,
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "auto.offset.reset": "error",
-            "partition.assignment.strategy": "cooperative-sticky",
-            "session.timeout.ms": settings.session_timeout_ms,
-            "heartbeat.interval.ms": min(_HEARTBEAT_MS_MAX, settings.session_timeout_ms // 3),
-            "fetch.message.max.bytes": KAFKA_MESSAGE_BYTES_MAX,
-            "queued.max.messages.kbytes": KAFKA_CONSUMER_BYTES // 1024,
-            "fetch.wait.max.ms": 100,
-            "topic.metadata.refresh.interval.ms": _DISCOVERY_MS,
-        }
-        self._consumer = Consumer(properties)
+        self._consumer = Consumer(consumer_properties(settings))
 
     @property
     def assigned(self) -> int:
@@ -158,6 +140,8 @@ class KafkaSource:
                 self._balance()
                 self._take(self._consumer.consume(MESSAGES_MAX, _POLL_S))
                 self._look()
+            if self._settings.instance and not self._stop.is_set():
+                quit_group(self._consumer)
         except KafkaException as error:
             raise translate(error, self._settings, "consuming") from error
         finally:
