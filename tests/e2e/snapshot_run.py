@@ -4,10 +4,11 @@
     PYTHONPATH=build/compiled python -m tests.e2e.snapshot_run --rows 400000 --directory DIR    keeps the filled servers
 
 Cassandra 5.0 and PostgreSQL run on the same cores. First the scan alone (pages become mutations that nobody loads),
-then `casscade run` in a process of its own until every range is durable.
+then `casscade run` in a process of its own until every range is durable, then `casscade snapshot run`, which only
+reads: its rows go to a broker, and nobody loads them meanwhile.
 
-Invariant: the rate of the pipeline counts rows from the first claim to the commit of the last range, and the copy has
-as many rows as the table.
+Invariant: the rate of a process counts rows from the first claim to the commit of the last range, and the copy (or the
+topic) has as many rows as the table.
 """
 
 from __future__ import annotations
@@ -20,17 +21,21 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 from cassandra import ConsistencyLevel
 from cassandra.concurrent import execute_concurrent_with_args
+from confluent_kafka import Consumer, TopicPartition
 
 from casscade.commitlog import rows as hot_module
 from casscade.devstack.cassandra import CassandraNode
 from casscade.devstack.cassandra_files import CassandraSettings
+from casscade.devstack.kafka import KafkaBroker
 from casscade.devstack.nodetool import nodetool
 from casscade.devstack.places import free_port
 from casscade.devstack.stack import Stack
@@ -59,6 +64,8 @@ INSERT: Final = (
 ROWS_A_BATCH: Final = 100
 SAMPLE_S: Final = 1.0
 TIMEOUT_S: Final = 3600.0
+# Of the topic, if a configuration says nothing.
+PARTITIONS: Final = 12
 
 
 def fill(node: CassandraNode, rows: int) -> None:
@@ -88,10 +95,11 @@ def fill(node: CassandraNode, rows: int) -> None:
 
 @dataclass(slots=True)
 class Usage:
-    """Resident memory in MiB at each moment, and processor seconds used so far, of one process."""
+    """Resident memory in MiB at each moment, and processor seconds used in all, of one process."""
 
     pid: int
     samples: list[float] = field(default_factory=list)
+    cpu: float = 0.0
 
     def sample(self) -> None:
         """Note the resident memory now."""
@@ -174,28 +182,78 @@ def pipeline(stack: Stack, rows: int, workers: int, page_rows: int, batch_rows: 
     process.start()
     try:
         process.wait(lambda: bool(process.status()["snapshot"]), "the start of the snapshot", 60.0)
-        assert isinstance(process.pid, int)
-        usage = Usage(process.pid)
-        cpu, begin = usage.cpu_seconds(), time.monotonic()
-        while True:
-            usage.sample()
-            (table,) = process.status()["snapshot"]
-            if table["ranges_done"] == table["ranges_total"] or time.monotonic() - begin > TIMEOUT_S:
-                break
-            time.sleep(SAMPLE_S)
-        cpu = usage.cpu_seconds() - cpu
+        usage = watch(process, lambda: all(one["ranges_done"] == one["ranges_total"] for one in snapshot_of(process)))
     finally:
         process.kill()
     with psycopg.connect(dsn, autocommit=True) as connection:
         (copied,) = connection.execute("SELECT count(*) FROM big.t").fetchone() or (0,)
+    assert copied == rows, f"{copied} rows were copied instead of {rows}"
+    tell(f"casscade run, {workers} threads, pages of {page_rows}, batches of {batch_rows}", dsn, rows, usage)
+
+
+def snapshot_of(process: PipelineProcess) -> list[dict[str, Any]]:
+    """What the process tells of its tables."""
+    tables: list[dict[str, Any]] = process.status()["snapshot"]
+    return tables
+
+
+def job(stack: Stack, rows: int, workers: int, page_rows: int) -> None:
+    """`casscade snapshot run` with a broker of its own, until every range is durable there."""
+    node, dsn = stack.cassandra, stack.postgres.dsn()
+    directory = stack.directory / "job"
+    shutil.rmtree(directory, ignore_errors=True)
+    broker = KafkaBroker(directory / "kafka", port=free_port(), controller_port=free_port())
+    document = configuration(node, dsn, directory / "state", [{"source": "big.t"}])
+    kafka = {"kind": "kafka", "bootstrap_servers": [broker.bootstrap], "replication_factor": 1}
+    document |= {"snapshot": {"workers": workers, "page_rows": page_rows}, "transport": kafka}
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA IF EXISTS casscade CASCADE")
+        ControlStore(document["name"], "casscade").migrate(connection)
+    process = PipelineProcess(directory / "process", document, "snapshot run", executed=True)
+    try:
+        broker.start(owner=os.getpid())
+        broker.wait_ready()
+        process.start()
+        usage = watch(process, lambda: not process.running)
+        ended = process.wait_end()
+        assert ended.code == 0, ended.text
+        topic = f"{document['name']}.mutations"
+        sent = sum(offset_of(broker.bootstrap, topic, number) for number in range(PARTITIONS))
+    finally:
+        process.kill()
+        broker.remove()
+    assert sent == rows, f"{sent} messages are in the topic instead of {rows}"
+    tell(f"casscade snapshot run, {workers} threads, pages of {page_rows}", dsn, rows, usage)
+
+
+def offset_of(bootstrap: str, topic: str, partition: int) -> int:
+    """The end of a partition."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "snapshot-run"})
+    try:
+        return int(consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=30)[1])
+    finally:
+        consumer.close()
+
+
+def watch(process: PipelineProcess, ended: Callable[[], bool]) -> Usage:
+    """The memory of a process, second by second, and its processor time, until `ended`."""
+    usage = Usage(process.pid)
+    begin, first = time.monotonic(), usage.cpu_seconds()
+    while not ended() and time.monotonic() - begin < TIMEOUT_S:
+        with suppress(OSError, IndexError):  # it may have ended since
+            usage.sample()
+            usage.cpu = usage.cpu_seconds() - first
+        time.sleep(SAMPLE_S)
+    return usage
+
+
+def tell(what: str, dsn: str, rows: int, usage: Usage) -> None:
+    """The figures of one process."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
         (seconds,) = connection.execute(
             "SELECT extract(epoch FROM max(updated_at) - min(claimed_at))::float8 FROM casscade.snapshot_tasks"
         ).fetchone() or (0.0,)
-    assert copied == rows, f"{copied} rows were copied instead of {rows}"
-    print(
-        f"casscade run, {workers} threads, pages of {page_rows}, batches of {batch_rows}: {rows / seconds:.0f} rows/s, "
-        f"{cpu / rows * 1e6:.1f} us of processor time a row"
-    )
+    print(f"{what}: {rows / seconds:.0f} rows/s, {usage.cpu / rows * 1e6:.1f} us of processor time a row")
     print(usage.describe(), flush=True)
 
 
@@ -207,7 +265,7 @@ def main() -> int:
     parser.add_argument("--page-rows", type=int, default=1000)
     parser.add_argument("--batch-rows", type=int, default=1000)
     parser.add_argument("--directory", type=Path, help="servers stay there, filled, for the next run")
-    parser.add_argument("--part", choices=("alone", "run"), help="measure this alone")
+    parser.add_argument("--part", choices=("alone", "run", "job"), help="measure this alone")
     arguments = parser.parse_args()
     silence_driver()
     directory: Path = arguments.directory or Path(tempfile.mkdtemp(prefix="casscade-snapshot-"))
@@ -226,11 +284,14 @@ def main() -> int:
         stack.up()
         fill(stack.cassandra, arguments.rows)
         for workers in arguments.workers or [1, 2]:
-            if arguments.part != "run":
+            if arguments.part in (None, "alone"):
                 scan_alone(stack.cassandra, stack.postgres.dsn(), arguments.rows, workers, arguments.page_rows)
         for workers in arguments.workers or [1, 2]:
-            if arguments.part != "alone":
+            if arguments.part in (None, "run"):
                 pipeline(stack, arguments.rows, workers, arguments.page_rows, arguments.batch_rows)
+        for workers in arguments.workers or [1, 2]:
+            if arguments.part in (None, "job"):
+                job(stack, arguments.rows, workers, arguments.page_rows)
     finally:
         if arguments.directory is None:
             stack.reset()

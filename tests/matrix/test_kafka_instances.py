@@ -29,9 +29,9 @@ def epochs(dsn: str) -> dict[str, int]:
 
 
 def owned(loader: PipelineProcess) -> set[str]:
-    """The partitions that a loader says it owns."""
+    """The partitions that a loader says it owns; none before it answers, or reads the topic."""
     try:
-        return set(loader.status()["kafka"]["lag_events"])
+        return set(loader.status().get("kafka", {}).get("lag_events", ()))
     except OSError:
         return set()
 

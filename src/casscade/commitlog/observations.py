@@ -103,7 +103,7 @@ def decode_any(data: bytes, version: int, tables: Mapping[bytes, TableShape]) ->
     if start <= 0:
         raise corrupt_mutation("its observations are longer than itself")
     updates = decode_mutation(data[:start], _FORMAT, tables)
-    if not updates:
+    if not updates or (end - start == 1 and data[start] == 0):
         return updates
     try:
         pos = _read_rows(data, start, updates[0])

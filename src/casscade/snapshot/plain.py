@@ -41,12 +41,19 @@ _TOKEN: Final = Struct(">iqi")
 """The token with its length, and the length of what follows it."""
 _TIMES: Final = Struct(">iqi")
 """Behind a value: WRITETIME with its length, and the length of the TTL."""
-_SAME_TIME: Final = [bytes((0, 0, length)) for length in range(_SHORT)]
-"""Flags, a delta of 0 and a length below 128: how most values of one INSERT begin."""
 _SAME_TIME_FIXED: Final = bytes(2)
-"""The same of a type whose values all have one length."""
+"""Flags and a delta of 0: how most values of one INSERT begin, if those of their type all have one length.
+
+Else their length follows, and for one below 128 all three are the last bytes of the length in the page.
+"""
+_ALIVE: Final = bytes((ROW_HAS_ALL_COLUMNS,))
+_ONE_ROW: Final = write_unsigned(1)
+_END: Final = bytes((END_OF_PARTITION,))
 # Nothing was observed, in no bytes (`commitlog.observations`).
 _NO_OBSERVATIONS: Final = b"\x00\x00\x00\x00\x01"
+_END_OF_MUTATION: Final = _END + _NO_OBSERVATIONS
+_EMPTY: Final = bytes((UPDATE_IS_EMPTY,)) + _NO_OBSERVATIONS
+_STATS: Final = bytes((UPDATE_HAS_ROW_ESTIMATE,))
 
 
 class EncodedPart(NamedTuple):
@@ -69,6 +76,27 @@ class PlainColumn:
         self.multi_cell: bool = multi_cell
 
 
+class _Part:
+    """Rows of one partition on their way into a mutation. `usual` follows a value of the base's time without a TTL."""
+
+    __slots__ = ("base", "key", "rows", "seen", "start", "token", "usual")
+
+    def __init__(self, token: int, key: bytes, start: int) -> None:
+        self.token: int = token
+        self.key: bytes = key
+        self.start: int = start
+        self.seen: int = 0
+        self.rows: list[bytes] = []
+        self.base: int = EPOCH_MICROS
+        self.usual: bytes = b""
+
+    def begin(self, timestamp: int) -> None:
+        """The first write time becomes the base; later ones change nothing."""
+        if not self.usual:
+            self.base = timestamp
+            self.usual = _TIMES.pack(8, timestamp, -1)
+
+
 class PageEncoder:
     """Encodes the pages of one table: token, `keys` partition key columns, clusterings, then `columns`.
 
@@ -81,7 +109,8 @@ class PageEncoder:
         self._columns: list[PlainColumn] = columns
         self._table: bytes = write_unsigned(1) + shape.id
         listed = [write_unsigned(len(column.name)) + column.name for column in columns]
-        self._listed: bytes = b"".join([write_unsigned(len(columns)), *listed])
+        # Behind the smallest TTL, which is 0.
+        self._listed: bytes = b"".join([b"\x00", write_unsigned(len(columns)), *listed])
 
     def encode(self, data: bytes, count: int, now: int) -> list[EncodedPart]:
         """The mutations of a page of `count` rows; `now` is the second from which the TTLs count.
@@ -91,54 +120,47 @@ class PageEncoder:
         """
         try:
             return self._encode(data, count, now)
-        except StructError:
+        except (IndexError, StructError):
             raise _foreign("it ends too early") from None
 
     def _encode(self, data: bytes, count: int, now: int) -> list[EncodedPart]:
         found: list[EncodedPart] = []
-        rows: list[bytes] = []
-        key = b""
-        token = base = seen = start = pos = 0
+        second = write_unsigned((now - EPOCH_SECONDS) & _MASK)
+        part: _Part | None = None
+        pos = 0
         for _ in range(count):
             row_start = pos
-            _, row_token, first = _TOKEN.unpack_from(data, pos)
+            _, token, first = _TOKEN.unpack_from(data, pos)
             pos += 12
             if self._keys == 1:
                 end = pos + 4 + first
-                row_key = data[pos + 4 : end]
+                key = data[pos + 4 : end]
                 pos = end
             else:
-                row_key, pos = self._read_key(data, pos)
-            if not seen or row_token != token or row_key != key or row_start - start >= CHUNK_BYTES_MAX:
-                if seen:
-                    found.append(EncodedPart(token, seen, self._finish(key, rows, base, now)))
-                rows = []
-                token, key, base, seen, start = row_token, row_key, EPOCH_MICROS, 0, row_start
+                key, pos = self._read_key(data, pos)
+            if part is None or token != part.token or key != part.key or row_start - part.start >= CHUNK_BYTES_MAX:
+                if part is not None:
+                    found.append(EncodedPart(part.token, part.seen, self._finish(part, second)))
+                part = _Part(token, key, row_start)
+            clustering: bytes | None = b""
             if self._lengths:
                 clustering, pos = self._read_clustering(data, pos)
-            else:
-                clustering = b""
-            base, pos = self._row(data, pos, clustering, rows, base, now, fresh=not seen)
-            seen += 1
-        if seen:
-            found.append(EncodedPart(token, seen, self._finish(key, rows, base, now)))
+            pos = self._row(data, pos, clustering, part, now)
+            part.seen += 1
+        if part is not None:
+            found.append(EncodedPart(part.token, part.seen, self._finish(part, second)))
         if pos != len(data):
             raise _foreign(f"{len(data) - pos} bytes are left behind its last row")
         return found
 
-    def _finish(self, key: bytes, rows: list[bytes], base: int, now: int) -> bytes:
-        parts = [self._table, write_unsigned(len(key)), key]
+    def _finish(self, part: _Part, second: bytes) -> bytes:
+        key, rows = part.key, part.rows
+        head = self._table + write_unsigned(len(key)) + key
         if not rows:
-            return b"".join([*parts, bytes((UPDATE_IS_EMPTY,)), _NO_OBSERVATIONS])
-        parts += [
-            bytes((UPDATE_HAS_ROW_ESTIMATE,)),
-            write_unsigned((base - EPOCH_MICROS) & _MASK),
-            write_unsigned((now - EPOCH_SECONDS) & _MASK),
-            b"\x00",
-            self._listed,
-            write_unsigned(len(rows)),
-        ]
-        return b"".join([*parts, *rows, bytes((END_OF_PARTITION,)), _NO_OBSERVATIONS])
+            return head + _EMPTY
+        base = write_unsigned((part.base - EPOCH_MICROS) & _MASK)
+        number = _ONE_ROW if len(rows) == 1 else write_unsigned(len(rows))
+        return b"".join([head, _STATS, base, second, self._listed, number, *rows, _END_OF_MUTATION])
 
     def _read_key(self, data: bytes, pos: int) -> tuple[bytes, int]:
         values: list[bytes] = []
@@ -167,76 +189,81 @@ class PageEncoder:
             parts.append(value)
         return b"".join(parts), pos
 
-    def _row(
-        self, data: bytes, pos: int, clustering: bytes | None, rows: list[bytes], base: int, now: int, *, fresh: bool
-    ) -> tuple[int, int]:
-        """Add the row whose cells begin at `pos`; returns the base of its timestamps and the offset behind.
+    def _row(self, data: bytes, pos: int, clustering: bytes | None, part: _Part, now: int) -> int:
+        """Add the row whose cells begin at `pos` to `part`; returns the offset behind.
 
-        The first write time of a `fresh` part becomes its base: most of the others are the same.
+        The first write time of a part becomes its base: most of the others are the same.
         """
-        cells: list[bytes] = []
+        # What comes before the cells is known behind them.
+        cells: list[bytes] = [b""]
         present: list[int] = []
         number = -1
-        # What follows a value of the base's time that does not expire: one comparison instead of three numbers.
-        usual = b"" if fresh else _TIMES.pack(8, base, -1)
         for column in self._columns:
             number += 1
-            (length,) = _LENGTH.unpack_from(data, pos)
-            pos += 4
-            if length < 0:
-                pos = _skip(data, _skip(data, pos))
-                continue
+            length = data[pos + 3]
+            if data[pos] or data[pos + 1] or data[pos + 2]:
+                (length,) = _LENGTH.unpack_from(data, pos)
+                if length < 0:
+                    pos = _skip(data, _skip(data, pos + 4))
+                    continue
             present.append(number)
-            value = data[pos : pos + length]
-            pos += length
-            if column.multi_cell:
-                base, pos = _elements(column.kind, value, data, pos, cells, base, now, fresh=fresh)
-                if fresh:
-                    fresh, usual = False, _TIMES.pack(8, base, -1)
-                continue
+            start = pos + 4
+            pos = start + length
             fixed = column.fixed_length
-            if fixed >= 0 and length != fixed and length:
-                raise _foreign(f"a value has {length} bytes where its type has {fixed}")
-            if 0 < length < _SHORT and data[pos : pos + 16] == usual:
-                pos += 16
-                cells.append(_SAME_TIME[length] if fixed < 0 else _SAME_TIME_FIXED)
-                cells.append(value)
+            if column.multi_cell:
+                pos = _elements(column.kind, data[start:pos], data, pos, cells, part, now)
                 continue
-            eight, timestamp, ttl_length = _TIMES.unpack_from(data, pos)
-            pos += 16
-            if eight != 8:
-                raise _foreign("a value has no write time")
-            remaining = 0
-            if ttl_length > 0:
-                (remaining,) = _LENGTH.unpack_from(data, pos)
-                pos += 4
-            if fresh:
-                base, fresh, usual = timestamp, False, _TIMES.pack(8, timestamp, -1)
-            cells.append(_head(timestamp - base, remaining, empty=not length))
-            if length and fixed < 0:
-                cells.append(write_unsigned(length))
-            cells.append(value)
+            if 0 < length < _SHORT and (fixed < 0 or fixed == length) and data[pos : pos + 16] == part.usual:
+                if fixed < 0:
+                    cells.append(data[start - 3 : pos])
+                else:
+                    cells.append(_SAME_TIME_FIXED)
+                    cells.append(data[start:pos])
+                pos += 16
+                continue
+            pos = _cell(data, start, pos, fixed, cells, part)
         if clustering is not None:
-            rows.append(self._join(clustering, present, cells, base))
-        return base, pos
+            cells[0] = self._head(clustering, present, part.base)
+            part.rows.append(b"".join(cells))
+        return pos
 
-    def _join(self, clustering: bytes, present: list[int], cells: list[bytes], base: int) -> bytes:
+    def _head(self, clustering: bytes, present: list[int], base: int) -> bytes:
+        """What comes before the cells of a row."""
         whole = len(present) == len(self._columns)
+        if whole and present:
+            return _ALIVE + clustering
         flags = ROW_HAS_ALL_COLUMNS if whole else 0
+        time = b""
         if not present:
             flags |= ROW_HAS_TIMESTAMP
-        head = [bytes((flags,)), clustering]
-        if not present:
-            head.append(write_unsigned((OLDEST - base) & _MASK))
-        if not whole:
-            head.append(encode_subset(present, len(self._columns)))
-        return b"".join(head + cells)
+            time = write_unsigned((OLDEST - base) & _MASK)
+        subset = b"" if whole else encode_subset(present, len(self._columns))
+        return bytes((flags,)) + clustering + time + subset
 
 
-def _elements(
-    kind: str, value: bytes, data: bytes, pos: int, cells: list[bytes], base: int, now: int, *, fresh: bool
-) -> tuple[int, int]:
-    """Add the cells of a set, map or UDT, whose times stand at `pos`; returns the base and the offset behind."""
+def _cell(data: bytes, start: int, pos: int, fixed: int, cells: list[bytes], part: _Part) -> int:
+    """Add a cell whose value goes from `start` to `pos`, where its times stand; returns the offset behind them."""
+    length = pos - start
+    if fixed >= 0 and length != fixed and length:
+        raise _foreign(f"a value has {length} bytes where its type has {fixed}")
+    eight, timestamp, ttl_length = _TIMES.unpack_from(data, pos)
+    if eight != 8:
+        raise _foreign("a value has no write time")
+    behind = pos + 16
+    remaining = 0
+    if ttl_length > 0:
+        (remaining,) = _LENGTH.unpack_from(data, behind)
+        behind += 4
+    part.begin(timestamp)
+    cells.append(_flags_and_times(timestamp - part.base, remaining, empty=not length))
+    if length and fixed < 0:
+        cells.append(write_unsigned(length))
+    cells.append(data[start:pos])
+    return behind
+
+
+def _elements(kind: str, value: bytes, data: bytes, pos: int, cells: list[bytes], part: _Part, now: int) -> int:
+    """Add the cells of a set, map or UDT, whose times stand at `pos`; returns the offset behind them."""
     times, pos = _read_field(data, pos)
     ttls, pos = _read_field(data, pos)
     held = read_complex_cells(kind, value, times, ttls, now)
@@ -244,16 +271,15 @@ def _elements(
     for path, cell in held.items():
         timestamp, _, remaining, element = cell
         assert element is not None
-        if fresh:
-            base, fresh = timestamp, False
-        cells.append(_head(timestamp - base, remaining, empty=not element))
+        part.begin(timestamp)
+        cells.append(_flags_and_times(timestamp - part.base, remaining, empty=not element))
         cells += [write_unsigned(len(path)), path]
         if element:
             cells += [write_unsigned(len(element)), element]
-    return base, pos
+    return pos
 
 
-def _head(delta: int, remaining: int, *, empty: bool) -> bytes:
+def _flags_and_times(delta: int, remaining: int, *, empty: bool) -> bytes:
     """Flags and times of a cell: `delta` microseconds from the base, ending `remaining` seconds from now (0: never)."""
     flags = CELL_EMPTY if empty else 0
     if remaining > 0:
