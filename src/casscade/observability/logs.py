@@ -17,9 +17,12 @@ from pathlib import PurePath
 from typing import Any, Final, Literal, TextIO
 from uuid import uuid4
 
-import structlog
-
 from casscade.core.errors import CasscadeError
+from casscade.observability.sparing import without
+
+# It brings what shows stacks in colours, which no log of ours does: 4 MB beside a database.
+with without("rich"):
+    import structlog
 
 MASK: Final = "********"
 # What a reader needs of a stack is where it was raised and who called; the rest is the thread's start.
