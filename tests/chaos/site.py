@@ -182,6 +182,8 @@ class Pipeline:
         self._made += 1
         document = deepcopy(self.document)
         document["http"] = {"listen": f"127.0.0.1:{free_port()}"}
+        if command == "load" and self._made % 2 == 0:  # the first and every other one is the same member in each life
+            document["transport"]["instance"] = f"loader-{self._made}"
         directory = self.directory / f"{command}-{self._made}"
         return Member(command, PipelineProcess(directory, document, command))
 

@@ -248,5 +248,5 @@ def _member(site: Site, directory: Path, command: str, name: str, ledger: Ledger
     """A process with a configuration of its own, because each has its own status server."""
     config_file = directory / f"{name}.yaml"
     port = free_port()
-    site.write_config(config_file, directory / "state", port)
+    site.write_config(config_file, directory / "state", port, instance=name)
     return PipelineChild(config_file, directory, port, command=command, name=name, ledger=ledger)

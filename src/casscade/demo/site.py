@@ -77,8 +77,8 @@ class Site:
                 execute_concurrent(session, statements[start : start + _SLICE_ROWS], concurrency=_WRITES_AT_ONCE)
                 progress(min(start + _SLICE_ROWS, len(statements)))
 
-    def write_config(self, file: Path, state_directory: Path, http_port: int) -> None:
-        """Write the configuration of the demo's pipeline."""
+    def write_config(self, file: Path, state_directory: Path, http_port: int, instance: str | None = None) -> None:
+        """Write the configuration of the demo's pipeline, over Kafka that of one of its processes (`instance`)."""
         document: dict[str, Any] = {
             "name": "demo",
             "cassandra": {"contact_points": [self.address], "port": self.port, "local_datacenter": DATACENTER},
@@ -95,6 +95,7 @@ class Site:
                 "bootstrap_servers": [self.bootstrap],
                 "partitions": PARTITIONS,
                 "replication_factor": 1,
+                "instance": instance,
             }
         file.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
 
