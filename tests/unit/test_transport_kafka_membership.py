@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from casscade.core.errors import ConfigurationError
+from casscade.core.errors import ConfigurationError, RetryableError
 from casscade.transport.kafka.client import KafkaSettings, translate
 from casscade.transport.kafka.membership import consumer_properties, quit_group
 
@@ -46,7 +46,17 @@ def test_it_has_left_only_when_the_group_was_told() -> None:
 
 @pytest.mark.requirement("FR-003")
 def test_the_older_one_of_two_with_one_name_is_refused_for_good() -> None:
-    error = translate(KafkaException(KafkaError(KafkaError.FENCED_INSTANCE_ID)), NAMED, "consuming")
-    assert isinstance(error, ConfigurationError)
-    assert error.code == "kafka_instance"
-    assert "loader-1" in error.what
+    fenced = KafkaError(KafkaError.FENCED_INSTANCE_ID)
+    # As a consumer tells it: librdkafka's code for what ended a client for good, and why.
+    fatal = KafkaError(KafkaError._FATAL, f"Fatal error: {fenced.str()}: Fatal consumer error: {fenced.str()}")
+    for cause in (fatal, KafkaException(fenced)):
+        error = translate(cause, NAMED, "consuming")
+        assert isinstance(error, ConfigurationError)
+        assert error.code == "kafka_instance"
+        assert "loader-1" in error.what
+
+
+def test_another_end_of_a_client_passes_with_a_new_one() -> None:
+    assert isinstance(
+        translate(KafkaError(KafkaError._FATAL, "Fatal error: other"), NAMED, "consuming"), RetryableError
+    )

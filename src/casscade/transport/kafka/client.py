@@ -39,6 +39,8 @@ _RIGHTS: Final = frozenset(
         KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     }
 )
+# A consumer tells of its end by an error that has the reason in its text alone, in the client's own words.
+_FENCED: Final = KafkaError(KafkaError.FENCED_INSTANCE_ID).str()
 LOGIN: Final = frozenset({KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._AUTHENTICATION, KafkaError._SSL})
 
 
@@ -138,6 +140,8 @@ def translate(error: KafkaError | KafkaException, settings: KafkaSettings, doing
     """An error of the client in our families: what needs a change of configuration, and what passes by itself."""
     cause = error.args[0] if isinstance(error, KafkaException) else error
     code = cause.code() if isinstance(cause, KafkaError) else None
+    if code == KafkaError._FATAL and _FENCED in cause.str():
+        code = KafkaError.FENCED_INSTANCE_ID
     name = cause.name() if isinstance(cause, KafkaError) else type(error).__name__
     if code in _RIGHTS:
         return ConfigurationError(
