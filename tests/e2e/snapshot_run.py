@@ -21,7 +21,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,7 @@ from cassandra import ConsistencyLevel
 from cassandra.concurrent import execute_concurrent_with_args
 from confluent_kafka import Consumer, TopicPartition
 
+from casscade.bench.machine import cpu_seconds
 from casscade.commitlog import rows as hot_module
 from casscade.devstack.cassandra import CassandraNode
 from casscade.devstack.cassandra_files import CassandraSettings
@@ -100,6 +101,7 @@ class Usage:
     pid: int
     samples: list[float] = field(default_factory=list)
     cpu: float = 0.0
+    servers: dict[str, float] = field(default_factory=dict)
 
     def sample(self) -> None:
         """Note the resident memory now."""
@@ -153,16 +155,17 @@ def scan_alone(node: CassandraNode, dsn: str, rows_expected: int, workers: int, 
         owner="alone",
         on_page=lambda _task, _rows: None,
     )
-    begin, cpu = time.monotonic(), time.process_time()
+    begin, cpu, asked = time.monotonic(), time.process_time(), cpu_seconds(node.pid) or 0.0
     scanner.start()
     scanner.join()
     seconds, cpu = time.monotonic() - begin, time.process_time() - cpu
+    asked = (cpu_seconds(node.pid) or 0.0) - asked
     raw.close()
     cluster.shutdown()
     assert rows[0] == rows_expected, f"{rows[0]} rows were read instead of {rows_expected}"
     print(
         f"scan alone, {workers} threads, pages of {page_rows}: {rows[0] / seconds:.0f} rows/s, "
-        f"{cpu / rows[0] * 1e6:.1f} us of processor time a row",
+        f"{cpu / rows[0] * 1e6:.1f} us of processor time a row, and {asked / rows[0] * 1e6:.1f} us of Cassandra's",
         flush=True,
     )
 
@@ -182,7 +185,10 @@ def pipeline(stack: Stack, rows: int, workers: int, page_rows: int, batch_rows: 
     process.start()
     try:
         process.wait(lambda: bool(process.status()["snapshot"]), "the start of the snapshot", 60.0)
-        usage = watch(process, lambda: all(one["ranges_done"] == one["ranges_total"] for one in snapshot_of(process)))
+        servers = {"Cassandra": node.pid, "PostgreSQL": stack.postgres.pid}
+        usage = watch(
+            process, lambda: all(one["ranges_done"] == one["ranges_total"] for one in snapshot_of(process)), servers
+        )
     finally:
         process.kill()
     with psycopg.connect(dsn, autocommit=True) as connection:
@@ -214,7 +220,7 @@ def job(stack: Stack, rows: int, workers: int, page_rows: int) -> None:
         broker.start(owner=os.getpid())
         broker.wait_ready()
         process.start()
-        usage = watch(process, lambda: not process.running)
+        usage = watch(process, lambda: not process.running, {"Cassandra": node.pid, "the broker": broker.pid})
         ended = process.wait_end()
         assert ended.code == 0, ended.text
         topic = f"{document['name']}.mutations"
@@ -235,14 +241,16 @@ def offset_of(bootstrap: str, topic: str, partition: int) -> int:
         consumer.close()
 
 
-def watch(process: PipelineProcess, ended: Callable[[], bool]) -> Usage:
-    """The memory of a process, second by second, and its processor time, until `ended`."""
+def watch(process: PipelineProcess, ended: Callable[[], bool], servers: Mapping[str, int | None]) -> Usage:
+    """The memory of a process, second by second, and its processor time and that of servers (pids), until `ended`."""
     usage = Usage(process.pid)
     begin, first = time.monotonic(), usage.cpu_seconds()
+    before = {name: cpu_seconds(pid) or 0.0 for name, pid in servers.items()}
     while not ended() and time.monotonic() - begin < TIMEOUT_S:
         with suppress(OSError, IndexError):  # it may have ended since
             usage.sample()
             usage.cpu = usage.cpu_seconds() - first
+            usage.servers = {name: (cpu_seconds(pid) or 0.0) - before[name] for name, pid in servers.items()}
         time.sleep(SAMPLE_S)
     return usage
 
@@ -254,6 +262,9 @@ def tell(what: str, dsn: str, rows: int, usage: Usage) -> None:
             "SELECT extract(epoch FROM max(updated_at) - min(claimed_at))::float8 FROM casscade.snapshot_tasks"
         ).fetchone() or (0.0,)
     print(f"{what}: {rows / seconds:.0f} rows/s, {usage.cpu / rows * 1e6:.1f} us of processor time a row")
+    others = ", ".join(f"{name} {spent / rows * 1e6:.1f} us" for name, spent in usage.servers.items())
+    possible = rows * len(os.sched_getaffinity(0)) / (usage.cpu + sum(usage.servers.values()))
+    print(f"beside it {others} a row; all cores together could do {possible:.0f} rows/s")
     print(usage.describe(), flush=True)
 
 
