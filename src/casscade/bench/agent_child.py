@@ -17,7 +17,7 @@ from casscade.core.position import Position
 from casscade.observability.logs import configure_logging
 from casscade.pipeline import agent
 from casscade.pipeline.kafka import kafka_settings
-from casscade.pipeline.process import limit_arenas, settle_collector
+from casscade.pipeline.process import settle_collector, spare_memory
 from casscade.transport.kafka.outlet import KafkaOutlet
 from casscade.transport.kafka.topic import ensure_topic
 
@@ -77,7 +77,7 @@ def _memory(measured: dict[str, Any]) -> int:
 def main() -> None:
     """Serve until standard input ends."""
     configure_logging("warning", "json")
-    limit_arenas()
+    spare_memory()
     measured = MeasuredAgent(json.loads(sys.argv[1]))
     settle_collector()
     say({"ready": True}, sys.stdout)

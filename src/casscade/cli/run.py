@@ -21,7 +21,7 @@ from casscade.core.errors import ConfigurationError
 from casscade.observability.http import StatusServer
 from casscade.observability.logs import configure_logging, get_logger
 from casscade.pipeline.monitor import Monitor
-from casscade.pipeline.process import limit_arenas, settle_collector
+from casscade.pipeline.process import settle_collector, spare_memory
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -96,7 +96,7 @@ def capture(config_file: Path) -> None:
     """
     from casscade.pipeline.agent import Agent
 
-    limit_arenas()
+    spare_memory()
     run_service(load_config(config_file), Agent)
 
 
