@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from struct import Struct
 from struct import error as StructError
-from typing import Final, NamedTuple
+from typing import Final
 
 from casscade.commitlog.cells import CELL_EMPTY, CELL_EXPIRING, CLUSTERING_BATCH
 from casscade.commitlog.decoder import (
@@ -56,12 +56,15 @@ _EMPTY: Final = bytes((UPDATE_IS_EMPTY,)) + _NO_OBSERVATIONS
 _STATS: Final = bytes((UPDATE_HAS_ROW_ESTIMATE,))
 
 
-class EncodedPart(NamedTuple):
+class EncodedPart:
     """A mutation of `rows` CQL rows, all of one partition with `token`."""
 
-    token: int
-    rows: int
-    mutation: bytes
+    __slots__ = ("mutation", "rows", "token")
+
+    def __init__(self, token: int, rows: int, mutation: bytes) -> None:
+        self.token: int = token
+        self.rows: int = rows
+        self.mutation: bytes = mutation
 
 
 class PlainColumn:
