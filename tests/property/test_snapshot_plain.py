@@ -16,6 +16,7 @@ from casscade.core.mutation import PartitionUpdate
 from casscade.cql.types import UdtDefinition, parse_type
 from casscade.schema.model import Column, ColumnKind, Table, assign_indexes, ordered_columns
 from casscade.snapshot.page import Page
+from casscade.snapshot.plain import OLDEST
 from casscade.snapshot.rows import TableScan
 from tests.support.mutations import TIMESTAMPS
 from tests.support.random_rows import content
@@ -142,3 +143,19 @@ def test_a_page_of_another_table_is_told(value: bytes, times: bytes | None) -> N
     table = assign_indexes(Table(uuid.uuid4(), "k", "t", ordered_columns(columns), cdc=True), {})
     with pytest.raises(InvariantError, match="does not fit its table"):
         TableScan(table).encode_page(page_of([[long(5), b"key.", value, times, None]]))
+
+
+def test_a_row_of_nulls_before_the_first_write_time() -> None:
+    columns = [
+        Column("p", ColumnKind.PARTITION_KEY, 0, parse_type("int", "k", {})),
+        Column("c", ColumnKind.CLUSTERING, 0, parse_type("int", "k", {})),
+        Column("v", ColumnKind.REGULAR, -1, parse_type("int", "k", {})),
+    ]
+    table = assign_indexes(Table(uuid.uuid4(), "k", "t", ordered_columns(columns), cdc=True), {})
+    shape = table.shape(replicated=True)
+    start: list[bytes | None] = [long(5), b"key."]
+    rows = [[*start, b"\0\0\0\1", None, None, None], [*start, b"\0\0\0\2", b"1234", long(1_700_000_000_000_000), None]]
+    (part,) = TableScan(table).encode_page(page_of(rows))
+    (update,) = decode_any(part.mutation, OBSERVING, {shape.id: shape})
+    empty, written = update.rows
+    assert (empty.liveness_ts, written.cells[0][0]) == (OLDEST, 1_700_000_000_000_000)

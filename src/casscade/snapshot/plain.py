@@ -226,6 +226,9 @@ class PageEncoder:
                 continue
             pos = _cell(data, start, pos, fixed, cells, part)
         if clustering is not None:
+            if not present:
+                # Its own time is told from the base, which therefore stays what it is.
+                part.begin(part.base)
             cells[0] = self._head(clustering, present, part.base)
             part.rows.append(b"".join(cells))
         return pos
