@@ -75,9 +75,9 @@ def test_the_poison_is_set_aside_and_the_others_are_there(database: str) -> None
         writer = _writer(connection)
         with pytest.raises(psycopg.errors.ProgramLimitExceeded):
             writer.apply(connection, _batch([*keys, TOO_LONG], 7))
-        for _ in range(2):  # applied again, as after a crash: nothing is doubled
+        for new in ({"key_too_long": 1}, {}):  # applied again, as after a crash: nothing is doubled
             counts = writer.apply_isolated(connection, _batch([*keys[:20], TOO_LONG, *keys[20:]], 7))
-            assert counts.dead_letters == {"key_too_long": 1}
+            assert counts.dead_letters == new
             assert counts.rows == 50
         assert connection.execute("SELECT count(*) FROM ks.t").fetchone() == (50,)
         assert writer.control.position(connection, "node") == Position(1, 7)

@@ -46,6 +46,8 @@ class Database:
         # Who vanished with its host, or was stopped, must not hold its locks until TCP notices or it goes on.
         idle = "-c idle_in_transaction_session_timeout"
         self._writer_timeout = f" {idle}={config.load.statement_timeout_ms}"
+        # Whoever waits for one table must not keep the others, which it has locked, from the other writers.
+        self._writer_timeout += f" -c lock_timeout={config.load.lock_timeout_ms}"
         pool_timeout = f"{idle}={max(config.load.statement_timeout_ms, IDLE_TIMEOUT_MS)}"
         # Writers wait for each other, then read what the other has committed (`load.table_lock`).
         isolation = "-c default_transaction_isolation=read\\ committed"
