@@ -42,6 +42,7 @@ from casscade.load.table_lock import TableLock, with_newest
 from casscade.load.target_changes import TargetChanges
 from casscade.load.target_writer import TargetWriter, ranks
 from casscade.load.tombstones import TombstoneStore
+from casscade.load.trail import Follower, followed
 from casscade.load.waiting import WaitingRows
 from casscade.merge.fold import Fold
 from casscade.rules.table import TableRules
@@ -216,7 +217,13 @@ class BatchWriter:
                 raise
 
         with self._transaction(connection, batch.fold.tables, alone=self._alone or batch.alone):
-            for poison in isolate(connection, batch.fold, write, counts):
+            tables = ((table_id, self._targets[table_id]) for table_id in batch.fold.tables)
+            followers: dict[Follower, tuple[bytes, bool]] = {
+                writer: (table_id, writer.layout.static) for table_id, target in tables for writer in target.writers
+            }
+            with followed(connection, followers) as trail:
+                found = isolate(connection, batch.fold, write, counts, partial(trail.suspect, connection))
+            for poison in found:
                 target = self._targets[poison.table.table.id]
                 letters.append(poison_letter(poison, target.target.table.full_name, ruled=target.ruled))
             self._finish(connection, batch, counts, letters)
