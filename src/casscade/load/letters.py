@@ -174,6 +174,8 @@ class LetterStore:
             connection.execute(sql.SQL("DELETE FROM {} WHERE id = ANY(%s)").format(self._table), (sorted(gone),))
         if failpoints.ARMED and letters:
             failpoints.reach("letters_stored")
+        if failpoints.ARMED and gone:
+            failpoints.reach("letters_settled")
         # What went into a new letter of its key is not done, only named anew.
         return Settled(len(gone - renamed), +new)
 
