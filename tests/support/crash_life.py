@@ -296,15 +296,14 @@ class _Parts:
         capture = threading.Thread(target=follower.run, name="capture", daemon=True)
         loader.start()
         capture.start()
-        replayer.start()
-        code = self._wait(transport, stored, stop)
+        code = self._wait(transport, stored, stop, replayer)
         stop.set()
         loader.join(5.0)
         capture.join(5.0)
         life.told.write_text(str(told.mutations), encoding="ascii")
         return code if loader.failure is None else _STUCK
 
-    def _wait(self, transport: DirectTransport, stored: PositionFile, stop: threading.Event) -> int:
+    def _wait(self, transport: DirectTransport, stored: PositionFile, stop: threading.Event, replayer: Replayer) -> int:
         """Until everything is durable and deleted, then until nothing expired is left."""
         deadline = time.monotonic() + LIFE_S_MAX
         while not stop.wait(0.01) and time.monotonic() < deadline:
@@ -313,7 +312,9 @@ class _Parts:
                 stored.save(acknowledged)
             if any(self._life.cdc.iterdir()):
                 continue
-            self._later.set()
+            if not self._later.is_set():
+                self._later.set()
+                replayer.start()
             if self._settled():
                 return 0
         return _STUCK
