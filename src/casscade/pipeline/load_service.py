@@ -37,7 +37,7 @@ from casscade.pipeline.evolving import evolution_of
 from casscade.pipeline.gap_repair import GapRepair
 from casscade.pipeline.gaps import Gaps, GapWatch
 from casscade.pipeline.hiding import hides_at_capture, hiding_of
-from casscade.pipeline.kafka import debezium_topics, kafka_settings, letter_settings
+from casscade.pipeline.kafka import debezium_topics, kafka_settings, letter_settings, show_brokers
 from casscade.pipeline.lives import keep_running
 from casscade.pipeline.monitor import Monitor
 from casscade.pipeline.partitions import Partitions
@@ -305,6 +305,7 @@ class LoadService:
             for thread, beat in (*parts.loader.beats.items(), ("consume", parts.source.beat)):
                 if now - beat < 1.0:
                     self._monitor.health.beat(thread)
+            show_brokers(self._monitor.health, parts.source.reach.down_seconds)
             if not any(lag.events for lag in parts.source.lag()):
                 self._monitor.health.progressed()
             if parts.reader is not None:
@@ -337,11 +338,9 @@ class LoadService:
         parts.watch.join(_JOIN_TIMEOUT_S)
         parts.identity.join(IDENTITY_JOIN_S)
         parts.gap_watch.join(_JOIN_TIMEOUT_S)
-        if parts.repair is not None:
-            parts.repair.join(_JOIN_TIMEOUT_S)
-        parts.replayer.join(_JOIN_TIMEOUT_S)
-        if parts.resubmitter is not None:
-            parts.resubmitter.join(_JOIN_TIMEOUT_S)
+        for part in (parts.repair, parts.replayer, parts.resubmitter):
+            if part is not None:
+                part.join(_JOIN_TIMEOUT_S)
         parts.outage.close()
         parts.evolution.join(_JOIN_TIMEOUT_S)
         parts.outlet.close(_JOIN_TIMEOUT_S)

@@ -23,6 +23,7 @@ from casscade.transport.kafka.chunks import Run, add_message
 from casscade.transport.kafka.client import ADMIN_TIMEOUT_S, KafkaSettings, client_properties, translate
 from casscade.transport.kafka.gaps import AGAIN, BEFORE, Gaps, Place
 from casscade.transport.kafka.offsets import source_name
+from casscade.transport.kafka.reach import Reach
 
 # One call brings so many messages: enough to keep its price small, few enough to stay in the processor's cache.
 MESSAGES_MAX: Final = 512
@@ -119,6 +120,7 @@ class KafkaSource:
         self._paused = False
         self._looked_at = 0.0
         self.beat = time.monotonic()
+        self.reach = Reach()
         properties = client_properties(settings, "load") | {
             "group.id": settings.group,
             "enable.auto.commit": False,
@@ -132,7 +134,7 @@ class KafkaSource:
             "fetch.wait.max.ms": 100,
             "topic.metadata.refresh.interval.ms": _DISCOVERY_MS,
         }
-        self._consumer = Consumer(properties)
+        self._consumer = Consumer(properties | self.reach.properties)
 
     @property
     def assigned(self) -> int:
