@@ -80,6 +80,7 @@ SCENES: Final = (
     Scene("capture", {"chunk_produced": 5, "chunk_acknowledged": 5}),
     Scene("load", {"topic_known": 1, "partition_acquired": 2, "messages_handed_over": 3}),
     Scene("load", {"partition_released": 2}, "stop"),
+    Scene("load", {"messages_kept": 1, "messages_put_back": 1, "resubmission_saved": 1}, "outage", _IMPATIENT),
 )
 
 

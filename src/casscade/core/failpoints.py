@@ -77,6 +77,9 @@ POINTS: Final[Mapping[str, str]] = {
     "chunk_produced": "the client has taken all messages of a chunk",
     "chunk_acknowledged": "the brokers hold all messages of a chunk",
     "messages_handed_over": "messages of a fetch are in the loader's queue",
+    "messages_kept": "the topic of dead letters holds what PostgreSQL did not take, nothing is acknowledged",
+    "messages_put_back": "messages that waited for PostgreSQL are in the pipeline's topic again, nobody knows of it",
+    "resubmission_saved": "it is noted up to where messages were put back",
     "partition_acquired": "a partition is taken over",
     "partition_released": "a partition is given up",
 }
