@@ -16,7 +16,7 @@ from casscade.core.errors import InvariantError
 from casscade.core.mutation import Bound, PartitionUpdate, RangeTombstone, Row
 from casscade.core.table import TableShape
 from casscade.load.counters import BatchCounts
-from casscade.load.isolation import POISON_ITEMS_MAX, is_data_error, isolate
+from casscade.load.isolation import LIKELY_MAX, POISON_ITEMS_MAX, is_data_error, isolate
 from casscade.load.trail import Suspect
 from casscade.merge.fold import Fold, TableFold
 
@@ -104,6 +104,30 @@ def test_a_row_that_is_named_costs_three_writes() -> None:
     assert set().union(*(_items_of(one.table) for one in found)) == {poison}
     assert postgres.attempts == 3
     assert counts.rows == len(everything) - 1
+
+
+@pytest.mark.requirement("FR-022")
+@pytest.mark.parametrize(("long", "attempts_max"), [(1, 2), (50, 51), (LIKELY_MAX + 1, 1000)])
+def test_rows_with_long_keys_are_written_alone_at_once_unless_most_have_some(long: int, attempts_max: int) -> None:
+    """Every second of them is poison."""
+
+    def fold() -> Fold:
+        made = _fold(300)
+        for number in range(long):
+            update = PartitionUpdate(SECOND, number.to_bytes(4, "big") * 700)
+            update.rows = [Row(b"", [])]
+            update.rows[0].liveness_ts = 1
+            made.add([update])
+        return made
+
+    everything = _items(fold())
+    poison = set(sorted(item for item in everything if len(item[2]) > 4)[::2])
+    postgres = FakePostgres(poison)
+    counts, found = _isolate(postgres, fold())
+    assert set().union(*(_items_of(one.table) for one in found)) == poison
+    assert {one.code for one in found} == {"key_too_long"}
+    assert sorted(item for items in postgres.written for item in items) == sorted(everything - poison)
+    assert postgres.attempts <= attempts_max
 
 
 @pytest.mark.requirement("FR-022")

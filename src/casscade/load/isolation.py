@@ -30,6 +30,8 @@ _TOO_LONG: Final = "54000"
 # the bytes in Cassandra.
 _KEY_BYTES_MAX: Final = 2000
 
+# Rows with long keys that are written alone: a table that is full of them has no use for it.
+LIKELY_MAX: Final = 100
 # Suspects that were sound until no more are asked for: the fault is then none that shows at its row.
 WRONG_MAX: Final = 2
 # Refused rows until the rest is halved too, so that hundreds do not mean to write the whole rest hundreds of times.
@@ -69,7 +71,7 @@ def isolate(
     `POISON_ITEMS_MAX` items are refused. Nothing may be committed then.
     """
     found: list[Poison] = []
-    parts = [(fold, False)]
+    parts = likely_apart(fold)
     wrong = 0
     while parts:
         part, suspected = parts.pop()
@@ -100,6 +102,23 @@ def isolate(
 def size(fold: Fold) -> int:
     """How many items a fold has: rows, static rows and partitions with deletions."""
     return fold.row_count()
+
+
+def likely_apart(fold: Fold) -> list[tuple[Fold, bool]]:
+    """The parts to begin with: a row whose key is likely too long for an index is one of its own; no other is named."""
+    long = [
+        Suspect(table_id, False, key)
+        for table_id, table in fold.tables.items()
+        for key in table.rows
+        if len(key[0]) + len(key[1]) > _KEY_BYTES_MAX
+    ]
+    rest = fold
+    found: list[tuple[Fold, bool]] = []
+    for suspect in long if len(long) <= LIKELY_MAX else ():
+        alone, rest = apart(rest, suspect)
+        assert alone is not None
+        found.append((alone, False))
+    return [(rest, False), *found] if size(rest) else found
 
 
 def apart(fold: Fold, suspect: Suspect) -> tuple[Fold | None, Fold]:
