@@ -123,7 +123,7 @@ def test_rows_with_long_keys_are_written_alone_at_once_unless_most_have_some(lon
     everything = _items(fold())
     poison = set(sorted(item for item in everything if len(item[2]) > 4)[::2])
     postgres = FakePostgres(poison)
-    counts, found = _isolate(postgres, fold())
+    _, found = _isolate(postgres, fold())
     assert set().union(*(_items_of(one.table) for one in found)) == poison
     assert {one.code for one in found} == {"key_too_long"}
     assert sorted(item for items in postgres.written for item in items) == sorted(everything - poison)
