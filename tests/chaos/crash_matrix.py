@@ -28,7 +28,7 @@ import psycopg
 
 from casscade.core import failpoints
 from tests.chaos.crash_points import Scene, hits_of, later_hit, scene_of
-from tests.chaos.world import ChaosError, Part, Servers, World, servers, world
+from tests.chaos.world import PARTITIONS, ChaosError, Part, Servers, World, servers, world
 from tests.chaos.writes import CUSTOMERS, Writer
 from tests.support import crash_life
 from tests.support.crash_life import Life
@@ -197,9 +197,11 @@ def _works(victim: Part, made: World, scene: Scene) -> bool:
     """Whether it has begun: it owns all partitions, reads a snapshot, or reads the log."""
     try:
         status = victim.process.status()
-        if made.kafka:
-            return int(status["kafka"]["partitions"]) > 1
         done = [table["ranges_done"] == table["ranges_total"] for table in status["snapshot"]]
+        if made.kafka:
+            # While a partition is taken over, which an outage draws out, nothing else is read.
+            settled = scene.provoke != "outage" or (bool(done) and all(done))
+            return int(status["kafka"]["partitions"]) >= (PARTITIONS if scene.provoke == "outage" else 2) and settled
         if scene.provoke == "stop":
             return made.rows("SELECT count(*) > 0 FROM casscade.snapshot_tasks WHERE state = 'claimed'") == [(True,)]
         read = scene.provoke not in ("outage", "gap") or all(done)
