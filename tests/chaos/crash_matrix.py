@@ -19,7 +19,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -28,8 +28,8 @@ import psycopg
 
 from casscade.core import failpoints
 from tests.chaos.crash_points import Scene, hits_of, later_hit, scene_of
-from tests.chaos.world import ChaosError, Part, Servers, World, servers, world
-from tests.chaos.writes import Writer
+from tests.chaos.world import PARTITIONS, ChaosError, Part, Servers, World, servers, world
+from tests.chaos.writes import CUSTOMERS, Writer
 from tests.support import crash_life
 from tests.support.crash_life import Life
 from tests.support.databases import create_database, drop_database
@@ -164,6 +164,10 @@ def _await_death(victim: Part, made: World, writer: Writer, scene: Scene, rng: r
                 made.servers.proxies["postgres"].heal()
             elif scene.provoke == "truncate":
                 writer.truncate(rng)
+            elif scene.provoke == "alter":
+                writer.add_column(rng)
+            elif scene.provoke == "gap":
+                _lose(victim, writer, rng)
             else:
                 victim.process.signal(signal.SIGTERM)
         time.sleep(_LOOK_S)
@@ -171,16 +175,37 @@ def _await_death(victim: Part, made: World, writer: Writer, scene: Scene, rng: r
         raise ChaosError(f"{victim.name} ended with {victim.process.exit_code}:\n{victim.process.tail()}")
 
 
+def _lose(victim: Part, writer: Writer, rng: random.Random) -> None:
+    """CDC of a table is off while it is written to, until the agent knows or is dead."""
+    writer.burst(rng)
+    table = f"{writer.keyspace}.customers"
+    session = writer.servers.session
+    session.execute(f"ALTER TABLE {table} WITH cdc = false", timeout=60)
+    for number in range(0, CUSTOMERS, 3):
+        session.execute(f"DELETE FROM {table} WHERE id = {number}")
+        session.execute(f"UPDATE {table} SET name = 'unseen' WHERE id = {number + 1}")
+    deadline = time.monotonic() + DIES_S
+    with suppress(OSError, KeyError):
+        while (
+            victim.process.running and time.monotonic() < deadline and not victim.process.status()["capture"]["cdc_off"]
+        ):
+            time.sleep(_LOOK_S)
+    session.execute(f"ALTER TABLE {table} WITH cdc = true", timeout=60)
+
+
 def _works(victim: Part, made: World, scene: Scene) -> bool:
     """Whether it has begun: it owns all partitions, reads a snapshot, or reads the log."""
     try:
         status = victim.process.status()
-        if made.kafka:
-            return int(status["kafka"]["partitions"]) > 1
         done = [table["ranges_done"] == table["ranges_total"] for table in status["snapshot"]]
+        if made.kafka:
+            # While a partition is taken over, which an outage draws out, nothing else is read.
+            settled = scene.provoke != "outage" or (bool(done) and all(done))
+            return int(status["kafka"]["partitions"]) >= (PARTITIONS if scene.provoke == "outage" else 2) and settled
         if scene.provoke == "stop":
             return made.rows("SELECT count(*) > 0 FROM casscade.snapshot_tasks WHERE state = 'claimed'") == [(True,)]
-        return bool(status["capture"]) and bool(done) and (scene.provoke != "outage" or all(done))
+        read = scene.provoke not in ("outage", "gap") or all(done)
+        return bool(status["capture"]) and bool(done) and read
     except (OSError, KeyError, psycopg.Error):
         return False
 

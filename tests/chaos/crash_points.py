@@ -28,7 +28,11 @@ DIRECT: Final[Mapping[str, int]] = {
     "batch_merged": 4,
     "row_tombstones_stored": 1,
     "range_tombstones_stored": 1,
-    "letters_stored": 1,
+    "letters_stored": 2,
+    "letters_settled": 1,
+    "rows_waiting": 1,
+    "waiting_settled": 1,
+    "replay_claimed": 1,
     "position_advanced": 2,
     "before_commit": 2,
     "committed": 2,
@@ -45,8 +49,8 @@ DIRECT: Final[Mapping[str, int]] = {
 class Scene:
     """Which `command` of a pipeline, with Kafka or without, dies at `points` (each is reached so often at least).
 
-    `provoke` names what brings it there: `write` (the load), `truncate`, `stop` (SIGTERM after its start) or `outage`
-    (of PostgreSQL, for longer than batches are tried again).
+    `provoke` names what brings it there: `write` (the load), `truncate`, `stop` (SIGTERM after its start), `outage`
+    (of PostgreSQL, for longer than batches are tried again), `alter` (a new column) or `gap` (CDC is off for a while).
     `settings` go over the sections of the configuration.
     """
 
@@ -70,10 +74,13 @@ SCENES: Final = (
     Scene("run", {"rechecks_requested": 2, "recheck_claimed": 2, "recheck_answered": 2}),
     Scene("run", {"truncation_applied": 1, "source_sent_back": 1}, "truncate"),
     Scene("run", {"journal_synced": 2, "journal_deleted": 1}, "outage", _IMPATIENT),
+    Scene("run", {"version_recorded": 4}, "alter"),
+    Scene("run", {"gap_recorded": 1, "gap_planned": 1, "gap_read": 1, "gap_repaired": 1}, "gap"),
     Scene("capture", {"topic_created": 1, "topic_file_written": 1}),
     Scene("capture", {"chunk_produced": 5, "chunk_acknowledged": 5}),
     Scene("load", {"topic_known": 1, "partition_acquired": 2, "messages_handed_over": 3}),
     Scene("load", {"partition_released": 2}, "stop"),
+    Scene("load", {"messages_kept": 1, "messages_put_back": 1, "resubmission_saved": 1}, "outage", _IMPATIENT),
 )
 
 

@@ -38,6 +38,8 @@ LOADERS: Final = 2
 EQUAL_S: Final = 240.0
 READY_S: Final = 120.0
 STATEMENT_TIMEOUT_MS: Final = 8000
+# Shorter than a table may be locked by another session.
+LOCK_TIMEOUT_MS: Final = 2500
 _LOOK_S: Final = 0.25
 # What a start says about a server that it can't reach: nothing was begun, and the next start may succeed.
 UNREACHABLE: Final = ("postgres_unreachable", "cassandra_unreachable", "kafka_unreachable")
@@ -282,6 +284,7 @@ def world(on: Servers, *, kafka: bool) -> Iterator[World]:
     document["name"] = name
     document["cassandra"]["port"] = on.proxies["cassandra"].port
     document["load"] |= {"statement_timeout_ms": STATEMENT_TIMEOUT_MS, "batch_rows": 500, "batch_ms": 100}
+    document["load"]["lock_timeout_ms"] = LOCK_TIMEOUT_MS
     document["snapshot"] = {"ranges_per_table": 8, "page_rows": 100}
     if kafka:
         document["transport"] = {

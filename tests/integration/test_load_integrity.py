@@ -106,6 +106,26 @@ def test_not_null_and_check(database: str) -> None:
         assert shop.child()[1:3] == [(1, 1, 5, None), (2, 2, 6, None)]
 
 
+@pytest.mark.requirement("FR-021")
+def test_a_constraint_that_was_dropped_or_changed_refuses_nothing_any_more(database: str) -> None:
+    """Whoever mends the cause of dead letters and replays them need not start the pipeline again."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        shop = Shop(
+            connection,
+            "ALTER TABLE ks.child ADD CONSTRAINT small CHECK (b < 10)",
+            "ALTER TABLE ks.child ADD CONSTRAINT least CHECK (a > 0)",
+        )
+        assert shop.apply(shop.update("child", 1, 1, a=1, b=50)) == {"constraint_violated": 1}
+        connection.execute("ALTER TABLE ks.child DROP CONSTRAINT small, ADD CONSTRAINT small CHECK (b < 100)")
+        assert shop.apply(shop.update("child", 1, 1, a=1, b=50), shop.update("child", 2, 1, a=1, b=101)) == {
+            "constraint_violated": 1
+        }
+        assert shop.apply(shop.update("child", 3, 1, a=0, b=1)) == {"constraint_violated": 1}
+        connection.execute("ALTER TABLE ks.child DROP CONSTRAINT small, DROP CONSTRAINT least")
+        assert shop.apply(shop.update("child", 2, 1, a=1, b=101), shop.update("child", 3, 1, a=0, b=1)) == {}
+        assert [row[:3] for row in shop.child()] == [(1, 1, 50), (2, 1, 101), (3, 0, 1)]
+
+
 def test_an_end_of_a_ttl_that_may_not_be_is_told_once(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         shop = Shop(connection, "ALTER TABLE ks.child ALTER a SET NOT NULL")

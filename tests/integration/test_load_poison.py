@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import uuid
+from typing import Any
 
 import psycopg
 import pytest
 
 from casscade.commitlog.decoder import decode_mutation
 from casscade.core.cell import live_cell
-from casscade.core.errors import InvariantError
+from casscade.core.errors import BadDataError, InvariantError
 from casscade.core.mutation import PartitionUpdate, Row
 from casscade.core.position import Position
 from casscade.cql.types import CqlType
@@ -19,6 +20,8 @@ from casscade.load.batch import Batch, BatchWriter
 from casscade.load.control import ControlStore
 from casscade.load.raw import register
 from casscade.load.sources import Sources
+from casscade.load.staged import StagedRows
+from casscade.load.trail import Suspect, Trail, followed
 from casscade.merge.fold import Fold
 from casscade.schema.ddl import ExistingSchema, plan_target
 from casscade.schema.mapping import build_target
@@ -40,6 +43,11 @@ TABLE = assign_indexes(
 )
 # Random, so that no compression brings it below the 2,704 bytes of PostgreSQL's index.
 TOO_LONG = random.Random(1).randbytes(5000).hex().encode()
+
+REFUSE = (
+    b"CREATE FUNCTION ks.refuse() RETURNS trigger LANGUAGE plpgsql AS "
+    b"$$ BEGIN IF NEW.a = 77 THEN RAISE EXCEPTION 'no'; END IF; RETURN NEW; END $$"
+)
 
 
 def _batch(keys: list[bytes], position: int) -> Batch:
@@ -75,9 +83,9 @@ def test_the_poison_is_set_aside_and_the_others_are_there(database: str) -> None
         writer = _writer(connection)
         with pytest.raises(psycopg.errors.ProgramLimitExceeded):
             writer.apply(connection, _batch([*keys, TOO_LONG], 7))
-        for _ in range(2):  # applied again, as after a crash: nothing is doubled
+        for new in ({"key_too_long": 1}, {}):  # applied again, as after a crash: nothing is doubled
             counts = writer.apply_isolated(connection, _batch([*keys[:20], TOO_LONG, *keys[20:]], 7))
-            assert counts.dead_letters == {"key_too_long": 1}
+            assert counts.dead_letters == new
             assert counts.rows == 50
         assert connection.execute("SELECT count(*) FROM ks.t").fetchone() == (50,)
         assert writer.control.position(connection, "node") == Position(1, 7)
@@ -101,6 +109,64 @@ def test_a_constraint_of_the_user_refuses_rows_not_the_batch(database: str) -> N
         assert connection.execute("SELECT DISTINCT message FROM casscade.dead_letters").fetchall() == [
             ("PostgreSQL refuses it with SQLSTATE 23514 (CheckViolation, small)",)
         ]
+
+
+@pytest.mark.requirement("FR-022")
+@pytest.mark.parametrize(
+    ("refusal", "writes"),
+    [("BEFORE", 3), ("key", 2), ("AFTER", 21)],
+)
+def test_the_row_that_postgres_was_at_is_found_at_once(
+    database: str, refusal: str, writes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the trail of the statement; what fails at the end of a statement, by halves."""
+    keys = [f"key {number}".encode() for number in range(200)]
+    keys[77] = TOO_LONG if refusal == "key" else keys[77]
+    attempts: list[int] = []
+    write = BatchWriter._write
+
+    def counted(self: BatchWriter, connection: psycopg.Connection[object], fold: Fold, *more: Any) -> None:
+        attempts.append(fold.row_count())
+        write(self, connection, fold, *more)
+
+    with psycopg.connect(database, autocommit=True) as connection:
+        writer = _writer(connection)
+        if refusal.isupper():
+            connection.execute(REFUSE)
+            trigger = f"CREATE TRIGGER refuse {refusal} INSERT ON ks.t FOR EACH ROW EXECUTE FUNCTION ks.refuse()"
+            connection.execute(trigger.encode())
+        monkeypatch.setattr(BatchWriter, "_write", counted)
+        counts = writer.apply_isolated(connection, _batch(keys, 1))
+        assert (counts.rows, counts.dead_letters.total()) == (199, 1)
+        assert connection.execute("SELECT count(*) FROM ks.t WHERE a <> 77").fetchone() == (199,)
+        assert len(attempts) <= writes, attempts
+
+
+class _Follower:
+    def follow(self, trail: Trail | None) -> None:
+        self.trail = trail
+
+
+def test_a_copy_that_fails_names_its_row(database: str) -> None:
+    follower = _Follower()
+    staged = StagedRows()
+    staged.rejected[0] = BadDataError("left_out", "it is not copied")
+    items = [(bytes([number]), Row(bytes([number]), [])) for number in range(4)]
+    with (
+        psycopg.connect(database) as connection,
+        followed(connection, {follower: (b"table", True)}) as trail,
+    ):
+        connection.execute("CREATE TEMPORARY TABLE casscade_stage_7 (v smallint)")
+        trail.staged(follower, items, staged)
+        with (
+            pytest.raises(psycopg.DataError) as refused,
+            connection.transaction(),
+            connection.cursor().copy("COPY casscade_stage_7 FROM STDIN") as copy,
+        ):
+            copy.write(b"1\n70000\n2\n")
+        assert trail.suspect(connection, refused.value) == Suspect(b"table", True, (b"\2", b"\2"))
+        connection.rollback()
+    assert follower.trail is None
 
 
 @pytest.mark.requirement("FR-003")

@@ -56,6 +56,13 @@ def test_a_network_that_swallows_everything_is_noticed_within_half_a_minute(data
     assert int(said["keepalives_idle"]) + int(said["keepalives_count"]) * int(said["keepalives_interval"]) <= 30
 
 
+@pytest.mark.requirement("SC-009")
+def test_the_pool_does_not_sleep_for_minutes_after_an_outage(database: str) -> None:
+    """Its pauses double with each failure until it gives up; only what it has given up begins anew at once."""
+    pooled = database_at(database)
+    assert pooled._pool.reconnect_timeout <= 5.0
+
+
 def test_what_the_connection_string_says_of_tcp_stays(database: str) -> None:
     with database_at(f"{database}?keepalives_idle=77&tcp_user_timeout=5000").connect() as connection:
         said = connection.info.get_parameters()

@@ -8,6 +8,8 @@ from contextlib import ExitStack
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import psycopg
 import pytest
@@ -34,6 +36,15 @@ def events(process: PipelineProcess, event: str) -> list[dict[str, Any]]:
     """The log lines of one kind."""
     lines = [json.loads(line) for line in process.text().splitlines() if line.startswith("{")]
     return [line for line in lines if line["event"] == event]
+
+
+def refused(process: PipelineProcess) -> str:
+    """What a probe of readiness is told, or nothing where it succeeds."""
+    try:
+        with urlopen(process.url("/readyz"), timeout=5.0):
+            return ""
+    except HTTPError as error:
+        return error.read().decode("utf-8")
 
 
 @pytest.mark.requirement("FR-019")
@@ -92,8 +103,10 @@ def test_an_outage_of_the_broker_is_waited_for_with_warnings(
         assert [warning["threshold"] for warning in warnings] == list(THRESHOLDS)
         assert all(warning["seconds_left"] >= 0 and warning["level"] == "warning" for warning in warnings)
         agent.wait(lambda: not agent.probe("/healthz"), "the health to show it", 20.0)
+        loader.wait(lambda: "kafka is down" in refused(loader), "the loader's readiness to show it", 20.0)
         own_broker.start()
         own_broker.wait_ready()
+        loader.wait(lambda: loader.probe("/readyz"), "the loader to see it again", 30.0)
         agent.wait(lambda: bool(space()["cdc_space_threshold"] == 0.0), "the segments to go", 60.0)
         assert agent.metric("casscade_capture_deleted_segments_total") >= 10
         assert events(agent, "cdc_raw has room again")

@@ -29,6 +29,9 @@ from casscade.core import failpoints
 from casscade.core.cell import expiring_cell, live_cell
 from casscade.core.mutation import PartitionUpdate, Row
 from casscade.core.position import Position
+from casscade.deadletter import replayer as replaying
+from casscade.deadletter.replayer import Replayer
+from casscade.deadletter.store import DeadLetterStore
 from casscade.load import loader as loading
 from casscade.load.batch import BatchWriter
 from casscade.load.batcher import Batcher
@@ -41,6 +44,7 @@ from casscade.schema.ddl import plan_target
 from casscade.schema.mapping import Target, build_target
 from casscade.schema.model import Table
 from casscade.transport.direct import DirectTransport
+from tests.support import crash_kin
 from tests.support.oracle import oracle_table, random_update, read_both, rows_expected
 from tests.support.proxy import Proxy, proxy
 from tests.support.random_rows import NOW
@@ -55,8 +59,8 @@ RELATIONS: Final = ("ks.t11", "ks.t11_static")
 COPY: Final = b"PGCOPY\n"
 # What becomes of the damage, and of the mutation that nobody can decode.
 LETTERS: Final = ("frame_checksum", "mutation_corrupt")
-# What is streamed: the updates, and the mutation that nobody can decode.
-MUTATIONS: Final = SEGMENTS * UPDATES + 1
+# What is streamed: the updates, the mutation that nobody can decode, and rows of tables with constraints.
+MUTATIONS: Final = SEGMENTS * UPDATES + 1 + crash_kin.COUNT
 LIFE_S_MAX: Final = 20.0
 # Everything lives before the moment at which the reaper runs.
 _EARLIER_S: Final = 200
@@ -139,6 +143,8 @@ def write_segments(life: Life) -> None:
     for number in range(SEGMENTS):
         part = mutations[number * UPDATES : (number + 1) * UPDATES]
         last = number == SEGMENTS - 1
+        kin = crash_kin.updates(last=last) if number == 0 or last else []
+        part += [encode_mutation([update], VERSION) for update in kin]
         part += [broken, bytes(40)] if last else []
         data = bytearray(encode_segment(number + 1, VERSION, part, mutations_per_section=7))
         if last:
@@ -213,8 +219,9 @@ def differences(life: Life, dsn: str) -> list[str]:
     with psycopg.connect(dsn, autocommit=True) as connection:
         found = read_both(connection, target)
         letters = connection.execute("SELECT code FROM casscade.dead_letters ORDER BY code").fetchall()
+        problems = crash_kin.differences(connection)
     expected = rows_expected(updates_of(life.seed), target.table)
-    problems = [f"{kind} differ" for kind, a, b in zip(("rows", "statics"), found, expected, strict=True) if a != b]
+    problems += [f"{kind} differ" for kind, a, b in zip(("rows", "statics"), found, expected, strict=True) if a != b]
     problems += [] if expected[0] else ["nothing is expected"]
     problems += [] if letters == [(code,) for code in LETTERS] else [f"dead letters {letters}"]
     left = sorted(path.name for path in life.cdc.iterdir())
@@ -233,7 +240,7 @@ def _live(life: Life) -> None:
     """The child: bring everything to PostgreSQL, then let the reaper run, then end well."""
     ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
     failpoints.arm(life.environment)
-    loading.REAP_INTERVAL_S = 0.02
+    loading.REAP_INTERVAL_S = replaying.POLL_S = 0.02  # type: ignore[misc]
     raise SystemExit(_Parts(life).run())
 
 
@@ -272,27 +279,31 @@ class _Parts:
             epoch, position = self._control.acquire(connection, SOURCE)
             writer = BatchWriter(self._control, Sources.single(SOURCE, epoch, position), clock=self._clock)
             writer.add_target(connection, target, 3600)
+            crash_kin.prepare(connection, writer)
+            crash_kin.release(connection)
         if stored.load() > position:
             return _AHEAD
         stop = threading.Event()
         transport = DirectTransport(1 << 20)
         transport.acknowledge(SOURCE, position)
         shape = target.table.shape(replicated=True)
-        batcher = Batcher(lambda: {shape.id: shape}, lambda _: False, batch_rows=_BATCH_ROWS, batch_s=0.02)
+        shapes = {shape.id: shape, **crash_kin.SHAPES}
+        batcher = Batcher(lambda: shapes, lambda _: False, batch_rows=_BATCH_ROWS, batch_s=0.02)
         told = _Told(life)
         loader = loading.Loader(transport, batcher, writer, self._connect, stop, told)
-        follower = Follower(SOURCE, life.cdc, state, lambda: {shape.id}, transport, position, stop, poll_s=0.02)
+        follower = Follower(SOURCE, life.cdc, state, shapes.keys, transport, position, stop, poll_s=0.02)
+        replayer = Replayer(DeadLetterStore("crash", "casscade"), self._transaction, transport.put, stop)
         capture = threading.Thread(target=follower.run, name="capture", daemon=True)
         loader.start()
         capture.start()
-        code = self._wait(transport, stored, stop)
+        code = self._wait(transport, stored, stop, replayer)
         stop.set()
         loader.join(5.0)
         capture.join(5.0)
         life.told.write_text(str(told.mutations), encoding="ascii")
         return code if loader.failure is None else _STUCK
 
-    def _wait(self, transport: DirectTransport, stored: PositionFile, stop: threading.Event) -> int:
+    def _wait(self, transport: DirectTransport, stored: PositionFile, stop: threading.Event, replayer: Replayer) -> int:
         """Until everything is durable and deleted, then until nothing expired is left."""
         deadline = time.monotonic() + LIFE_S_MAX
         while not stop.wait(0.01) and time.monotonic() < deadline:
@@ -301,20 +312,28 @@ class _Parts:
                 stored.save(acknowledged)
             if any(self._life.cdc.iterdir()):
                 continue
-            self._later.set()
-            if not self._expired():
+            if not self._later.is_set():
+                self._later.set()
+                replayer.start()
+            if self._settled():
                 return 0
         return _STUCK
 
-    def _expired(self) -> bool:
+    def _settled(self) -> bool:
+        """Nothing expired is left, nothing waits, and nothing of what can be applied is a dead letter."""
         with self._connect() as connection:
-            return any(
+            return crash_kin.settled(connection) and not any(
                 connection.execute(
                     f"SELECT EXISTS (SELECT FROM {name} WHERE _cdc_expires_at <= to_timestamp({NOW}))".encode()
                 ).fetchone()
                 == (True,)
                 for name in RELATIONS
             )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[psycopg.Connection[Any]]:
+        with self._connect() as connection, connection.transaction():
+            yield connection
 
     def _clock(self) -> float:
         return float(NOW if self._later.is_set() else NOW - _EARLIER_S)

@@ -16,7 +16,8 @@ from casscade.core.errors import InvariantError
 from casscade.core.mutation import Bound, PartitionUpdate, RangeTombstone, Row
 from casscade.core.table import TableShape
 from casscade.load.counters import BatchCounts
-from casscade.load.isolation import POISON_ITEMS_MAX, is_data_error, isolate
+from casscade.load.isolation import LIKELY_MAX, POISON_ITEMS_MAX, is_data_error, isolate
+from casscade.load.trail import Suspect
 from casscade.merge.fold import Fold, TableFold
 
 FIRST = TableShape(b"1" * 16, "ks", "first", [4], [])
@@ -64,6 +65,7 @@ class FakePostgres:
         self.poison = poison
         self.written: list[Written] = []
         self.attempts = 0
+        self.last: Written = set()
         self._error = error
 
     @contextmanager
@@ -77,11 +79,81 @@ class FakePostgres:
 
     def write(self, fold: Fold, counts: BatchCounts) -> None:
         self.attempts += 1
-        items = _items(fold)
+        items = self.last = _items(fold)
         self.written.append(items)
         counts.rows += len(items)
         if items & self.poison:
             raise self._error("index row size 5016 exceeds the maximum of secret")
+
+
+def _row_of(items: Written) -> Suspect:
+    """A row of `items`, or what stands for one."""
+    table_id, kind, partition_key, key = max(items, key=lambda item: (item[1] == "row", item))
+    return Suspect(table_id, kind == "static", (partition_key, key))
+
+
+@pytest.mark.requirement("FR-022")
+def test_a_row_that_is_named_costs_three_writes() -> None:
+    everything = _items(_fold(300))
+    poison = {item for item in sorted(everything) if item[1] == "row"}.pop()
+    postgres = FakePostgres({poison})
+    counts = BatchCounts()
+    connection: Any = postgres
+    named = _row_of({poison})
+    found = isolate(connection, _fold(300), postgres.write, counts, lambda _: named)
+    assert set().union(*(_items_of(one.table) for one in found)) == {poison}
+    assert postgres.attempts == 3
+    assert counts.rows == len(everything) - 1
+
+
+@pytest.mark.requirement("FR-022")
+@pytest.mark.parametrize(("long", "attempts_max"), [(1, 2), (50, 51), (LIKELY_MAX + 1, 1000)])
+def test_rows_with_long_keys_are_written_alone_at_once_unless_most_have_some(long: int, attempts_max: int) -> None:
+    """Every second of them is poison."""
+
+    def fold() -> Fold:
+        made = _fold(300)
+        for number in range(long):
+            update = PartitionUpdate(SECOND, number.to_bytes(4, "big") * 700)
+            update.rows = [Row(b"", [])]
+            update.rows[0].liveness_ts = 1
+            made.add([update])
+        return made
+
+    everything = _items(fold())
+    poison = set(sorted(item for item in everything if len(item[2]) > 4)[::2])
+    postgres = FakePostgres(poison)
+    _, found = _isolate(postgres, fold())
+    assert set().union(*(_items_of(one.table) for one in found)) == poison
+    assert {one.code for one in found} == {"key_too_long"}
+    assert sorted(item for items in postgres.written for item in items) == sorted(everything - poison)
+    assert postgres.attempts <= attempts_max
+
+
+@pytest.mark.requirement("FR-022")
+@pytest.mark.parametrize("named", ["always the right one", "now and then", "a sound one", "one that is not there"])
+@pytest.mark.parametrize("share", [0.01, 0.3, 1.0])
+def test_suspicions_change_nothing_in_what_is_set_aside(named: str, share: float) -> None:
+    rng = random.Random(named)
+    everything = _items(_fold(100))
+    poison = {item for item in sorted(everything) if rng.random() < share}
+    postgres = FakePostgres(poison)
+
+    def suspect(_error: psycopg.Error) -> Suspect | None:
+        if named == "one that is not there":
+            return Suspect(rng.choice([FIRST.id, b"3" * 16]), rng.random() < 0.5, (b"nowhere", b""))
+        sound = named == "a sound one" or (named == "now and then" and rng.random() < 0.5)
+        among = postgres.last - postgres.poison if sound else postgres.last & postgres.poison
+        return _row_of(among) if among else None
+
+    counts = BatchCounts()
+    connection: Any = postgres
+    found = isolate(connection, _fold(100), postgres.write, counts, suspect)
+    written = [item for items in postgres.written for item in items]
+    assert sorted(written) == sorted(everything - poison)
+    assert set().union(*(_items_of(one.table) for one in found)) == poison
+    assert all(len(_items_of(one.table)) == 1 for one in found)
+    assert counts.rows == len(written)
 
 
 def _isolate(postgres: FakePostgres, fold: Fold) -> tuple[BatchCounts, list[Any]]:

@@ -44,10 +44,14 @@ class Freed(Observer):
 
     def __init__(self) -> None:
         self.sessions = 0
+        self.postponed = 0
         self.codes: list[str] = []
 
     def freed(self, sessions: int) -> None:
         self.sessions += sessions
+
+    def reaped(self, counts: BatchCounts) -> None:
+        self.postponed += counts.postponed
 
     def retrying(self, code: str, wait_s: float, failures: int) -> None:
         self.codes.append(code)
@@ -62,6 +66,7 @@ class Writer:
         self.fence = ""
         self.errors: list[psycopg.Error] = []
         self.reaped = 0
+        self.postponed = 0
 
     def prepare(self, _connection: Any) -> None: ...
 
@@ -82,7 +87,7 @@ class Writer:
     def reap(self, _connection: Any) -> BatchCounts:
         self._check("reap")
         self.reaped += 1
-        return BatchCounts()
+        return BatchCounts(postponed=self.postponed)
 
 
 def chunk(number: int) -> Chunk:
@@ -177,3 +182,11 @@ def test_what_timed_out_frees_what_it_waited_for(monkeypatch: pytest.MonkeyPatch
         wait_for(lambda: writer.applied == [1])
     assert freed.codes == ["40P01", "57014"]
     assert freed.sessions == 1
+
+
+def test_what_holds_a_table_that_the_reaper_wants_is_looked_at() -> None:
+    writer, freed = Writer(), Freed()
+    writer.postponed = 1
+    with loading(writer, DirectTransport(1 << 20), observer=freed):
+        wait_for(lambda: freed.postponed > 0)
+    assert freed.sessions > 0

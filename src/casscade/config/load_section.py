@@ -11,7 +11,13 @@ from pydantic import Field, model_validator
 
 from casscade.config.section import Section
 from casscade.config.values import WholeNumber, refuse
-from casscade.core.limits import JOURNAL_BYTES_DEFAULT, JOURNAL_FREE_BYTES_DEFAULT, MIB, QUEUE_BYTES_DEFAULT
+from casscade.core.limits import (
+    JOURNAL_BYTES_DEFAULT,
+    JOURNAL_FREE_BYTES_DEFAULT,
+    LOCK_TIMEOUT_MS_DEFAULT,
+    MIB,
+    QUEUE_BYTES_DEFAULT,
+)
 
 
 class RetrySection(Section):
@@ -85,6 +91,13 @@ class LoadSection(Section):
     pool: PoolSection = Field(default=PoolSection(), description="Connections to PostgreSQL")
     statement_timeout_ms: WholeNumber = Field(
         default=60_000, ge=1000, le=3_600_000, description="Time that one statement may take, in milliseconds"
+    )
+    lock_timeout_ms: WholeNumber = Field(
+        default=LOCK_TIMEOUT_MS_DEFAULT,
+        ge=100,
+        le=3_600_000,
+        description="Time that a batch waits for a lock that another session holds, in milliseconds; then it lets go "
+        "of its own locks and is tried again",
     )
     retry: RetrySection = RetrySection()
     circuit: CircuitSection = CircuitSection()

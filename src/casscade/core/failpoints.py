@@ -38,6 +38,8 @@ POINTS: Final[Mapping[str, str]] = {
     "row_tombstones_stored": "states of rows that are not visible are stored",
     "range_tombstones_stored": "deletions over several rows are stored",
     "letters_stored": "dead letters are stored",
+    "letters_settled": "dead letters that were replayed are deleted",
+    "rows_waiting": "rows whose parent is not there wait for it",
     "rechecks_requested": "rows to be read again are noted",
     "position_advanced": "the position of a source has moved",
     "before_commit": "all of a transaction is done but its COMMIT",
@@ -45,6 +47,8 @@ POINTS: Final[Mapping[str, str]] = {
     "acknowledged": "a committed position is acknowledged upstream",
     # beside the batches
     "reaped": "what expired is applied",
+    "waiting_settled": "rows that waited are written or are dead letters, and wait no more",
+    "replay_claimed": "dead letters are claimed for their replay",
     "purged": "tombstones behind their time are deleted",
     "journal_synced": "what PostgreSQL did not take is in the journal, nothing is acknowledged",
     "journal_deleted": "a file of the journal is deleted, because PostgreSQL holds all of it",
@@ -54,6 +58,12 @@ POINTS: Final[Mapping[str, str]] = {
     "source_acquired": "the epoch of a source is raised",
     "truncation_applied": "the relations of a truncated table are emptied",
     "source_sent_back": "a source is to be read again from the position of a truncation",
+    "version_recorded": "PostgreSQL is changed for a version of a table, and the version is recorded",
+    # gaps
+    "gap_recorded": "a gap is recorded",
+    "gap_planned": "the ranges of a gap are to be read again",
+    "gap_read": "the ranges of a gap are read again, all rows are to be compared",
+    "gap_repaired": "rows of a repair are written and counted",
     # snapshots
     "snapshot_planned": "the tasks of a table are made",
     "snapshot_claimed": "a task is claimed",
@@ -67,6 +77,9 @@ POINTS: Final[Mapping[str, str]] = {
     "chunk_produced": "the client has taken all messages of a chunk",
     "chunk_acknowledged": "the brokers hold all messages of a chunk",
     "messages_handed_over": "messages of a fetch are in the loader's queue",
+    "messages_kept": "the topic of dead letters holds what PostgreSQL did not take, nothing is acknowledged",
+    "messages_put_back": "messages that waited for PostgreSQL are in the pipeline's topic again, nobody knows of it",
+    "resubmission_saved": "it is noted up to where messages were put back",
     "partition_acquired": "a partition is taken over",
     "partition_released": "a partition is given up",
 }

@@ -33,6 +33,9 @@ KAFKA_PRODUCER_BYTES: Final = 18 * MIB
 KAFKA_PRODUCER_MESSAGES: Final = 20_000
 # Messages fetched ahead by a loader, over all of its partitions.
 KAFKA_CONSUMER_BYTES: Final = 16 * MIB
+# A batch waits so long for a lock: writers of one table take turns of some tenths of a second, so that fifty of them
+# have theirs in time; whoever holds a lock for longer is no writer. `load.lock_timeout_ms`.
+LOCK_TIMEOUT_MS_DEFAULT: Final = 20_000
 # One file of the journal; it is deleted when all of it is applied, so this is what a drained journal still occupies.
 JOURNAL_FILE_BYTES: Final = 16 * MIB
 # An hour and a half of 2,000 mutations/s at 100 bytes; `dead_letters.journal_bytes`.

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from psycopg import OperationalError
 
+from casscade.core import failpoints
 from casscade.core.errors import BadDataError
 from casscade.core.part import Part
 from casscade.core.position import Position
@@ -79,6 +80,8 @@ class Replayer(Part):
         """Put what is requested now into the transport; returns how many letters."""
         with self._connection() as connection:
             claimed = self._store.claim(connection)
+        if failpoints.ARMED and claimed:
+            failpoints.reach("replay_claimed")
         for letter_id in claimed:
             with self._connection() as connection:
                 letter = self._store.get(connection, letter_id)

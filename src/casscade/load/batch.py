@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from psycopg import Connection
@@ -32,14 +33,16 @@ from casscade.load.isolation import isolate
 from casscade.load.layouts import build_layout
 from casscade.load.letters import RETRIES_EXHAUSTED, DeadLetter, letter_of
 from casscade.load.progress import CommitProgress, Record, no_record, no_snapshot
+from casscade.load.reaper import Reaper
 from casscade.load.relation_writer import RelationWriter
 from casscade.load.row_filter import row_filter
 from casscade.load.row_letters import poison_letter
 from casscade.load.sources import Sources
 from casscade.load.table_lock import TableLock, with_newest
 from casscade.load.target_changes import TargetChanges
-from casscade.load.target_writer import REAP_ROWS_MAX, TargetWriter, ranks
+from casscade.load.target_writer import TargetWriter, ranks
 from casscade.load.tombstones import TombstoneStore
+from casscade.load.trail import Follower, followed
 from casscade.load.waiting import WaitingRows
 from casscade.merge.fold import Fold
 from casscade.rules.table import TableRules
@@ -112,6 +115,9 @@ class BatchWriter:
         self._commit_progress = commit_progress
         self._record = record
         self._clock = clock or Clock()
+        self._reaper = Reaper(
+            self._targets, partial(self._transaction, alone=True), self._close, lambda: int(self._clock())
+        )
 
     def add_target(
         self,
@@ -211,7 +217,13 @@ class BatchWriter:
                 raise
 
         with self._transaction(connection, batch.fold.tables, alone=self._alone or batch.alone):
-            for poison in isolate(connection, batch.fold, write, counts):
+            tables = ((table_id, self._targets[table_id]) for table_id in batch.fold.tables)
+            followers: dict[Follower, tuple[bytes, bool]] = {
+                writer: (table_id, writer.layout.static) for table_id, target in tables for writer in target.writers
+            }
+            with followed(connection, followers) as trail:
+                found = isolate(connection, batch.fold, write, counts, partial(trail.suspect, connection))
+            for poison in found:
                 target = self._targets[poison.table.table.id]
                 letters.append(poison_letter(poison, target.target.table.full_name, ruled=target.ruled))
             self._finish(connection, batch, counts, letters)
@@ -287,37 +299,19 @@ class BatchWriter:
             elif own is not None:
                 self._commit_progress(connection, own)
         if letters or replayed:
-            counts.replayed += self.control.letters.settle(connection, letters, replayed)
-            counts.dead_letters.update(letter.code for letter in letters)
+            settled = self.control.letters.settle(connection, letters, replayed)
+            counts.replayed += settled.replayed
+            counts.dead_letters.update(settled.new)
         self.sources.commit(connection, self.control, batch.positions)
 
     def reap(self, connection: Connection[Any]) -> BatchCounts:
-        """Apply what expired by now in all tables, each in a transaction of its own."""
-        return with_newest(lambda: self._reap(connection), self._catch_up)
-
-    def _reap(self, connection: Connection[Any]) -> BatchCounts:
-        counts = BatchCounts()
-        for table_id in list(self._targets):
-            looked_at = REAP_ROWS_MAX * self._targets[table_id].has_expired(connection, int(self._clock()))
-            while looked_at >= REAP_ROWS_MAX:
-                with self._transaction(connection, (table_id,), alone=True):
-                    target = self._targets[table_id]
-                    looked_at = target.reap(connection, int(self._clock()), counts)
-                    if looked_at:
-                        letters = target.rejected_letters(connection, target.shape)
-                        looked_at -= len(letters)
-                        self._close(connection, counts, letters)
-            target = self._targets[table_id]
-            if target.waiting is not None and target.waiting.some:
-                with self._transaction(connection, (table_id,), alone=True):
-                    self._close(connection, counts, target.retry(connection, int(self._clock()), counts))
-        return counts
+        """Apply what expired by now in all tables, each in transactions of its own; see `casscade.load.reaper`."""
+        return with_newest(lambda: self._reaper.reap(connection), self._catch_up)
 
     def _close(self, connection: Connection[Any], counts: BatchCounts, letters: Sequence[DeadLetter]) -> None:
         """The rest of a transaction that no batch began."""
         if letters:
-            self.control.letters.settle(connection, letters, ())
-            counts.dead_letters.update(letter.code for letter in letters)
+            counts.dead_letters.update(self.control.letters.settle(connection, letters, ()).new)
         self._request_rechecks(connection)
         self.sources.commit(connection, self.control, {})
 

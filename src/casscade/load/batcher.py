@@ -142,6 +142,8 @@ class Batcher:
         write_times = batch.write_times
         arrivals = self._arrivals
         streamed = not chunk.scanned
+        # What is applied again was counted when it came, and its age is no delay of replication.
+        counted = streamed and not chunk.own_ids
         # (Events of Debezium's may say what only a read can tell, and nothing else.)
         replayed = isinstance(chunk.own_progress, ReplayProgress) and chunk.version != DEBEZIUM
         cut = self._cuts.concern(chunk)
@@ -158,7 +160,7 @@ class Batcher:
                 self._keep(chunk, position)
             if cut and updates:
                 updates = self._cut(chunk, updates, chunk.offsets[position])
-            if streamed and updates:
+            if counted and updates:
                 write_time = _write_time(updates[0])
                 if write_time != NO_TIMESTAMP:
                     write_times.append(write_time)
@@ -182,8 +184,9 @@ class Batcher:
         if chunk.misplaced:
             batch.alone = True
             self.misplaced += chunk.misplaced
-        if streamed:
+        if counted:
             batch.mutations += len(chunk.mutations)
+        if streamed:
             batch.arrived = arrivals.newest
         for event, value, refused in chunk.refused:
             self.counts[refused.code] += 1

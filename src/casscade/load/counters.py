@@ -17,7 +17,8 @@ class BatchCounts:
     visible afterwards and what is not, `inexact` counts values that PostgreSQL can't show exactly, by table
     (schema.table) and by what became of them (`load.layout.INEXACT_POLICIES`); `rereads` are rows that events of
     Debezium's did not determine; `replayed` are dead letters that were applied. `conflicts` counts writes of one time
-    and different values, `stale` rows that came too late, by table (keyspace.table).
+    and different values, `stale` rows that came too late, by table (keyspace.table). `postponed` are tables that the
+    reaper left for the next time, because somebody else held them.
     """
 
     rows: int = 0
@@ -26,6 +27,7 @@ class BatchCounts:
     removed: int = 0
     inexact: Counter[tuple[str, str]] = field(default_factory=Counter)
     expired: int = 0
+    postponed: int = 0
     deletions: int = 0
     rereads: int = 0
     replayed: int = 0
@@ -41,6 +43,7 @@ class BatchCounts:
         self.removed += other.removed
         self.inexact.update(other.inexact)
         self.expired += other.expired
+        self.postponed += other.postponed
         self.deletions += other.deletions
         self.rereads += other.rereads
         self.replayed += other.replayed

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from psycopg import Connection, sql
 
+from casscade.core import failpoints
 from casscade.core.gap import DUE, REPAIRED, Gap, GapCounts
 from casscade.core.notice import BEGIN, GAP, NODE_GONE, STATE_LOST, Notice
 from casscade.core.position import START, Position
@@ -53,7 +54,10 @@ class GapStore:
                 notice.table,
             ),
         )
-        return cursor.rowcount == 1
+        new = cursor.rowcount == 1
+        if failpoints.ARMED and new:
+            failpoints.reach("gap_recorded")
+        return new
 
     def _begun(self, connection: Connection[Any], notice: Notice) -> bool:
         """Note a run; whether the source had another one before."""
@@ -166,3 +170,5 @@ class GapStore:
             ).format(self._table),
             (rows, done, REPAIRED, list(ids), list(DUE)),
         )
+        if failpoints.ARMED:
+            failpoints.reach("gap_repaired")

@@ -12,10 +12,12 @@ from typing import Any
 
 from psycopg import Connection, sql
 
+from casscade.core.cell import NO_EXPIRY
 from casscade.core.keys import key_field, pack_values, unpack_values
 from casscade.core.mutation import Row
 from casscade.load.control import ControlStore
 from casscade.load.raw import Raw, bytea_array, fields, int8_array
+from casscade.load.staged import UnseenRow
 from casscade.load.tombstones import row_key
 from casscade.merge.state import decode_state
 
@@ -32,6 +34,12 @@ class HiddenRow:
     newest: int
     state: bytes
     expires_at: int | None
+
+
+def hidden_row(partition_key: bytes, row: Row, unseen: UnseenRow) -> HiddenRow:
+    """A row that was encoded, and did not match."""
+    expires_at = None if unseen.expires_at == NO_EXPIRY else unseen.expires_at
+    return HiddenRow(partition_key, row, unseen.newest, unseen.state or b"", expires_at)
 
 
 class HiddenRows:

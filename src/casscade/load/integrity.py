@@ -12,7 +12,7 @@ from typing import Any, Final
 from psycopg import Connection, sql
 
 from casscade.core.errors import BadDataError
-from casscade.load.constraints import CHECK, FOREIGN_KEY, NOT_NULL, UNIQUE, Constraint
+from casscade.load.constraints import CHECK, FOREIGN_KEY, NOT_NULL, UNIQUE, Constraint, read_constraints
 from casscade.load.staged import OP_REMOVE, OP_UPSERT
 from casscade.schema.mapping import EXPIRY_COLUMN, WRITE_TIME_COLUMN, Relation
 
@@ -39,18 +39,33 @@ class Integrity:
     """The checks of one relation, whose staging table is `stage`."""
 
     def __init__(self, relation: Relation, stage: str, constraints: Sequence[Constraint]) -> None:
-        self.constraints = list(constraints)
-        self.parents = {each.parent for each in constraints if each.kind == FOREIGN_KEY}
+        self._relation = relation
         self._stage = sql.Identifier("pg_temp", stage)
         self._target = sql.Identifier(relation.schema, relation.name)
         self._itself = (relation.schema, relation.name)
         self._keys = relation.primary_key
-        self._queries = [(each, self._query(each)) for each in constraints]
+        self._adopt(constraints)
         same = sql.SQL(" AND ").join(sql.SQL("t.{0} = s.{0}").format(sql.Identifier(name)) for name in self._keys)
         self._settle = sql.SQL(
             "UPDATE {} AS t SET {} = NULL FROM {} AS s WHERE s._op = {} AND s._ord = ANY(%s) AND {}"
         ).format(self._target, sql.Identifier(EXPIRY_COLUMN), self._stage, OP_UPSERT, same)
         self._take_out = sql.SQL("DELETE FROM {} WHERE _op = {} AND _ord = ANY(%s)").format(self._stage, OP_UPSERT)
+
+    def _adopt(self, constraints: Sequence[Constraint]) -> None:
+        self.constraints = list(constraints)
+        self.parents = {each.parent for each in constraints if each.kind == FOREIGN_KEY}
+        self._queries = [(each, self._query(each)) for each in constraints]
+
+    def _outdated(self, connection: Connection[Any]) -> bool:
+        """Whether somebody changed the constraints, most likely because of their dead letters; then goes on with them.
+
+        One that was added refuses the batch itself, so that it is enough to look when a row breaks one.
+        """
+        now = read_constraints(connection, self._relation)
+        if now == self.constraints:
+            return False
+        self._adopt(now)
+        return True
 
     def check(self, connection: Connection[Any], *, ended: bool = False) -> dict[int, Violation]:
         """Take the staged rows that break a constraint out of the staging table; returns them by ordinal.
@@ -60,10 +75,9 @@ class Integrity:
         """
         found: dict[int, Violation] = {}
         for _ in range(_ROUNDS_MAX):
-            broken: dict[int, Violation] = {}
-            for constraint, query in self._queries:
-                for (ordinal,) in connection.execute(query).fetchall():
-                    broken.setdefault(ordinal, Violation(constraint))
+            broken = self._broken(connection)
+            if broken and not found and self._outdated(connection):
+                broken = self._broken(connection)
             if not broken:
                 break
             if ended:
@@ -71,6 +85,13 @@ class Integrity:
             connection.execute(self._take_out, (list(broken),))
             found |= broken
         return found
+
+    def _broken(self, connection: Connection[Any]) -> dict[int, Violation]:
+        broken: dict[int, Violation] = {}
+        for constraint, query in self._queries:
+            for (ordinal,) in connection.execute(query).fetchall():
+                broken.setdefault(ordinal, Violation(constraint))
+        return broken
 
     def _query(self, constraint: Constraint) -> sql.Composed:
         rows = sql.SQL("SELECT s._ord FROM {} AS s WHERE s._op = {} AND ").format(self._stage, OP_UPSERT)

@@ -1,4 +1,4 @@
-"""Finds the rows of a batch that PostgreSQL refuses, by halves, inside the transaction of the batch.
+"""Finds the rows of a batch that PostgreSQL refuses, inside the transaction of the batch: by suspicion, or by halves.
 
 Invariant: afterwards every item of the fold is either written in the caller's transaction or returned as poison, and
 poison stands alone: nothing sound is set aside with it. Merging is a join, so writing a fold in parts, in any order,
@@ -18,6 +18,7 @@ from casscade.core.errors import InvariantError
 from casscade.load.counters import BatchCounts
 from casscade.load.faults import Kind, kind_of
 from casscade.load.letters import stack_of
+from casscade.load.trail import Suspect
 from casscade.merge.fold import Fold, TableFold
 
 # Each costs a savepoint and some statements, about 3 ms and some halvings: five seconds at worst. Where more of one
@@ -29,7 +30,20 @@ _TOO_LONG: Final = "54000"
 # the bytes in Cassandra.
 _KEY_BYTES_MAX: Final = 2000
 
+# Rows with long keys that are written alone: a table that is full of them has no use for it.
+LIKELY_MAX: Final = 100
+# Suspects that were sound until no more are asked for: the fault is then none that shows at its row.
+WRONG_MAX: Final = 2
+# Refused rows until the rest is halved too, so that hundreds do not mean to write the whole rest hundreds of times.
+WHOLE_MAX: Final = 4
+
 Write = Callable[[Fold, BatchCounts], None]
+Suspects = Callable[[psycopg.Error], Suspect | None]
+
+
+def nobody(_error: psycopg.Error) -> Suspect | None:
+    """Where errors name no row."""
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +61,20 @@ def is_data_error(error: psycopg.Error) -> bool:
     return kind_of(error) is Kind.DATA
 
 
-def isolate(connection: Connection[Any], fold: Fold, write: Write, counts: BatchCounts) -> list[Poison]:
+def isolate(
+    connection: Connection[Any], fold: Fold, write: Write, counts: BatchCounts, suspect: Suspects = nobody
+) -> list[Poison]:
     """Write `fold`, which was refused as a whole, in parts and each part in a savepoint; returns what was refused.
 
+    `suspect` names the row that an error is most likely about, or none: that one is then written alone, and the rest.
     Raises the psycopg errors that are not about data, and InvariantError (`postgres_refuses_all`) when more than
     `POISON_ITEMS_MAX` items are refused. Nothing may be committed then.
     """
     found: list[Poison] = []
-    parts = [*halves(fold)] if size(fold) > 1 else [fold]
+    parts = likely_apart(fold)
+    wrong = 0
     while parts:
-        part = parts.pop()
+        part, suspected = parts.pop()
         counted = BatchCounts()
         try:
             with connection.transaction():
@@ -65,12 +83,18 @@ def isolate(connection: Connection[Any], fold: Fold, write: Write, counts: Batch
             if not is_data_error(error):
                 raise
             if size(part) > 1:
-                parts += halves(part)
+                named = suspect(error) if wrong < WRONG_MAX else None
+                alone, rest = (None, part) if named is None else apart(part, named)
+                # One or two among many are out of the way now; of many each is looked for in a part of its own.
+                split = (rest,) if alone is not None and len(found) < WHOLE_MAX else halves(rest)
+                parts += [(each, False) for each in split]
+                parts += [] if alone is None else [(alone, True)]
                 continue
             found.append(_poison(part, error))
             if len(found) > POISON_ITEMS_MAX:
                 raise _refuses_all(error) from error
             continue
+        wrong += suspected
         counts.add(counted)
     return found
 
@@ -78,6 +102,45 @@ def isolate(connection: Connection[Any], fold: Fold, write: Write, counts: Batch
 def size(fold: Fold) -> int:
     """How many items a fold has: rows, static rows and partitions with deletions."""
     return fold.row_count()
+
+
+def likely_apart(fold: Fold) -> list[tuple[Fold, bool]]:
+    """The parts to begin with: a row whose key is likely too long for an index is one of its own; no other is named."""
+    long = [
+        Suspect(table_id, False, key)
+        for table_id, table in fold.tables.items()
+        for key in table.rows
+        if len(key[0]) + len(key[1]) > _KEY_BYTES_MAX
+    ]
+    rest = fold
+    found: list[tuple[Fold, bool]] = []
+    for suspect in long if len(long) <= LIKELY_MAX else ():
+        alone, rest = apart(rest, suspect)
+        assert alone is not None
+        found.append((alone, False))
+    return [(rest, False), *found] if size(rest) else found
+
+
+def apart(fold: Fold, suspect: Suspect) -> tuple[Fold | None, Fold]:
+    """One row of a fold of several, and the rest of it; without that row None, and all of it."""
+    table = fold.tables.get(suspect.table_id)
+    if table is None:
+        return None, fold
+    alone, others = TableFold(table.table), TableFold(table.table)
+    alone.findings = others.findings = table.findings
+    others.rows, others.statics, others.deletions = dict(table.rows), dict(table.statics), table.deletions
+    if suspect.static:
+        row = others.statics.pop(suspect.key[0], None)
+        alone.statics = {} if row is None else {suspect.key[0]: row}
+    else:
+        row = others.rows.pop(suspect.key, None)
+        alone.rows = {} if row is None else {suspect.key: row}
+    if row is None:
+        return None, fold
+    parts = (Fold(), Fold())
+    parts[0].tables[suspect.table_id] = alone
+    parts[1].tables = {**fold.tables, suspect.table_id: others}
+    return parts
 
 
 def halves(fold: Fold) -> tuple[Fold, Fold]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import traceback
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -54,6 +55,13 @@ class DeadLetter:
     retries: int = 0
     replaces: int = -1
     schema_version: str | None = None
+
+
+class Settled(NamedTuple):
+    """`replayed`: how many letters are done and gone; `new`: how many there are now that were not, by their code."""
+
+    replayed: int
+    new: Counter[str]
 
 
 class _Before(NamedTuple):
@@ -140,11 +148,12 @@ class LetterStore:
         self._pipeline = pipeline
         self._table = sql.Identifier(schema, "dead_letters")
 
-    def settle(self, connection: Connection[Any], letters: Sequence[DeadLetter], replayed: Sequence[int]) -> int:
-        """Store `letters`; those of the letters `replayed` that did not fail again are done and go. Returns how many.
+    def settle(self, connection: Connection[Any], letters: Sequence[DeadLetter], replayed: Sequence[int]) -> Settled:
+        """Store `letters`; those of the letters `replayed` that did not fail again are done and go.
 
         A letter that is known already stays as it is, unless it was applied again: then it counts one more retry.
         """
+        new: Counter[str] = Counter()
         before = self._replayed(connection, replayed) if replayed else []
         by_id = {each.id: each for each in before}
         by_event = {each.event_id: each for each in before}
@@ -158,15 +167,17 @@ class LetterStore:
                 gone.discard(same.id)
                 continue
             other = by_key.get(letter.key_digest)
-            self._insert(connection, letter, other)
+            new[letter.code] += self._insert(connection, letter, other)
             if other is not None:
                 renamed.add(other.id)
         if gone:
             connection.execute(sql.SQL("DELETE FROM {} WHERE id = ANY(%s)").format(self._table), (sorted(gone),))
         if failpoints.ARMED and letters:
             failpoints.reach("letters_stored")
+        if failpoints.ARMED and gone:
+            failpoints.reach("letters_settled")
         # What went into a new letter of its key is not done, only named anew.
-        return len(gone - renamed)
+        return Settled(len(gone - renamed), +new)
 
     def _replayed(self, connection: Connection[Any], ids: Sequence[int]) -> list[_Before]:
         rows = connection.execute(
@@ -193,9 +204,10 @@ class LetterStore:
             (letter.code, letter.message, letter.stack, before.id),
         )
 
-    def _insert(self, connection: Connection[Any], letter: DeadLetter, before: _Before | None) -> None:
+    def _insert(self, connection: Connection[Any], letter: DeadLetter, before: _Before | None) -> int:
+        """Store a letter; returns 1, or 0 when it is known already."""
         topic, _, number = letter.source.rpartition("/")
-        connection.execute(
+        return connection.execute(
             sql.SQL(
                 "INSERT INTO {} (pipeline, event_id, source_name, code, message, encoding, mutation, key_digest, "
                 "stack, scanned, topic, partition, message_offset, schema_version, retry_count, first_failed_at) "
@@ -220,4 +232,4 @@ class LetterStore:
                 letter.retries if before is None else before.retry_count + 1,
                 None if before is None else before.first_failed_at,
             ),
-        )
+        ).rowcount

@@ -254,7 +254,9 @@ class Loader:
 
     def _reap(self, connection: Connection[Any]) -> None:
         counts = self._writer.reap(connection)
-        if counts.expired or counts.dead_letters:
+        if counts.postponed:  # perhaps for one that was stopped within its batch
+            self.session.free(connection)
+        if counts.expired or counts.dead_letters or counts.postponed:
             self._observer.reaped(counts)
 
     def _purge(self, connection: Connection[Any]) -> None:

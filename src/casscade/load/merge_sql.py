@@ -19,6 +19,7 @@ from casscade.load.staged import (
     OP_RENEW,
     OP_UPSERT,
 )
+from casscade.load.trail import SEQUENCE
 from casscade.schema.mapping import EXPIRY_COLUMN, META_COLUMNS, STATE_COLUMN, WRITE_TIME_COLUMN, Relation
 from casscade.schema.pg_types import PgType
 
@@ -34,16 +35,19 @@ class TargetSql:
     """The statements of one relation; `stage` is the name of its temporary staging table.
 
     In an `observable` relation rows may show what a read showed (`merge.doubt`): nothing is decided over these.
+    With `noted` the statements that insert note the ordinal of each row that they come to (`casscade.load.trail`).
     """
 
-    def __init__(self, relation: Relation, stage: str, *, observable: bool) -> None:
+    def __init__(self, relation: Relation, stage: str, *, observable: bool, noted: bool = False) -> None:
         keys = list(relation.primary_key)
         exact = [column.name for column in relation.exact_columns]
         values = [column.name for column in relation.value_columns]
         self.relation = relation
         self._keys = keys
         self._names = [*exact, *(column.name for column in relation.key_columns), *values, *_META]
+        self._stage_name, self._observable = stage, observable
         self._stage = sql.Identifier("pg_temp", stage)
+        self._noted = sql.SQL(f" AND setval('{SEQUENCE}', _ord + 1) > 0" if noted else "")
         self._target = sql.Identifier(relation.schema, relation.name)
         self._rest = values + _META
         self._settled: sql.Composable = _SETTLED if observable else sql.SQL("true")
@@ -68,6 +72,10 @@ class TargetSql:
             self._target, sql.Identifier(EXPIRY_COLUMN)
         )
 
+    def noting(self) -> TargetSql:
+        """The same statements, which note ordinals."""
+        return TargetSql(self.relation, self._stage_name, observable=self._observable, noted=True)
+
     def _create_stage(self, relation: Relation, stage: str) -> sql.Composed:
         types = [
             *((column.name, column.pg_type) for column in relation.exact_columns),
@@ -85,13 +93,14 @@ class TargetSql:
 
     def _insert(self, op: int, action: sql.Composable) -> sql.Composed:
         return sql.SQL(
-            "INSERT INTO {target} AS t ({names}) SELECT {names} FROM {stage} WHERE _op = {op} "
+            "INSERT INTO {target} AS t ({names}) SELECT {names} FROM {stage} WHERE _op = {op}{noted} "
             "ON CONFLICT ({keys}) {action}"
         ).format(
             target=self._target,
             names=_columns(self._names),
             stage=self._stage,
             op=op,
+            noted=self._noted,
             keys=_columns(self._keys),
             action=action,
         )

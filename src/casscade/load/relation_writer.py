@@ -13,7 +13,6 @@ from psycopg import Connection, sql
 
 from casscade.commitlog.encoder import clustering_key
 from casscade.core import failpoints
-from casscade.core.cell import NO_EXPIRY
 from casscade.core.errors import BadDataError
 from casscade.core.keys import canonical_key
 from casscade.core.mutation import Row
@@ -22,7 +21,7 @@ from casscade.load.constraints import Constraint
 from casscade.load.copy_encoder import COPY_HEADER, COPY_TRAILER, RowEncoder
 from casscade.load.counters import BatchCounts
 from casscade.load.doubts import Doubts, only_read
-from casscade.load.hidden import HiddenRow, HiddenRows
+from casscade.load.hidden import HiddenRows, hidden_row
 from casscade.load.integrity import integrity_of
 from casscade.load.layout import INEXACT_POLICIES, RowLayout
 from casscade.load.lookout import Lookout
@@ -32,6 +31,7 @@ from casscade.load.row_filter import RowFilter
 from casscade.load.row_reader import StoredRow, read_row
 from casscade.load.staged import StagedRows, UnseenRow
 from casscade.load.tombstones import RowTombstone, TombstoneStore, row_key, row_of
+from casscade.load.trail import Trail
 from casscade.merge.fold import RowKey
 from casscade.merge.paths import unify_paths
 from casscade.merge.row import is_empty, merge_rows
@@ -79,7 +79,9 @@ class RelationWriter:
         self.layout = layout
         self.tombstones = tombstones
         stage = f"casscade_stage_{tombstones.target_no}"
-        self.sql = TargetSql(relation, stage, observable=layout.observable)
+        self.sql = self._plain_sql = TargetSql(relation, stage, observable=layout.observable)
+        self._noting_sql: TargetSql | None = None
+        self._trail: Trail | None = None
         self.integrity = integrity_of(relation, stage, constraints)
         self.rejected: list[RejectedRow] = []
         self.doubts = Doubts()
@@ -97,6 +99,12 @@ class RelationWriter:
         """A transaction begins: the staging table is empty, as every commit and rollback leaves it."""
         self.rejected = []
         self._stage_used = False
+
+    def follow(self, trail: Trail | None) -> None:
+        """From now on leave a trail, or none."""
+        if self._noting_sql is None:
+            self._noting_sql = self._plain_sql.noting()
+        self._trail, self.sql = trail, self._plain_sql if trail is None else self._noting_sql
 
     def write(self, connection: Connection[Any], rows: dict[RowKey, Row], now: int, counts: BatchCounts) -> None:
         """Merge `rows` into the relation; `now` is the second at which expiry is judged."""
@@ -202,21 +210,8 @@ class RelationWriter:
             hidden.settle(connection, list(left))
 
     def _hide(self, connection: Connection[Any], items: list[RowItem], staged: StagedRows) -> None:
-        hidden = self.hidden
-        assert hidden is not None, "a filter has a place for what it hides"
-        hidden.put(
-            connection,
-            [
-                HiddenRow(
-                    items[ordinal][0],
-                    items[ordinal][1],
-                    unseen.newest,
-                    unseen.state or b"",
-                    None if unseen.expires_at == NO_EXPIRY else unseen.expires_at,
-                )
-                for ordinal, unseen in staged.hidden.items()
-            ],
-        )
+        assert self.hidden is not None, "a filter has a place for what it hides"
+        self.hidden.put(connection, [hidden_row(*items[n], unseen) for n, unseen in staged.hidden.items()])
 
     def _meet_hidden(self, connection: Connection[Any], items: list[RowItem], now: int) -> set[bytes]:
         """Merge the state of rows that do not match until now into the new rows; returns the keys that were met."""
@@ -295,6 +290,8 @@ class RelationWriter:
     ) -> StagedRows:
         """Copy rows to the staging table, their ordinals being their places in `items`."""
         staged = StagedRows()
+        if self._trail is not None:
+            self._trail.staged(self, items, staged)
         encode = self._encoder.encode_rows
         with connection.cursor() as cursor:
             if truncate and self._stage_used:

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from psycopg import Connection, sql
 
+from casscade.core import failpoints
 from casscade.load.control import ControlStore
 from casscade.schema.model import Table
 from casscade.schema.versions import from_document, to_document, version_label
@@ -124,6 +125,8 @@ class SchemaHistory:
             },
         ).fetchone()
         assert row is not None
+        if failpoints.ARMED:
+            failpoints.reach("version_recorded")
         return int(row[0])
 
     def dropped(self, connection: Connection[Any], table_id: uuid.UUID, kept_as: str) -> bool:

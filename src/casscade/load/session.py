@@ -155,7 +155,7 @@ class PostgresSession:
                 self._prepare(self._connection)
             if self._timed_out:
                 self._timed_out = False
-                self._free(self._connection)
+                self.free(self._connection)
             work(self._connection)
         except psycopg.Error as error:
             self.close()
@@ -195,7 +195,7 @@ class PostgresSession:
             self._connection.close()
             self._connection = None
 
-    def _free(self, connection: Connection[Any]) -> None:
+    def free(self, connection: Connection[Any]) -> None:
         """Before what timed out is tried again: end the sessions that it may have waited for in vain."""
         ended = end_stuck_sessions(connection)
         if ended:

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from psycopg import Connection, sql
 
+from casscade.core import failpoints
 from casscade.load.control import ControlStore
 from casscade.load.letters import DeadLetter
 
@@ -62,6 +63,8 @@ class WaitingRows:
                 ],
             )
         self.some = True
+        if failpoints.ARMED:
+            failpoints.reach("rows_waiting")
         return [letter for letter, _ in letters[room:]]
 
     def oldest(self, connection: Connection[Any]) -> list[WaitingRow]:
@@ -85,3 +88,5 @@ class WaitingRows:
             sql.SQL("DELETE FROM {} WHERE target_no = %s AND event_id = ANY(%s)").format(self._table),
             (self._target_no, list(event_ids)),
         )
+        if failpoints.ARMED and event_ids:
+            failpoints.reach("waiting_settled")

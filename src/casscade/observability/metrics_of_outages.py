@@ -18,6 +18,13 @@ OUTAGE_METRICS: Final = (
         "What `casscade dlq replay` asked for and what has come of it.",
     ),
     Metric(
+        "load_reap_postponed",
+        "counter",
+        "tables",
+        "Times a table was held by somebody else when what expired in it was to be applied.",
+        "It is tried again half a second later; growth for long means that another session keeps a lock on the table.",
+    ),
+    Metric(
         "circuit_open",
         "gauge",
         "flag",

@@ -27,7 +27,7 @@ from casscade.observability.logs import get_logger
 from casscade.pipeline.cassandra import cassandra_settings
 from casscade.pipeline.cdc_watch import CdcWatch, may_evict, noting_off
 from casscade.pipeline.hiding import ChunkHider, HidingOutlet, hider_of, hides_at_capture
-from casscade.pipeline.kafka import kafka_settings, require_own_capture
+from casscade.pipeline.kafka import kafka_settings, require_own_capture, show_brokers
 from casscade.pipeline.local_node import require_local, require_same_source
 from casscade.pipeline.monitor import Monitor
 from casscade.pipeline.node_limits import space_guard, warn_of_large_mutations
@@ -49,7 +49,6 @@ _SCHEMA_INTERVAL_S: Final = 10.0
 _JOIN_TIMEOUT_S: Final = 15.0
 # What is under way when the agent is stopped gets this long; the rest is sent again by its next life.
 _CLOSE_TIMEOUT_S: Final = 5.0
-_DOWN_AFTER_S: Final = 5.0
 
 
 class CapturedTables:
@@ -240,11 +239,7 @@ class Agent:
         next_schema = time.monotonic() + _SCHEMA_INTERVAL_S
         while not self._stop.is_set() and not parts.stop.is_set():
             now = time.monotonic()
-            down = parts.outlet.down_seconds
-            if down > _DOWN_AFTER_S:
-                monitor.health.set("kafka", State.DOWN, f"no broker could be reached for {down:.0f} s")
-            else:
-                monitor.health.set("kafka", State.OK)
+            show_brokers(monitor.health, parts.outlet.down_seconds)
             if parts.follower.status().caught_up:
                 monitor.health.progressed()
             if now >= next_space:

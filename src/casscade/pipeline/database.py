@@ -26,6 +26,9 @@ IDLE_TIMEOUT_MS: Final = 60_000
 LOOK_TIMEOUT_S: Final = 2
 # Recycled so that a rotated credential or a moved host takes effect without a restart.
 CONNECTION_AGE_MAX_S: Final = 3600.0
+# The pool waits twice as long after each attempt that failed: in a long outage for minutes, and as long after it. Given
+# up so soon, it begins anew with whoever wants a connection next.
+RECONNECT_S: Final = 4.0
 # A host that vanished, or a network that swallows packets, says nothing: by itself TCP would wait for it for a quarter
 # of an hour after a write, and for two hours while it listens. What the connection string says goes before.
 TCP_LIMITS: Final[Mapping[str, int]] = {
@@ -46,6 +49,8 @@ class Database:
         # Who vanished with its host, or was stopped, must not hold its locks until TCP notices or it goes on.
         idle = "-c idle_in_transaction_session_timeout"
         self._writer_timeout = f" {idle}={config.load.statement_timeout_ms}"
+        # Whoever waits for one table must not keep the others, which it has locked, from the other writers.
+        self._writer_timeout += f" -c lock_timeout={config.load.lock_timeout_ms}"
         pool_timeout = f"{idle}={max(config.load.statement_timeout_ms, IDLE_TIMEOUT_MS)}"
         # Writers wait for each other, then read what the other has committed (`load.table_lock`).
         isolation = "-c default_transaction_isolation=read\\ committed"
@@ -67,6 +72,7 @@ class Database:
             min_size=config.load.pool.min,
             max_size=config.load.pool.max,
             max_lifetime=CONNECTION_AGE_MAX_S,
+            reconnect_timeout=RECONNECT_S,
             configure=register,
             open=False,
             name=f"casscade-{config.name}",

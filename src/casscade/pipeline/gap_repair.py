@@ -20,6 +20,7 @@ from psycopg import Connection
 
 from casscade.commitlog.observations import OBSERVING
 from casscade.config import PipelineConfig
+from casscade.core import failpoints
 from casscade.core.backoff import Backoff
 from casscade.core.errors import RetryableError
 from casscade.core.gap import COMPARING, Gap
@@ -123,6 +124,8 @@ class GapRepair(Part):
             with self._database.transaction() as connection:
                 if self._tasks.finished(connection, tables):
                     self._store.move(connection, self._ids, COMPARING, self._owner)
+                    if failpoints.ARMED:
+                        failpoints.reach("gap_read")
                     return
             self._stop.wait(_POLL_S)
         raise _Stopped

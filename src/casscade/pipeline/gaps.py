@@ -15,6 +15,7 @@ import psycopg
 from psycopg import Connection
 
 from casscade.config import PipelineConfig
+from casscade.core import failpoints
 from casscade.core.errors import ConfigurationError, RetryableError
 from casscade.core.gap import IGNORED, OPEN, READING, Gap
 from casscade.core.notice import Notice
@@ -93,6 +94,8 @@ class Gaps:
                 if gap.state == OPEN:
                     self._read_again(connection, session, gap, targets)
                 self._store.move(connection, [gap.gap_id], READING, owner)
+                if failpoints.ARMED:
+                    failpoints.reach("gap_planned")
             if self._gaps:
                 log.warning("gaps are repaired: ranges are read again, then all rows compared", gaps=len(self._gaps))
         self._report(connection)

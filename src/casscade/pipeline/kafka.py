@@ -6,12 +6,17 @@ Invariant: agents and loaders of one configuration use one topic and one group.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from casscade.config import PipelineConfig
 from casscade.core.errors import ConfigurationError
+from casscade.observability.health import Health, State
 from casscade.schema.model import Table
 from casscade.transport.kafka.client import KafkaSecurity, KafkaSettings
 from casscade.transport.kafka.dead_letters import topic_settings
+
+# Reconnects of the client, and a restart of a single broker's process, are over by then.
+_DOWN_AFTER_S: Final = 5.0
 
 
 def kafka_settings(config: PipelineConfig) -> KafkaSettings:
@@ -47,6 +52,14 @@ def kafka_settings(config: PipelineConfig) -> KafkaSettings:
             password=security.password,
         ),
     )
+
+
+def show_brokers(health: Health, down_seconds: float) -> None:
+    """Show in the health whether brokers can be reached; a reconnect of a moment is no outage."""
+    if down_seconds > _DOWN_AFTER_S:
+        health.set("kafka", State.DOWN, f"no broker could be reached for {down_seconds:.0f} s")
+    else:
+        health.set("kafka", State.OK)
 
 
 def letter_settings(config: PipelineConfig) -> KafkaSettings:

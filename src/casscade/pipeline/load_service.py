@@ -35,7 +35,7 @@ from casscade.pipeline.evolution import Evolution
 from casscade.pipeline.evolving import evolution_of
 from casscade.pipeline.gaps import Gaps
 from casscade.pipeline.hiding import hides_at_capture, hiding_of
-from casscade.pipeline.kafka import debezium_topics, kafka_settings, letter_settings
+from casscade.pipeline.kafka import debezium_topics, kafka_settings, letter_settings, show_brokers
 from casscade.pipeline.lives import keep_running
 from casscade.pipeline.load_parts import JOIN_TIMEOUT_S, Consuming, LoadParts
 from casscade.pipeline.monitor import Monitor
@@ -275,6 +275,7 @@ class LoadService:
             for thread, beat in parts.beats().items():
                 if now - beat < 1.0:
                     self._monitor.health.beat(thread)
+            show_brokers(self._monitor.health, parts.source.reach.down_seconds)
             if not any(lag.events for lag in parts.source.lag()):
                 self._monitor.health.progressed()
             if parts.reader is not None:

@@ -30,6 +30,12 @@ def conflict_status(totals: BatchCounts, mutations: int) -> dict[str, Any]:
     return {"cells": conflicts, "ratio": ratio, "stale_rows": totals.stale.total()}
 
 
+def copy_reaped(metrics: Metrics, totals: BatchCounts) -> None:
+    """Bring what the reaper did, and what it left for later, into the metrics."""
+    metrics.set_total("casscade_load_expired_rows_total", totals.expired)
+    metrics.set_total("casscade_load_reap_postponed_tables_total", totals.postponed)
+
+
 def copy_conflicts(metrics: Metrics, totals: BatchCounts, mutations: int) -> None:
     """Bring conflicts and stale rows into the metrics."""
     for table, cells in list(totals.conflicts.items()):

@@ -22,7 +22,7 @@ from casscade.observability.logs import get_logger
 from casscade.observability.metrics import Metrics
 from casscade.pipeline.checkpoints import Checkpoints
 from casscade.pipeline.gap_status import copy_gaps, gap_status
-from casscade.pipeline.load_status import conflict_status, copy_conflicts, row_status
+from casscade.pipeline.load_status import conflict_status, copy_conflicts, copy_reaped, row_status
 from casscade.pipeline.snapshot_status import progress_document
 
 if TYPE_CHECKING:  # An agent is watched without the loader's modules, and PostgreSQL's client, in its memory.
@@ -133,10 +133,13 @@ class Monitor(Observer):
         if counts.replayed:
             self.metrics.count("casscade_load_replayed_letters_total", counts.replayed)
             log.info("dead letters were applied", letters=counts.replayed)
+        self._set_aside(counts)
+        self.health.progressed()
+
+    def _set_aside(self, counts: BatchCounts) -> None:
         for code, count in counts.dead_letters.items():
             self.metrics.count("casscade_load_dead_letters_total", count, code=code)
             log.error("set aside as dead letters", code=code, mutations=count)
-        self.health.progressed()
 
     def checkpointed(self, positions: Mapping[str, Position], *, whole: bool) -> None:
         self.checkpoints.add(positions, whole=whole)
@@ -144,6 +147,7 @@ class Monitor(Observer):
     def reaped(self, counts: BatchCounts) -> None:
         with self._lock:
             self._totals.add(counts)
+        self._set_aside(counts)
 
     def retrying(self, code: str, wait_s: float, failures: int) -> None:
         self.metrics.count("casscade_load_retries_total", code=code)
@@ -273,7 +277,7 @@ class Monitor(Observer):
         metrics, totals = self.metrics, self._totals
         metrics.set_total("casscade_load_upserted_rows_total", max(0, totals.rows - totals.removed))
         metrics.set_total("casscade_load_deleted_rows_total", totals.removed)
-        metrics.set_total("casscade_load_expired_rows_total", totals.expired)
+        copy_reaped(metrics, totals)
         for (table, policy), values in list(totals.inexact.items()):
             metrics.set_total("casscade_load_inexact_values_total", values, table=table, policy=policy)
         copy_conflicts(metrics, totals, self._mutations)

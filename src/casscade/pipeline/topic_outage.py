@@ -13,6 +13,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import Connection, sql
 
+from casscade.core import failpoints
 from casscade.core.errors import RetryableError
 from casscade.core.part import Part
 from casscade.debezium.message import DEBEZIUM
@@ -59,6 +60,8 @@ class TopicOutage:
         except RetryableError as error:
             log.error("the topic of dead letters can't be written: the pipeline waits", reason=error.what)
             return False
+        if failpoints.ARMED:
+            failpoints.reach("messages_kept")
         self._kept += sum(len(chunk.mutations) + len(chunk.refused) for chunk in batch.chunks)
         # PostgreSQL hears of it with the next checkpoint; until then another owner would only read them twice.
         self._sources.advanced(batch.positions)
@@ -157,7 +160,11 @@ class Resubmitter(Part):
             offsets[partition] = offset + 1
         if not producer.flush(self._stop):
             return 0
+        if failpoints.ARMED and back:
+            failpoints.reach("messages_put_back")
         self._save(connection, offsets)
+        if failpoints.ARMED and back:
+            failpoints.reach("resubmission_saved")
         self.resubmitted += back
         if back:
             log.info("put messages back that waited for PostgreSQL", messages=back)

@@ -23,6 +23,7 @@ from casscade.transport.kafka.client import ADMIN_TIMEOUT_S, KafkaSettings, tran
 from casscade.transport.kafka.gaps import AGAIN, BEFORE, Gaps, Place
 from casscade.transport.kafka.membership import consumer_properties, quit_group
 from casscade.transport.kafka.offsets import source_name
+from casscade.transport.kafka.reach import Reach
 
 # One call brings so many messages: enough to keep its price small, few enough to stay in the processor's cache.
 MESSAGES_MAX: Final = 512
@@ -114,7 +115,8 @@ class KafkaSource:
         self._paused = False
         self._looked_at = 0.0
         self.beat = time.monotonic()
-        self._consumer = Consumer(consumer_properties(settings))
+        self.reach = Reach()
+        self._consumer = Consumer(consumer_properties(settings) | self.reach.properties)
 
     @property
     def assigned(self) -> int:
