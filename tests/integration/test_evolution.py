@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from casscade.cli.main import main
 from casscade.core.cell import expiring_cell, live_cell
 from casscade.core.errors import ConfigurationError, RetryableError
 from casscade.core.mutation import PartitionUpdate, Row
+from casscade.pipeline import evolution
 from casscade.schema.reader import read_schema
 from tests.support.fake_schema import FakeCassandra, FakeLoader, encoded
 
@@ -67,6 +69,13 @@ def write(
     return encoded(update)
 
 
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10.0
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
 def number(value: int, size: int = 4) -> bytes:
     return value.to_bytes(size, "big", signed=True)
 
@@ -94,6 +103,28 @@ def test_a_column_is_there_before_its_first_row_and_the_other_loader_takes_it_ov
         (1, ["replicated from now on"], one.rows("SELECT ddl FROM casscade.schema_versions WHERE version = 1")[0][0]),
         (2, ["column b text added"], ['ALTER TABLE "k"."t" ADD COLUMN "b" text']),
     ]
+
+
+@pytest.mark.requirement("FR-014")
+def test_whoever_decodes_asks_itself_only_when_nobody_looked_in_time(
+    cassandra: FakeCassandra, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evolution, "POLL_S", 1e6)
+    now = [0.0]
+    cassandra.table(a="int")
+    one = start(check_s=10.0, clock=lambda: now[0])
+    one.evolution.start()
+    wait_for(lambda: len(cassandra.askers) == 1)
+    one.take(write(cassandra, 1, {"a": number(1)}))
+    now[0] = 6.0
+    one.take(write(cassandra, 2, {"a": number(2)}))
+    wait_for(lambda: len(cassandra.askers) == 2)
+    assert set(cassandra.askers) == {"schema"}
+    now[0] = 17.0
+    one.take(write(cassandra, 3, {"a": number(3)}))
+    assert cassandra.askers[2:] == [threading.current_thread().name]
+    one.stop.set()
+    one.evolution.join(5.0)
 
 
 def test_mutations_of_a_dropped_table_ask_nobody_but_for_the_first(cassandra: FakeCassandra, start: Start) -> None:

@@ -6,7 +6,9 @@ Invariant: it answers the SELECTs of `schema.reader` as a node does, with a vers
 from __future__ import annotations
 
 import threading
+import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -52,6 +54,7 @@ class FakeCassandra:
         self.clock = 1
         self.readings = 0
         self.asked = 0
+        self.askers: list[str] = []
         self.away = False
 
     def table(self, name: str = "t", **columns: str) -> FakeTable:
@@ -86,6 +89,7 @@ class FakeCassandra:
             raise NoHostAvailable("away", {})
         if "schema_version" in query:
             self.asked += 1
+            self.askers.append(threading.current_thread().name)
             return _One((uuid.UUID(int=self.clock),))
         if "release_version" in query:
             return [("5.0.6",)]
@@ -132,6 +136,7 @@ class FakeLoader:
         tables: str = "",
         more: str = "",
         check_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         directory.mkdir(exist_ok=True)
         self.file = file = directory / f"{name}.yaml"
@@ -156,7 +161,14 @@ class FakeLoader:
         self.stop = threading.Event()
         allowed = config.postgres.ddl == "apply"
         self.evolution = Evolution(
-            self.catalog, self.database, cassandra, self.stop, margin_s=MARGIN_S, allowed=allowed, check_s=check_s
+            self.catalog,
+            self.database,
+            cassandra,
+            self.stop,
+            margin_s=MARGIN_S,
+            allowed=allowed,
+            check_s=check_s,
+            clock=clock,
         )
         self.batcher = Batcher(
             self.catalog.tables, self.evolution.refresh, batch_rows=10_000, batch_s=1e9, check=self.evolution.check

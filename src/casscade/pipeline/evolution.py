@@ -78,6 +78,7 @@ class Evolution:
         hides: bool = False,
         wait_ms: int = 0,
         check_s: float = CHECK_S,
+        clock: Callable[[], float] = time.monotonic,
         counts: Counter[str] | None = None,
     ) -> None:
         self._catalog = catalog
@@ -93,8 +94,10 @@ class Evolution:
         self._missing: dict[bytes, None] = {}
         self._gone: set[uuid.UUID] = set()
         self._version: uuid.UUID | None = None
-        self._asked_at = self._checked_at = time.monotonic()
+        self._clock = clock
+        self._asked_at = self._checked_at = clock()
         self._check_s = check_s
+        self._soon = threading.Event()
         self._writer: BatchWriter | None = None
         self._batcher: Batcher | None = None
         self.counts: Counter[str] = Counter() if counts is None else counts
@@ -113,6 +116,7 @@ class Evolution:
 
     def join(self, timeout_s: float) -> None:
         """Wait for the thread, if it was started."""
+        self._soon.set()
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
 
@@ -194,28 +198,32 @@ class Evolution:
     def check(self) -> None:
         """Before anything is decoded: look, unless that was just done. Raises as `refresh` does.
 
-        A column that was dropped and added again with another type has the same name in the stream.
+        A column that was dropped and added again with another type has the same name in the stream. While chunks come
+        one after the other, the thread of this object looks in time, and whoever decodes does not wait for Cassandra.
         """
-        if time.monotonic() - self._checked_at >= self._check_s:
+        age = self._clock() - self._checked_at
+        if age >= self._check_s:
             self.look()
+        elif age >= self._check_s / 2:
+            self._soon.set()
 
     def look(self) -> None:
         """Ask Cassandra once whether its schema changed, and go on with what did. Raises as `refresh` does."""
-        checked_at = time.monotonic()
+        checked_at = self._clock()
         try:
             with translated("reading the version of the schema"):
                 rows = self._session.execute(_VERSION, timeout=LOOK_TIMEOUT_S)
                 version = next((row[0] for row in rows), None)
         except RetryableError:
             # While Cassandra is away, what its nodes have said is in force.
-            self._checked_at = time.monotonic() + AWAY_S
+            self._checked_at = self._clock() + AWAY_S
             return
-        due = self.blocked_columns > 0 and time.monotonic() >= self._asked_at + ASK_AGAIN_S
+        due = self.blocked_columns > 0 and self._clock() >= self._asked_at + ASK_AGAIN_S
         if version == self._version and not due:
             self._checked_at = checked_at
             return
         with self._lock:
-            self._asked_at = time.monotonic()
+            self._asked_at = self._clock()
             self._patiently(self._evolve)
             self._version, self._checked_at = version, checked_at
 
@@ -223,10 +231,14 @@ class Evolution:
         try:
             for plan in self._catalog.plans:
                 self._patiently(partial(self._sweep, plan))
+            due = 0.0
             while not self._stop.is_set():
                 self.look()
-                self._patiently(self.catch_up)
-                self._stop.wait(POLL_S)
+                if self._clock() >= due:
+                    self._patiently(self.catch_up)
+                    due = self._clock() + POLL_S
+                self._soon.wait(POLL_S)
+                self._soon.clear()
         except BaseException as error:
             self.failure = error
             self._stop.set()
