@@ -20,6 +20,7 @@ from casscade.load.catalog import execute_ddl, read_existing
 from casscade.load.control import ControlStore
 from casscade.load.schema_history import SchemaHistory, Version
 from casscade.load.table_lock import TableLock
+from casscade.pipeline.present import present_part
 from casscade.rules.table import TableRules, excluded_names, read_rules
 from casscade.schema.choices import ColumnChoices
 from casscade.schema.conflict_rules import ConflictRule
@@ -162,30 +163,35 @@ class Planner:
         self._lock.hold(connection, [self._control.target_number(connection, table, place, static=False)])
 
     def without_ddl(self, connection: Connection[Any], plan: TablePlan, version: Version) -> TablePlan:
-        """The plan for a PostgreSQL that this pipeline may not alter: what it lacks is blocked."""
-        present = read_existing(connection, plan.target).relations
-        missing: dict[str, int] = {}
-        for relation in plan.target.relations:
-            found = present.get(relation.name)
-            types = {} if found is None else {column.name: column.type for column in found.columns}
-            for column in relation.value_columns:
-                if types.get(column.name) != column.pg_type.name:
-                    missing[column.column.name] = column.column.index
+        """The plan for a PostgreSQL that this pipeline may not alter: what it lacks is blocked.
+
+        Key columns keep the names that they have. Raises ConfigurationError (`table_missing`) without its relation.
+        """
         table = plan.target.table
+        present = present_part(connection, plan.target, renamed_keys(version.table, table))
+        if present.target is None:
+            raise _keyless(plan.target)
         label = version_label(table.id.bytes, version.number)
         reasons = {
             index: f"{table.full_name}: PostgreSQL has no column for {name!r} as it is since version {label}. Run "
             "casscade plan --apply, which tells what stands in its way, and replay the dead letters"
-            for name, index in missing.items()
+            for name, index in present.missing.items()
         }
-        target = without(plan.target, missing)
-        if target.statics is not None and target.statics.name not in present:
-            target = replace(target, statics=None, view_name="")
-        return TablePlan(target, [], plan.changes, plan.recorded, plan.blocked | reasons, rules=plan.rules)
+        return TablePlan(present.target, [], plan.changes, plan.recorded, plan.blocked | reasons, rules=plan.rules)
 
     def _left_behind(self, connection: Connection[Any], target: Target, gone: Collection[uuid.UUID]) -> list[uuid.UUID]:
         place = (target.rows.schema, target.rows.name)
         return [each for each in self.history.rows_in(connection, place) if each in gone]
+
+
+def _keyless(target: Target) -> ConfigurationError:
+    return ConfigurationError(
+        "table_missing",
+        f"{target.rows.full_name} is not there any more, or has another key than {target.table.full_name}",
+        where=target.rows.full_name,
+        now="the pipeline stops; nothing was changed",
+        hint="see what is missing with casscade plan, and run casscade plan --apply",
+    )
 
 
 def sweep(connection: Connection[Any], plan: TablePlan) -> int:
