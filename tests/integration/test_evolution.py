@@ -15,6 +15,8 @@ from casscade.cli.main import main
 from casscade.core.cell import expiring_cell, live_cell
 from casscade.core.errors import ConfigurationError, RetryableError
 from casscade.core.mutation import PartitionUpdate, Row
+from casscade.deadletter.replayer import Replayer
+from casscade.deadletter.store import DeadLetterStore, Filter
 from casscade.schema.reader import read_schema
 from tests.support.fake_schema import FakeCassandra, FakeLoader, encoded
 
@@ -332,6 +334,29 @@ def test_what_postgresql_refuses_blocks_the_column_until_it_can_be_done(
     cassandra.alter("t")
     one.take(letter)
     assert one.rows("SELECT a, b FROM k.t") == [(1 << 40, 2)]
+
+
+@pytest.mark.requirement("FR-018")
+def test_each_letter_names_the_version_under_which_it_failed(cassandra: FakeCassandra, start: Start) -> None:
+    cassandra.table(a="int")
+    one = start()
+    label = cassandra.tables["t"].id.hex[:8]
+    versions = "SELECT schema_version, retry_count FROM casscade.dead_letters ORDER BY id"
+    with psycopg.connect(one.dsn, autocommit=True) as connection:
+        connection.execute("ALTER TABLE k.t ADD CONSTRAINT small CHECK (a < 10)")
+    refused = write(cassandra, 5, {"a": number(11)})
+    one.offer(refused)
+    assert one.rows(versions) == [(f"{label}:1", 0)], "a row that PostgreSQL refused"
+    cassandra.add("b", "text")
+    one.evolution.look()
+    with one.database.transaction() as connection:
+        store = DeadLetterStore("test", "casscade")
+        store.request(connection, Filter())
+    Replayer(store, one.database.transaction, one.put, one.stop).step()
+    assert one.rows(versions) == [(f"{label}:2", 1)], "it failed again under the next version"
+    batch = one.batch(write(cassandra, 6, {"a": number(12)}, key=2))
+    one.writer.set_aside(one.connection, batch, "57P01", 3)
+    assert one.rows(versions)[1:] == [(f"{label}:2", 3)], "PostgreSQL was away for too long"
 
 
 def command(loader: FakeLoader, *arguments: str) -> str:

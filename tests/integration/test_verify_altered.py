@@ -11,10 +11,10 @@ import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
-from casscade.cli import verify as command
 from casscade.cli.main import main
 from casscade.config import PipelineConfig
 from casscade.pipeline.database import Database
+from casscade.pipeline.present import present_part
 from casscade.verify import compare
 
 pytestmark = [pytest.mark.servers, pytest.mark.requirement("FR-016")]
@@ -49,9 +49,7 @@ class Site:
 
 
 @pytest.fixture
-def site(
-    cassandra_session: Any, keyspace: str, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Site:
+def site(cassandra_session: Any, keyspace: str, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     @contextmanager
     def opened(config: PipelineConfig) -> Iterator[tuple[Database, Any]]:
         connected = Database(config)
@@ -95,7 +93,6 @@ def test_a_table_that_is_altered_meanwhile_is_compared_again_or_told_of(
 ) -> None:
     """The driver's and PostgreSQL's own complaints reach nobody."""
     between = iter(["ALTER TABLE {}.t DROP a", "", "ALTER TABLE {}.t RENAME a TO b"])
-    present_part = command.present_part
 
     def altering(*arguments: Any) -> Any:
         found = present_part(*arguments)
@@ -106,12 +103,12 @@ def test_a_table_that_is_altered_meanwhile_is_compared_again_or_told_of(
             site.sql(statement)
         return found
 
-    monkeypatch.setattr(command, "present_part", altering)
+    monkeypatch.setattr("casscade.cli.verify.present_part", altering)
     result = site.run("verify")
     assert (result.exit_code, "both sides are equal" in result.output) == (0, True), result.output
     site.cql("ALTER TABLE {}.t ADD a int")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(command, "TRIES_MAX", 1)
+        patched.setattr("casscade.cli.verify.TRIES_MAX", 1)
         told = site.run("verify")
     assert told.exit_code == 1
     assert "was altered in PostgreSQL while it was compared [table_altered]" in told.output

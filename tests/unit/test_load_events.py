@@ -65,6 +65,9 @@ def test_what_cannot_be_read_becomes_a_dead_letter_with_the_original() -> None:
     ]
     assert filled.counts == {"decoded": 1, "debezium_json": 1, "debezium_value": 1}
     assert ID not in "".join(letter.message for letter in letters)
+    assert [(letter.source_name, letter.schema_version) for letter in letters] == [
+        ("shop.orders", f"{SHAPE.id.hex()[:8]}:4")
+    ] * 2
 
 
 def test_an_unknown_column_asks_for_the_schema_once() -> None:

@@ -170,7 +170,7 @@ class TableShape:
                     dropped_at=FOR_EVER if lenient and column.dropped else column.dropped_at,
                 )
             )
-        return TableShape(
+        made = TableShape(
             self.id,
             self.keyspace,
             self.name,
@@ -181,6 +181,8 @@ class TableShape:
             loose_paths=self.loose_paths,
             older_ties=self.older_ties,
         )
+        made.version = self.version
+        return made
 
     def __repr__(self) -> str:
         return f"TableShape({self.keyspace}.{self.name}, {self.id.hex()})"

@@ -228,7 +228,15 @@ class Batcher:
             return
         self.counts[NO_LONGER] += 1
         message = "its table is not replicated by this configuration, or not there any more"
-        letter = letter_of(chunk, position, NO_LONGER, message, self._tables())
+        self._set_aside(chunk, position, NO_LONGER, message)
+
+    def _set_aside(
+        self, chunk: Chunk, position: int, code: str, message: str, stack: str = "", table: TableShape | None = None
+    ) -> None:
+        """A mutation as it came becomes a dead letter; `table` is the one at fault, where that is known."""
+        if table is None and self._events is not None and chunk.version == DEBEZIUM:
+            table = self._events.table_of(chunk.mutations[position])
+        letter = letter_of(chunk, position, code, message, self._tables(), stack, table=table)
         self._batch.dead_letters.append(self._shown(letter))
 
     def adopt(self, excluded: Excluded, blocked: Blocked) -> None:
@@ -246,8 +254,7 @@ class Batcher:
                 self.counts[COLUMN_UNREAD] += 1
                 continue
             self.counts[BLOCKED] += 1
-            letter = letter_of(chunk, position, BLOCKED, reason, self._tables())
-            self._batch.dead_letters.append(self._shown(letter))
+            self._set_aside(chunk, position, BLOCKED, reason, table=update.table)
 
     def _cut(self, chunk: Chunk, updates: list[PartitionUpdate], offset: int) -> list[PartitionUpdate]:
         """Those of a mutation's updates whose table was not truncated after it."""
@@ -300,8 +307,8 @@ class Batcher:
                 return []
         self.counts["decoded"] -= 1
         self.counts[error.code] += 1
-        letter = letter_of(chunk, position, error.code, error.what, self._tables(), stack_of(error))
-        self._batch.dead_letters.append(self._shown(letter))
+        table = self._tables().get(error.table_id) if isinstance(error, UnknownSchemaError) else None
+        self._set_aside(chunk, position, error.code, error.what, stack_of(error), table=table)
         return []
 
     def _decode_without(self, error: DroppedColumnError, mutation: bytes, version: int) -> list[PartitionUpdate]:

@@ -269,6 +269,10 @@ class Catalog:
         """The version of the table that its target was made for."""
         return self._versions[target.table.id]
 
+    def numbers(self) -> dict[bytes, int]:
+        """The versions of all tables, by table id."""
+        return {table_id.bytes: number for table_id, number in self._versions.items()}
+
     def added(self, snapshot: SchemaSnapshot) -> list[Table]:
         """Tables that the configuration selects, that can be replicated, and that are not replicated yet."""
         known = {target.table.id for target in self.targets}
@@ -309,8 +313,9 @@ class Catalog:
             if table.id.bytes not in replicated
         }
         shapes = {table_id: self._shape(table) for table_id, table in replicated.items()}
+        numbers = self.numbers()
         for table_id, shape in shapes.items():
-            shape.version = self._versions.get(uuid.UUID(bytes=table_id), 0)
+            shape.version = numbers.get(table_id, 0)
         self._shapes = unwanted | shapes
         self._unwanted = unwanted
         self._replicated = frozenset(replicated)
