@@ -15,8 +15,6 @@ from casscade.cli.main import main
 from casscade.core.cell import expiring_cell, live_cell
 from casscade.core.errors import ConfigurationError, RetryableError
 from casscade.core.mutation import PartitionUpdate, Row
-from casscade.deadletter.replayer import Replayer
-from casscade.deadletter.store import DeadLetterStore, Filter
 from casscade.schema.reader import read_schema
 from tests.support.fake_schema import FakeCassandra, FakeLoader, encoded
 
@@ -155,13 +153,22 @@ def test_a_dropped_column_stays_deprecated_and_comes_back_without_what_was_befor
 
 @pytest.mark.requirement("FR-017")
 @pytest.mark.requirement("US-3")
+@pytest.mark.parametrize(
+    ("rule", "shown"),
+    [
+        ("new_column", [(2, "old", b"\x01\x02"), (7, None, b"\x03"), (8, "gone", None)]),
+        ("text", [(2, "0x0102"), (7, "0x03"), (8, None)]),
+    ],
+)
 def test_an_incompatible_type_goes_to_dead_letters_until_a_rule_resolves_it(
-    cassandra: FakeCassandra, start: Start
+    cassandra: FakeCassandra, start: Start, rule: str, shown: list[tuple[Any, ...]]
 ) -> None:
     cassandra.table(a="int", b="text")
     cassandra.table("other", a="int")
     one = start()
-    one.take(write(cassandra, 5, {"a": number(1), "b": b"old"}))
+    one.take(
+        write(cassandra, 5, {"a": number(1), "b": b"old"}), write(cassandra, 5, {"a": number(8), "b": b"gone"}, key=3)
+    )
     cassandra.drop("b")
     cassandra.add("b", "blob")
     counts = one.take(
@@ -169,16 +176,22 @@ def test_an_incompatible_type_goes_to_dead_letters_until_a_rule_resolves_it(
         write(cassandra, 5_000_000_000, {"a": number(3)}, table="other"),
     )
     assert counts.dead_letters == {"column_blocked": 1}
-    assert one.rows("SELECT a FROM k.t") == [(2,)]
+    assert one.rows("SELECT a FROM k.t ORDER BY c") == [(2,), (8,)]
     assert one.rows("SELECT a FROM k.other") == [(3,)]
-    ((message, mutation, version),) = one.rows("SELECT message, mutation, schema_version FROM casscade.dead_letters")
+    ((message, version),) = one.rows("SELECT message, schema_version FROM casscade.dead_letters")
     assert version == f"{cassandra.tables['t'].id.hex[:8]}:2"
     for words in ("k.t", "'b'", "blob", "text", "new_column", "replay"):
         assert words in message
-    resolved = start("again", tables="  - {source: k.t, columns: {retyped: {b: new_column}}}\n")
-    resolved.take(bytes(mutation))
-    assert resolved.rows("SELECT a, b__2 FROM k.t") == [(2, b"\x01\x02")]
-    assert resolved.rows("SELECT b FROM k.t") == [("old",)]
+    one.take(write(cassandra, 5_000_000_001, {"b": b"\x03"}, key=2))
+    one.replay("--table", "k.t")
+    assert one.rows("SELECT retry_count FROM casscade.dead_letters") == [(1,), (1,)], "nothing was decided yet"
+    resolved = start("again", tables=f"  - {{source: k.t, columns: {{retyped: {{b: {rule}}}}}}}\n")
+    resolved.take(write(cassandra, 5_000_000_002, {"a": number(7)}, key=2, insert=False))
+    told = resolved.replay("--table", "k.t", "--code", "column_blocked")
+    assert "2 of 2 dead letters will be replayed" in told
+    columns = "a, b, b__2" if rule == "new_column" else "a, b"
+    assert resolved.rows(f"SELECT {columns} FROM k.t ORDER BY c") == shown
+    assert resolved.rows("SELECT code FROM casscade.dead_letters") == []
 
 
 @pytest.mark.requirement("FR-015")
@@ -349,10 +362,7 @@ def test_each_letter_names_the_version_under_which_it_failed(cassandra: FakeCass
     assert one.rows(versions) == [(f"{label}:1", 0)], "a row that PostgreSQL refused"
     cassandra.add("b", "text")
     one.evolution.look()
-    with one.database.transaction() as connection:
-        store = DeadLetterStore("test", "casscade")
-        store.request(connection, Filter())
-    Replayer(store, one.database.transaction, one.put, one.stop).step()
+    one.replay("--all")
     assert one.rows(versions) == [(f"{label}:2", 1)], "it failed again under the next version"
     batch = one.batch(write(cassandra, 6, {"a": number(12)}, key=2))
     one.writer.set_aside(one.connection, batch, "57P01", 3)
@@ -381,8 +391,14 @@ def test_the_history_tells_what_changed_and_leads_back_to_a_version(cassandra: F
     one.evolution.catch_up()
     one.take(write(cassandra, 5_000_000_000, {"b": b"two"}))
     assert one.rows("SELECT b FROM k.t") == [("one",)]
+    comment = "SELECT col_description('k.t'::regclass, attnum) FROM pg_attribute WHERE attrelid = 'k.t'::regclass "
+    comment += "AND attname = 'b'"
+    assert one.rows(comment) == [("casscade: left out; takes no more values",)]
     command(one, "rollback", "k.t", "--to", "newest")
     one.evolution.catch_up()
+    # What it had would count as written with the row; the next snapshot brings what Cassandra has.
+    assert one.rows("SELECT b FROM k.t") == [(None,)]
+    assert one.rows(comment) == [(None,)]
     one.take(write(cassandra, 6_000_000_000, {"b": b"three"}))
     assert one.rows("SELECT b FROM k.t") == [("three",)]
     result = CliRunner().invoke(main, ["schema", "rollback", "k.t", "--to", "9", "-c", str(one.file)])

@@ -13,11 +13,15 @@ from typing import Any, Final
 
 import psycopg
 from cassandra.cluster import NoHostAvailable
+from click.testing import CliRunner
 
+from casscade.cli.main import main
 from casscade.commitlog.encoder import encode_mutation
 from casscade.config import load_config
 from casscade.core.mutation import PartitionUpdate
 from casscade.core.position import Position
+from casscade.deadletter.replayer import Replayer
+from casscade.deadletter.store import DeadLetterStore
 from casscade.load.batch import Batch, BatchWriter
 from casscade.load.batcher import Batcher
 from casscade.load.control import ControlStore
@@ -79,6 +83,12 @@ class FakeCassandra:
         at = self.alter(name)
         self.tables[name].dropped[column] = (kind, type_, at)
         return at
+
+    def rename(self, old: str, new: str, name: str = "t") -> None:
+        """ALTER TABLE RENAME of a key column."""
+        columns = self.tables[name].columns
+        columns[new] = columns.pop(old)
+        self.alter(name)
 
     def execute(self, query: str, timeout: float | None = None) -> Any:
         assert timeout is None or "schema_version" in query
@@ -146,7 +156,7 @@ class FakeLoader:
             encoding="utf-8",
         )
         config = load_config(file)
-        self.name, self.dsn = name, dsn
+        self.name, self.dsn, self.cassandra = name, dsn, cassandra
         self.database = Database(config)
         self.database.open()
         control = ControlStore("test", "casscade")
@@ -202,6 +212,15 @@ class FakeLoader:
             return self.writer.apply(self.connection, batch)
         except psycopg.errors.IntegrityError:
             return self.writer.apply_isolated(self.connection, batch)
+
+    def replay(self, *filters: str) -> str:
+        """`casscade dlq replay` and what the pipeline does about it; returns what the command says."""
+        result = CliRunner().invoke(main, ["dlq", "replay", *filters, "-c", str(self.file)])
+        assert result.exit_code == 0, result.output
+        store = DeadLetterStore("test", "casscade")
+        while Replayer(store, self.database.transaction, self.put, self.stop).step():
+            pass
+        return result.output
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """What PostgreSQL answers."""

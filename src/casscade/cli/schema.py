@@ -142,8 +142,8 @@ def rollback(config_file: Path, table: str, label: str) -> None:
     """Go back to the columns that TABLE had in an earlier version; running pipelines follow at their next batch.
 
     Columns that came later stay in PostgreSQL and take no more values; columns that Cassandra dropped since do not
-    come back, and neither names nor types of others change. `--to newest` ends it; what was written meanwhile is
-    brought by casscade snapshot start.
+    come back, and neither names nor types of others change. `--to newest` ends it: these columns begin empty then, and
+    casscade snapshot start --again fills them.
 
     \b
     Example:

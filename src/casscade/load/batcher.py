@@ -46,6 +46,8 @@ NO_LONGER = "table_not_replicated"
 COLUMN_VOID = "column_void"
 # The same for columns of rows that were read and that PostgreSQL can't take just now.
 COLUMN_UNREAD = "column_unread"
+# What another loader recorded may be older than a mutation; Cassandra is asked then, for each table of it.
+REFRESHES_MAX = 4
 # Why mutations are left out that are no dead letters.
 LEFT_OUT = (
     "table_gone",
@@ -62,8 +64,8 @@ LEFT_OUT = (
 class Batcher:
     """Collects chunks until a batch is full.
 
-    `tables` gives the shapes by table id as they are now. `refresh` is asked once for each table id that is unknown
-    (or whose mutation names an unknown column); it returns whether the schema changed. The content of `excluded`
+    `tables` gives the shapes by table id as they are now. `refresh` is asked for a table id that is unknown (or whose
+    mutation names an unknown column) as long as it returns that the schema changed. The content of `excluded`
     columns is taken out, and so are `blocked` columns, whose writes become dead letters (`adopt` changes both while the
     schema changes). `check` sees to it that the schema is still the one that `tables` has. `rewriting` carries out the
     rules that hide values and those on keys. `cuts` tells what TRUNCATE made void, which is left out. `events` decodes
@@ -289,14 +291,14 @@ class Batcher:
         return batch
 
     def _decode_again(self, chunk: Chunk, position: int, error: BadDataError) -> list[PartitionUpdate]:
-        """Second try with a fresh schema; what fails again becomes a dead letter."""
-        mutation = chunk.mutations[position]
+        """More tries with fresh schemas; what fails by the newest becomes a dead letter."""
+        mutation, tries = chunk.mutations[position], 0
+        while isinstance(error, UnknownSchemaError) and tries < REFRESHES_MAX and self._refresh(error.table_id):
+            try:
+                return self._decoder(chunk.version)(mutation, chunk.version, self._tables())
+            except BadDataError as again:
+                error, tries = again, tries + 1
         if isinstance(error, UnknownSchemaError):
-            if self._refresh(error.table_id):
-                try:
-                    return self._decoder(chunk.version)(mutation, chunk.version, self._tables())
-                except BadDataError as second:
-                    error = second
             if isinstance(error, DroppedColumnError):
                 return self._decode_without(error, mutation, chunk.version)
             known = chunk.version == DEBEZIUM or mentions_any(mutation, self._replicated())

@@ -28,7 +28,7 @@ from casscade.schema.ddl import VIEW, DdlStatement, ExistingSchema, plan_target
 from casscade.schema.mapping import Relation, Target, build_target
 from casscade.schema.model import Table
 from casscade.schema.names import quote_identifier, quote_qualified, relation_identifier
-from casscade.schema.reconcile import reconcile, without
+from casscade.schema.reconcile import is_void, reconcile, without
 from casscade.schema.versions import AGAIN, DROPPED, Change, changes, renamed_keys, version_label
 
 FIRST: Final = "replicated from now on"
@@ -39,7 +39,7 @@ LONG_STATEMENTS: Final = "SET LOCAL statement_timeout = '1h'"
 @dataclass(slots=True)
 class TablePlan:
     """What a table needs: `target` has no blocked column, `blocked` says by index why. `recreated` has the ids of
-    tables of the same name that are gone, `aside` the name that their relation gets."""
+    tables of the same name that are gone, `aside` the name that their relation gets. `empties`: columns begin anew."""
 
     target: Target
     statements: list[DdlStatement]
@@ -49,6 +49,7 @@ class TablePlan:
     recreated: tuple[uuid.UUID, ...] = ()
     aside: str = ""
     rules: TableRules | None = None
+    empties: bool = False
 
     @property
     def ddl(self) -> list[str]:
@@ -129,7 +130,7 @@ class Planner:
         target = without(wanted, {conflict.column.column.name for conflict in reached.conflicts})
         void = _void(target, existing, found)
         statements = [*before, *void, *reached.statements, *plan_target(target, reached.existing)]
-        return TablePlan(target, statements, found, recorded, blocked, recreated, aside, rules)
+        return TablePlan(target, statements, found, recorded, blocked, recreated, aside, rules, bool(void))
 
     def carry_out(self, connection: Connection[Any], plan: TablePlan) -> int:
         """Run the plan and record it; returns the version of the table."""
@@ -140,7 +141,7 @@ class Planner:
         left = self.history.newest(connection, plan.recreated)
         for version in left.values():
             self._hold(connection, plan.target, version.table)
-        if plan.ends_columns:
+        if plan.ends_columns or plan.empties:
             connection.execute(LONG_STATEMENTS)
         execute_ddl(connection, plan.statements)
         numbers = {column.name: column.index for column in table.columns if column.index >= 0}
@@ -210,17 +211,21 @@ def sweep(connection: Connection[Any], plan: TablePlan) -> int:
 
 
 def _void(target: Target, existing: ExistingSchema, found: Sequence[Change]) -> list[DdlStatement]:
-    """Columns that are back begin empty, as in Cassandra: nobody can have written to them since."""
+    """Columns that are back begin empty, as in Cassandra: nobody can have written to them since.
+
+    So do those that took no values for a time: a row that was written meanwhile would give them its newest write time.
+    """
     back = {change.column for change in found if change.kind == AGAIN}
     statements: list[DdlStatement] = []
     for relation in target.relations:
         present = existing.relations.get(relation.name)
-        names = set() if present is None else {column.name for column in present.columns}
+        there = {} if present is None else {column.name: column for column in present.columns}
         for column in relation.value_columns:
-            if column.column.name in back and column.name in names:
+            was = there.get(column.name)
+            if was is not None and (column.column.name in back or is_void(was)):
                 name, quoted = quote_qualified(relation.schema, relation.name), quote_identifier(column.name)
                 text = f"UPDATE {name} SET {quoted} = NULL WHERE {quoted} IS NOT NULL"  # noqa: S608 quoted identifiers
-                statements.append(DdlStatement(text, f"values of {column.name} from before it was dropped"))
+                statements.append(DdlStatement(text, f"values of {column.name} from before it took no more"))
     return statements
 
 
