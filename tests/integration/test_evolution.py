@@ -194,6 +194,20 @@ def test_an_incompatible_type_goes_to_dead_letters_until_a_rule_resolves_it(
     assert resolved.rows("SELECT code FROM casscade.dead_letters") == []
 
 
+@pytest.mark.requirement("FR-014")
+def test_what_was_written_before_a_drop_is_read_with_the_type_of_then(cassandra: FakeCassandra, start: Start) -> None:
+    """Cassandra 4.0 lets int come back as varint, which says how long it is."""
+    cassandra.table(a="int", b="text")
+    one, two = start("one"), start("two")
+    old = write(cassandra, 5, {"a": number(0x01FF0203), "b": b"before"})
+    cassandra.drop("a")
+    cassandra.add("a", "varint")
+    one.take(old)
+    two.take(write(cassandra, 5_000_000_000, {"a": number(7, 1), "b": b"since"}, key=2), old)
+    assert one.rows("SELECT c, a, b FROM k.t ORDER BY c") == [(1, None, "before"), (2, 7, "since")]
+    assert one.rows("SELECT code FROM casscade.dead_letters") == []
+
+
 @pytest.mark.requirement("FR-015")
 def test_with_verify_a_new_column_waits_for_the_administrator_and_the_rest_goes_on(
     cassandra: FakeCassandra, start: Start
@@ -215,6 +229,22 @@ def test_with_verify_a_new_column_waits_for_the_administrator_and_the_rest_goes_
     one.take(write(cassandra, 7, {"a": number(3)}))
     one.take(bytes(mutation))
     assert one.rows("SELECT a, b FROM k.t") == [(3, "new")]
+
+
+@pytest.mark.requirement("FR-016")
+def test_with_verify_a_renamed_key_keeps_its_name_until_the_administrator_comes(
+    cassandra: FakeCassandra, start: Start
+) -> None:
+    cassandra.table(a="int")
+    start("administrator")
+    one = start(more=", ddl: verify")
+    cassandra.rename("c", "moment")
+    counts = one.take(write(cassandra, 6, {"a": number(1)}))
+    assert not counts.dead_letters
+    assert one.rows("SELECT c, a FROM k.t") == [(1, 1)]
+    start("plan")
+    one.take(write(cassandra, 7, {"a": number(2)}))
+    assert one.rows("SELECT moment, a FROM k.t") == [(1, 2)]
 
 
 @pytest.mark.requirement("FR-016")
@@ -303,6 +333,30 @@ def test_while_cassandra_is_away_versions_come_from_the_other_loader(cassandra: 
     two.take(later)
     two.take(known)
     assert two.rows("SELECT c, a, b FROM k.t ORDER BY c") == [(1, 2, "new"), (2, 1, None)]
+
+
+@pytest.mark.requirement("FR-015")
+def test_several_loaders_alter_one_table_at_once_and_it_is_done_once(cassandra: FakeCassandra, start: Start) -> None:
+    cassandra.table(a="int")
+    loaders = [start(f"loader{number}") for number in range(4)]
+    cassandra.add("b", "text")
+    cassandra.add("s", "int", kind="static")
+    together = threading.Barrier(len(loaders))
+
+    def look(loader: FakeLoader) -> None:
+        together.wait(10)
+        loader.evolution.look()
+
+    threads = [threading.Thread(target=look, args=(loader,)) for loader in loaders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sum(loader.evolution.counts["added"] for loader in loaders) == 2
+    assert loaders[0].rows("SELECT count(*) FROM casscade.schema_versions") == [(2,)]
+    for number, loader in enumerate(loaders):
+        loader.take(write(cassandra, 6, {"b": b"x"}, key=number))
+    assert loaders[0].rows("SELECT count(*) FROM k.t WHERE b = 'x'") == [(4,)]
 
 
 @pytest.mark.requirement("FR-016")
