@@ -158,6 +158,21 @@ class Planner:
         words += [f"the table of the name before is {plan.aside} in PostgreSQL"] if plan.recreated else []
         return self.history.add(connection, table, plan.target.rows.full_name, words, plan.ddl)
 
+    def go_back(
+        self, connection: Connection[Any], rule: TableRule, newest: Version, number: int | None, words: Sequence[str]
+    ) -> list[DdlStatement]:
+        """Leave out the columns that version `number` does not have (None: none), and record that as a version.
+
+        Returns what was run for it. The caller holds the lock of DDL.
+        """
+        self.history.pin(connection, newest.table.id, number)
+        plan = self.plan(connection, rule, newest.table, newest)
+        self._hold(connection, plan.target, newest.table)
+        connection.execute(LONG_STATEMENTS)
+        execute_ddl(connection, plan.statements)
+        self.history.add(connection, newest.table, newest.target, words, plan.ddl)
+        return plan.statements
+
     def _hold(self, connection: Connection[Any], target: Target, table: Table) -> None:
         """Keep all writers of a table out until the transaction ends."""
         place = (target.rows.schema, target.rows.name)

@@ -213,7 +213,7 @@ def _mark(
         if comment != present.comment:
             place = f"{quote_qualified(relation.schema, relation.name)}.{quote_identifier(present.name)}"
             value = "NULL" if not comment else "'" + comment.replace("'", "''") + "'"
-            what = "takes values again" if not comment else "is deprecated"
+            what = "takes values again" if not comment else "takes no more values"
             text = f"COMMENT ON COLUMN {place} IS {value}"
             statements.append(DdlStatement(text, f"column {present.name} of {relation.name} {what}"))
         columns.append(replace(present, comment=comment))
