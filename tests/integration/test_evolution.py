@@ -404,6 +404,38 @@ def test_what_postgresql_refuses_blocks_the_column_until_it_can_be_done(
 
 
 @pytest.mark.requirement("FR-018")
+@pytest.mark.parametrize("excluded", [False, True])
+def test_rows_that_hold_cells_of_a_column_that_is_left_out_go_on(
+    cassandra: FakeCassandra, start: Start, excluded: bool
+) -> None:
+    cassandra.table(a="int", b="text")
+    one = start()
+    cassandra.add("later", "text")
+    # Every cell has a time of its own, and the last one an end.
+    one.take(
+        write(cassandra, 5, {"a": number(1)}),
+        write(cassandra, 6, {"later": b"old"}, insert=False),
+        write(cassandra, 7, {"b": b"b"}, insert=False),
+        write(cassandra, 8, {"later": b"ends"}, insert=False, ttl=1000),
+    )
+    if not excluded:
+        command(one, "rollback", "k.t", "--to", "1")
+        one.evolution.catch_up()
+    less = start("less", tables="  - {source: k.t, columns: {exclude: [later]}}\n") if excluded else one
+    less.take(write(cassandra, 9, {"a": number(2)}, insert=False))
+    assert less.rows("SELECT a, b, later FROM k.t") == [(2, "b", "ends")]
+    if not excluded:
+        command(one, "rollback", "k.t", "--to", "newest")
+        one.evolution.catch_up()
+    again = start("again") if excluded else one
+    assert again.rows("SELECT a, b, later FROM k.t") == [(2, "b", None)]
+    # The snapshot brings what was there, with its own time.
+    again.take(write(cassandra, 8, {"later": b"ends"}, insert=False, ttl=1000))
+    again.take(write(cassandra, 7, {"later": b"older"}, insert=False))
+    assert again.rows("SELECT a, b, later FROM k.t") == [(2, "b", "ends")]
+
+
+@pytest.mark.requirement("FR-018")
 def test_each_letter_names_the_version_under_which_it_failed(cassandra: FakeCassandra, start: Start) -> None:
     cassandra.table(a="int")
     one = start()
