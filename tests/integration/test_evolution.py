@@ -276,7 +276,7 @@ def test_a_table_that_is_made_again_gets_a_fresh_one_and_the_old_is_kept(
 def test_a_dropped_table_is_kept_and_marked_and_late_writes_still_come(cassandra: FakeCassandra, start: Start) -> None:
     cassandra.table(a="int")
     cassandra.table("other", a="int")
-    one = start()
+    one = start(tables="  - {source: k.t, columns: {types: {a: text}}}\n")
     one.take(write(cassandra, 5, {"a": number(1)}))
     late = write(cassandra, 6, {"a": number(2)})
     del cassandra.tables["t"]
@@ -284,9 +284,16 @@ def test_a_dropped_table_is_kept_and_marked_and_late_writes_still_come(cassandra
     one.evolution.look()
     assert [target.table.name for target in one.catalog.readable] == ["other"]
     one.take(late)
-    again = start("again")
+    # The parts are built anew in this process; a new one refuses a source that names what is not there.
+    with one.database.transaction() as connection:
+        assert [target.table.name for target in one.catalog.resolve(connection, strict=False)] == ["other"]
+    cassandra.alter("other")
+    one.evolution.look()
+    with pytest.raises(ConfigurationError, match=r"k\.t"):
+        start("refused", tables="  - {source: k.t}\n")
+    again = start("again", tables="  - {source: k.t*, columns: {types: {a: text}}}\n")
     again.take(late)
-    assert one.rows("SELECT a FROM k.t") == [(2,)]
+    assert one.rows("SELECT a FROM k.t") == [("2",)]
     assert "dropped in Cassandra" in one.rows("SELECT obj_description('k.t'::regclass)")[0][0]
     again.connection.execute("DROP TABLE k.t")
     assert start("later").catalog.departed == []

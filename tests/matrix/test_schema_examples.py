@@ -39,6 +39,7 @@ class Site:
         self._session = session
         self._document = document
         self._process = PipelineProcess(directory, dict(document))
+        self._stops = False
         self._postgres = psycopg.connect(dsn, autocommit=True)
 
     def close(self) -> None:
@@ -47,8 +48,11 @@ class Site:
 
     def yaml(self, text: str) -> None:
         """Another configuration, and a start with it."""
-        if self._process.running:
+        if self._stops:
+            assert self._process.wait_end(SHOWN_S_MAX).code == 2
+        elif self._process.running:
             assert self._process.stop().code == 0
+        self._stops = "stop" in text
         changes = yaml.safe_load(text)
         self._process.document = self._document | {
             key: self._document[key] | value if key == "postgres" else value for key, value in changes.items()
@@ -83,7 +87,8 @@ class Site:
 
             def run(command: str = command) -> str:
                 arguments = shlex.split(command.replace("casscade.yaml", str(self._process.config_file)))
-                return CliRunner().invoke(main, arguments[1:]).output
+                result = CliRunner().invoke(main, arguments[1:])
+                return f"{result.output}\nexit status {result.exit_code}"
 
             def all_there(output: str, expected: list[str] = expected) -> bool:
                 return all(line in output for line in expected)
@@ -91,6 +96,7 @@ class Site:
             if any(act in command for act in ACTS):
                 output = run()
                 assert all_there(output), f"{command}\n{output}"
+                assert output.endswith(" 0"), f"{command}\n{output}"
             else:
                 self._wait(run, all_there, command)
 
