@@ -202,13 +202,22 @@ def test_a_dropped_column_stays_deprecated_and_comes_back_without_what_was_befor
 
 @pytest.mark.requirement("FR-017")
 @pytest.mark.requirement("US-3")
+@pytest.mark.parametrize(
+    ("rule", "shown"),
+    [
+        ("new_column", [(2, "old", b"\x01\x02"), (7, None, b"\x03"), (8, "gone", None)]),
+        ("text", [(2, "0x0102"), (7, "0x03"), (8, None)]),
+    ],
+)
 def test_an_incompatible_type_goes_to_dead_letters_until_a_rule_resolves_it(
-    cassandra: FakeCassandra, start: Start
+    cassandra: FakeCassandra, start: Start, rule: str, shown: list[tuple[Any, ...]]
 ) -> None:
     cassandra.table(a="int", b="text")
     cassandra.table("other", a="int")
     one = start()
-    one.take(write(cassandra, 5, {"a": number(1), "b": b"old"}))
+    one.take(
+        write(cassandra, 5, {"a": number(1), "b": b"old"}), write(cassandra, 5, {"a": number(8), "b": b"gone"}, key=3)
+    )
     cassandra.drop("b")
     cassandra.add("b", "blob")
     counts = one.take(
@@ -216,16 +225,36 @@ def test_an_incompatible_type_goes_to_dead_letters_until_a_rule_resolves_it(
         write(cassandra, 5_000_000_000, {"a": number(3)}, table="other"),
     )
     assert counts.dead_letters == {"column_blocked": 1}
-    assert one.rows("SELECT a FROM k.t") == [(2,)]
+    assert one.rows("SELECT a FROM k.t ORDER BY c") == [(2,), (8,)]
     assert one.rows("SELECT a FROM k.other") == [(3,)]
-    ((message, mutation, version),) = one.rows("SELECT message, mutation, schema_version FROM casscade.dead_letters")
+    ((message, version),) = one.rows("SELECT message, schema_version FROM casscade.dead_letters")
     assert version == f"{cassandra.tables['t'].id.hex[:8]}:2"
     for words in ("k.t", "'b'", "blob", "text", "new_column", "replay"):
         assert words in message
-    resolved = start("again", tables="  - {source: k.t, columns: {retyped: {b: new_column}}}\n")
-    resolved.take(bytes(mutation))
-    assert resolved.rows("SELECT a, b__2 FROM k.t") == [(2, b"\x01\x02")]
-    assert resolved.rows("SELECT b FROM k.t") == [("old",)]
+    one.take(write(cassandra, 5_000_000_001, {"b": b"\x03"}, key=2))
+    one.replay("--table", "k.t")
+    assert one.rows("SELECT retry_count FROM casscade.dead_letters") == [(1,), (1,)], "nothing was decided yet"
+    resolved = start("again", tables=f"  - {{source: k.t, columns: {{retyped: {{b: {rule}}}}}}}\n")
+    resolved.take(write(cassandra, 5_000_000_002, {"a": number(7)}, key=2, insert=False))
+    told = resolved.replay("--table", "k.t", "--code", "column_blocked")
+    assert "2 of 2 dead letters will be replayed" in told
+    columns = "a, b, b__2" if rule == "new_column" else "a, b"
+    assert resolved.rows(f"SELECT {columns} FROM k.t ORDER BY c") == shown
+    assert resolved.rows("SELECT code FROM casscade.dead_letters") == []
+
+
+@pytest.mark.requirement("FR-014")
+def test_what_was_written_before_a_drop_is_read_with_the_type_of_then(cassandra: FakeCassandra, start: Start) -> None:
+    """Cassandra 4.0 lets int come back as varint, which says how long it is."""
+    cassandra.table(a="int", b="text")
+    one, two = start("one"), start("two")
+    old = write(cassandra, 5, {"a": number(0x01FF0203), "b": b"before"})
+    cassandra.drop("a")
+    cassandra.add("a", "varint")
+    one.take(old)
+    two.take(write(cassandra, 5_000_000_000, {"a": number(7, 1), "b": b"since"}, key=2), old)
+    assert one.rows("SELECT c, a, b FROM k.t ORDER BY c") == [(1, None, "before"), (2, 7, "since")]
+    assert one.rows("SELECT code FROM casscade.dead_letters") == []
 
 
 @pytest.mark.requirement("FR-015")
@@ -249,6 +278,22 @@ def test_with_verify_a_new_column_waits_for_the_administrator_and_the_rest_goes_
     one.take(write(cassandra, 7, {"a": number(3)}))
     one.take(bytes(mutation))
     assert one.rows("SELECT a, b FROM k.t") == [(3, "new")]
+
+
+@pytest.mark.requirement("FR-016")
+def test_with_verify_a_renamed_key_keeps_its_name_until_the_administrator_comes(
+    cassandra: FakeCassandra, start: Start
+) -> None:
+    cassandra.table(a="int")
+    start("administrator")
+    one = start(more=", ddl: verify")
+    cassandra.rename("c", "moment")
+    counts = one.take(write(cassandra, 6, {"a": number(1)}))
+    assert not counts.dead_letters
+    assert one.rows("SELECT c, a FROM k.t") == [(1, 1)]
+    start("plan")
+    one.take(write(cassandra, 7, {"a": number(2)}))
+    assert one.rows("SELECT moment, a FROM k.t") == [(1, 2)]
 
 
 @pytest.mark.requirement("FR-016")
@@ -280,7 +325,7 @@ def test_a_table_that_is_made_again_gets_a_fresh_one_and_the_old_is_kept(
 def test_a_dropped_table_is_kept_and_marked_and_late_writes_still_come(cassandra: FakeCassandra, start: Start) -> None:
     cassandra.table(a="int")
     cassandra.table("other", a="int")
-    one = start()
+    one = start(tables="  - {source: k.t, columns: {types: {a: text}}}\n")
     one.take(write(cassandra, 5, {"a": number(1)}))
     late = write(cassandra, 6, {"a": number(2)})
     del cassandra.tables["t"]
@@ -288,9 +333,16 @@ def test_a_dropped_table_is_kept_and_marked_and_late_writes_still_come(cassandra
     one.evolution.look()
     assert [target.table.name for target in one.catalog.readable] == ["other"]
     one.take(late)
-    again = start("again")
+    # The parts are built anew in this process; a new one refuses a source that names what is not there.
+    with one.database.transaction() as connection:
+        assert [target.table.name for target in one.catalog.resolve(connection, strict=False)] == ["other"]
+    cassandra.alter("other")
+    one.evolution.look()
+    with pytest.raises(ConfigurationError, match=r"k\.t"):
+        start("refused", tables="  - {source: k.t}\n")
+    again = start("again", tables="  - {source: k.t*, columns: {types: {a: text}}}\n")
     again.take(late)
-    assert one.rows("SELECT a FROM k.t") == [(2,)]
+    assert one.rows("SELECT a FROM k.t") == [("2",)]
     assert "dropped in Cassandra" in one.rows("SELECT obj_description('k.t'::regclass)")[0][0]
     again.connection.execute("DROP TABLE k.t")
     assert start("later").catalog.departed == []
@@ -339,6 +391,30 @@ def test_while_cassandra_is_away_versions_come_from_the_other_loader(cassandra: 
     assert two.rows("SELECT c, a, b FROM k.t ORDER BY c") == [(1, 2, "new"), (2, 1, None)]
 
 
+@pytest.mark.requirement("FR-015")
+def test_several_loaders_alter_one_table_at_once_and_it_is_done_once(cassandra: FakeCassandra, start: Start) -> None:
+    cassandra.table(a="int")
+    loaders = [start(f"loader{number}") for number in range(4)]
+    cassandra.add("b", "text")
+    cassandra.add("s", "int", kind="static")
+    together = threading.Barrier(len(loaders))
+
+    def look(loader: FakeLoader) -> None:
+        together.wait(10)
+        loader.evolution.look()
+
+    threads = [threading.Thread(target=look, args=(loader,)) for loader in loaders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sum(loader.evolution.counts["added"] for loader in loaders) == 2
+    assert loaders[0].rows("SELECT count(*) FROM casscade.schema_versions") == [(2,)]
+    for number, loader in enumerate(loaders):
+        loader.take(write(cassandra, 6, {"b": b"x"}, key=number))
+    assert loaders[0].rows("SELECT count(*) FROM k.t WHERE b = 'x'") == [(4,)]
+
+
 @pytest.mark.requirement("FR-016")
 def test_a_long_reader_of_a_table_holds_up_the_alter_and_nobody_who_writes(
     cassandra: FakeCassandra, start: Start, database: str
@@ -383,6 +459,58 @@ def test_what_postgresql_refuses_blocks_the_column_until_it_can_be_done(
     assert one.rows("SELECT a, b FROM k.t") == [(1 << 40, 2)]
 
 
+@pytest.mark.requirement("FR-018")
+@pytest.mark.parametrize("excluded", [False, True])
+def test_rows_that_hold_cells_of_a_column_that_is_left_out_go_on(
+    cassandra: FakeCassandra, start: Start, excluded: bool
+) -> None:
+    cassandra.table(a="int", b="text")
+    one = start()
+    cassandra.add("later", "text")
+    # Every cell has a time of its own, and the last one an end.
+    one.take(
+        write(cassandra, 5, {"a": number(1)}),
+        write(cassandra, 6, {"later": b"old"}, insert=False),
+        write(cassandra, 7, {"b": b"b"}, insert=False),
+        write(cassandra, 8, {"later": b"ends"}, insert=False, ttl=1000),
+    )
+    if not excluded:
+        command(one, "rollback", "k.t", "--to", "1")
+        one.evolution.catch_up()
+    less = start("less", tables="  - {source: k.t, columns: {exclude: [later]}}\n") if excluded else one
+    less.take(write(cassandra, 9, {"a": number(2)}, insert=False))
+    assert less.rows("SELECT a, b, later FROM k.t") == [(2, "b", "ends")]
+    if not excluded:
+        command(one, "rollback", "k.t", "--to", "newest")
+        one.evolution.catch_up()
+    again = start("again") if excluded else one
+    assert again.rows("SELECT a, b, later FROM k.t") == [(2, "b", None)]
+    # The snapshot brings what was there, with its own time.
+    again.take(write(cassandra, 8, {"later": b"ends"}, insert=False, ttl=1000))
+    again.take(write(cassandra, 7, {"later": b"older"}, insert=False))
+    assert again.rows("SELECT a, b, later FROM k.t") == [(2, "b", "ends")]
+
+
+@pytest.mark.requirement("FR-018")
+def test_each_letter_names_the_version_under_which_it_failed(cassandra: FakeCassandra, start: Start) -> None:
+    cassandra.table(a="int")
+    one = start()
+    label = cassandra.tables["t"].id.hex[:8]
+    versions = "SELECT schema_version, retry_count FROM casscade.dead_letters ORDER BY id"
+    with psycopg.connect(one.dsn, autocommit=True) as connection:
+        connection.execute("ALTER TABLE k.t ADD CONSTRAINT small CHECK (a < 10)")
+    refused = write(cassandra, 5, {"a": number(11)})
+    one.offer(refused)
+    assert one.rows(versions) == [(f"{label}:1", 0)], "a row that PostgreSQL refused"
+    cassandra.add("b", "text")
+    one.evolution.look()
+    one.replay("--all")
+    assert one.rows(versions) == [(f"{label}:2", 1)], "it failed again under the next version"
+    batch = one.batch(write(cassandra, 6, {"a": number(12)}, key=2))
+    one.writer.set_aside(one.connection, batch, "57P01", 3)
+    assert one.rows(versions)[1:] == [(f"{label}:2", 3)], "PostgreSQL was away for too long"
+
+
 def command(loader: FakeLoader, *arguments: str) -> str:
     result = CliRunner().invoke(main, ["schema", *arguments, "-c", str(loader.file)])
     assert result.exit_code == 0, result.output
@@ -401,12 +529,21 @@ def test_the_history_tells_what_changed_and_leads_back_to_a_version(cassandra: F
     for words in ("column b text added", "column a int dropped", "by ", 'ADD COLUMN "b" text', ":3  altered"):
         assert words in told
     assert command(one, "diff", "k.t", "1", "3") == "column a int dropped\ncolumn b text added\n"
-    assert "back to the columns of" in command(one, "rollback", "k.t", "--to", "1")
+    careful = start("careful", more=", ddl: verify")
+    assert "column b of t takes no more values" in command(one, "rollback", "k.t", "--to", "1")
     one.evolution.catch_up()
+    # It is the administrator's command: who may alter nothing takes it over.
+    careful.take(write(cassandra, 4_000_000_000, {"b": b"careful"}))
     one.take(write(cassandra, 5_000_000_000, {"b": b"two"}))
     assert one.rows("SELECT b FROM k.t") == [("one",)]
+    comment = "SELECT col_description('k.t'::regclass, attnum) FROM pg_attribute WHERE attrelid = 'k.t'::regclass "
+    comment += "AND attname = 'b'"
+    assert one.rows(comment) == [("casscade: left out; takes no more values",)]
     command(one, "rollback", "k.t", "--to", "newest")
     one.evolution.catch_up()
+    # What it had would count as written with the row; the next snapshot brings what Cassandra has.
+    assert one.rows("SELECT b FROM k.t") == [(None,)]
+    assert one.rows(comment) == [(None,)]
     one.take(write(cassandra, 6_000_000_000, {"b": b"three"}))
     assert one.rows("SELECT b FROM k.t") == [("three",)]
     result = CliRunner().invoke(main, ["schema", "rollback", "k.t", "--to", "9", "-c", str(one.file)])

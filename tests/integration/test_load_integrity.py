@@ -57,7 +57,7 @@ class Shop:
         epoch, _ = control.acquire(connection, "node")
         self.writer = BatchWriter(control, Sources.single("node", epoch), clock=lambda: float(self.now))
         for target in targets:
-            self.writer.add_target(connection, target, 3600, parent_wait_ms=wait_ms)
+            self.writer.add_target(connection, target, 3600, schema_version=2, parent_wait_ms=wait_ms)
         self.writer.prepare(connection)
 
     def update(self, table: str, key: int, ts: int, *, insert: bool = True, **values: int | None) -> PartitionUpdate:
@@ -191,6 +191,9 @@ def test_a_child_waits_for_its_parent(database: str) -> None:
         connection.execute("UPDATE casscade.waiting_rows SET since = now() - interval '1 hour'")
         assert shop.writer.reap(connection).dead_letters == {"constraint_violated": 1}
         assert "has_parent" in shop.messages()[0]
+        version = connection.execute("SELECT schema_version FROM casscade.dead_letters").fetchone()
+        assert version is not None
+        assert version[0].endswith(":2")
         assert connection.execute("SELECT count(*) FROM casscade.waiting_rows").fetchone() == (0,)
 
 

@@ -101,7 +101,7 @@ def _frame(value: Any) -> Any:
 
 def decoder() -> EventDecoder:
     """A decoder of the tables of the samples."""
-    return EventDecoder(TABLES)
+    return EventDecoder(TABLES, {ORDERS.id.bytes: 4})
 
 
 def say(decoded: Decoded, write_time: int, table: Table) -> list[str]:

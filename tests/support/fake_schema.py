@@ -15,15 +15,20 @@ from typing import Any, Final
 
 import psycopg
 from cassandra.cluster import NoHostAvailable
+from click.testing import CliRunner
 
+from casscade.cli.main import main
 from casscade.commitlog.encoder import encode_mutation
 from casscade.config import load_config
 from casscade.core.mutation import PartitionUpdate
 from casscade.core.position import Position
-from casscade.load.batch import BatchWriter
+from casscade.deadletter.replayer import Replayer
+from casscade.deadletter.store import DeadLetterStore
+from casscade.load.batch import Batch, BatchWriter
 from casscade.load.batcher import Batcher
 from casscade.load.control import ControlStore
 from casscade.load.counters import BatchCounts
+from casscade.load.progress import CommitProgress, no_snapshot
 from casscade.load.sources import Sources
 from casscade.pipeline.catalog import Catalog
 from casscade.pipeline.database import Database
@@ -83,6 +88,12 @@ class FakeCassandra:
         self.tables[name].dropped[column] = (kind, type_, at)
         return at
 
+    def rename(self, old: str, new: str, name: str = "t") -> None:
+        """ALTER TABLE RENAME of a key column."""
+        columns = self.tables[name].columns
+        columns[new] = columns.pop(old)
+        self.alter(name)
+
     def execute(self, query: str, timeout: float | None = None) -> Any:
         assert timeout is None or "schema_version" in query
         if self.away:
@@ -124,11 +135,14 @@ class _One(list[Any]):
 
 
 class FakeLoader:
-    """What loads in one process, without threads: each call does what a thread would."""
+    """What loads in one process, without threads: each call does what a thread would.
+
+    `cassandra` may be a session of a real one, whose `keyspace` is replicated then.
+    """
 
     def __init__(
         self,
-        cassandra: FakeCassandra,
+        cassandra: Any,
         dsn: str,
         directory: Path,
         name: str,
@@ -137,18 +151,19 @@ class FakeLoader:
         more: str = "",
         check_s: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
+        keyspace: str = "k",
+        progress: CommitProgress = no_snapshot,
     ) -> None:
         directory.mkdir(exist_ok=True)
         self.file = file = directory / f"{name}.yaml"
         file.write_text(
             "name: test\ncassandra: {contact_points: [localhost], local_datacenter: dc}\n"
             f"capture: {{cdc_directory: /cdc, state_directory: /state}}\npostgres: {{dsn: '{dsn}'{more}}}\n"
-            f"tables:\n  - source: k.*\n{tables}load: {{pool: {{min: 1, max: 2}}}}\n",
+            f"tables:\n  - source: {keyspace}.*\n{tables}load: {{pool: {{min: 1, max: 2}}}}\n",
             encoding="utf-8",
         )
         config = load_config(file)
-        self.name, self.dsn = name, dsn
-        self.cassandra = cassandra
+        self.name, self.dsn, self.cassandra = name, dsn, cassandra
         self.database = Database(config)
         self.database.open()
         control = ControlStore("test", "casscade")
@@ -173,7 +188,8 @@ class FakeLoader:
         self.batcher = Batcher(
             self.catalog.tables, self.evolution.refresh, batch_rows=10_000, batch_s=1e9, check=self.evolution.check
         )
-        self.writer = BatchWriter(control, Sources.single(name, epoch), catch_up=self.evolution.catch_up)
+        sources = Sources.single(name, epoch)
+        self.writer = BatchWriter(control, sources, catch_up=self.evolution.catch_up, commit_progress=progress)
         with self.database.transaction() as connection:
             for target in self.catalog.written:
                 self.writer.add_target(connection, target, MARGIN_S, self.catalog.version(target))
@@ -184,12 +200,41 @@ class FakeLoader:
 
     def take(self, *mutations: bytes) -> BatchCounts:
         """Decode and apply mutations as one batch."""
+        counts = self.writer.apply(self.connection, self.batch(*mutations))
+        counts.dead_letters.update(self.writer.reap(self.connection).dead_letters)
+        return counts
+
+    def put(self, chunk: Chunk, _stop: threading.Event) -> bool:
+        """Apply a chunk of another part of the process at once."""
+        self.batcher.add(chunk)
+        self._apply(self.batcher.take())
+        return True
+
+    def offer(self, *mutations: bytes) -> BatchCounts:
+        """As `take`, where PostgreSQL may refuse rows."""
+        return self._apply(self.batch(*mutations))
+
+    def batch(self, *mutations: bytes) -> Batch:
+        """Mutations that came from the node, decoded."""
         self.written += 1
         offsets = [self.written * 100 + number for number in range(len(mutations))]
         self.batcher.add(Chunk(self.name, VERSION, Position(1, self.written), 0.0, list(mutations), offsets))
-        counts = self.writer.apply(self.connection, self.batcher.take())
-        counts.dead_letters.update(self.writer.reap(self.connection).dead_letters)
-        return counts
+        return self.batcher.take()
+
+    def _apply(self, batch: Batch) -> BatchCounts:
+        try:
+            return self.writer.apply(self.connection, batch)
+        except psycopg.errors.IntegrityError:
+            return self.writer.apply_isolated(self.connection, batch)
+
+    def replay(self, *filters: str) -> str:
+        """`casscade dlq replay` and what the pipeline does about it; returns what the command says."""
+        result = CliRunner().invoke(main, ["dlq", "replay", *filters, "-c", str(self.file)])
+        assert result.exit_code == 0, result.output
+        store = DeadLetterStore("test", "casscade")
+        while Replayer(store, self.database.transaction, self.put, self.stop).step():
+            pass
+        return result.output
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """What PostgreSQL answers."""

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
+import psycopg
 from psycopg import Connection
 
 from casscade.cli.errors import explained
 from casscade.cli.run import config_option
-from casscade.config import PipelineConfig, load_config
-from casscade.core.errors import ConfigurationError
+from casscade.config import PipelineConfig, TableRule, load_config, resolve_tables
+from casscade.core.errors import ConfigurationError, RetryableError
 from casscade.load.catalog import lock_ddl
 from casscade.load.control import ControlStore
 from casscade.load.schema_history import SchemaHistory, Version
 from casscade.pipeline.database import Database
+from casscade.pipeline.table_plan import Planner
 from casscade.schema.model import Table
 from casscade.schema.versions import changes
 
@@ -142,23 +144,57 @@ def rollback(config_file: Path, table: str, label: str) -> None:
     """Go back to the columns that TABLE had in an earlier version; running pipelines follow at their next batch.
 
     Columns that came later stay in PostgreSQL and take no more values; columns that Cassandra dropped since do not
-    come back, and neither names nor types of others change. `--to newest` ends it; what was written meanwhile is
-    brought by casscade snapshot start.
+    come back, and neither names nor types of others change. `--to newest` ends it: these columns begin empty then, and
+    casscade snapshot start --again fills them.
 
     \b
     Example:
       casscade schema rollback shop.orders --to 2 -c casscade.yaml
     """
-    with _history(load_config(config_file)) as (store, connection):
+    config = load_config(config_file)
+    with _history(config) as (store, connection), _soon(table):
         lock_ddl(connection)
         versions = _versions(store, connection, table)
         newest = versions[-1]
         chosen = newest if label == "newest" else _one(versions, label)
         _require_same(chosen, newest.table.id)
-        store.pin(connection, newest.table.id, None if label == "newest" else chosen.number)
         told = "all columns are replicated again" if label == "newest" else f"back to the columns of {chosen.label}"
-        store.add(connection, newest.table, newest.target, [told], [])
+        planner = Planner(config, ControlStore(config.name, config.postgres.control_schema))
+        number = None if label == "newest" else chosen.number
+        done = planner.go_back(
+            connection, _rule(config, newest.table, store.living(connection)), newest, number, [told]
+        )
     click.echo(f"{table}: {told}")
+    for statement in done:
+        click.echo(f"    {statement.purpose}")
+
+
+@contextmanager
+def _soon(table: str) -> Iterator[None]:
+    try:
+        yield
+    except psycopg.errors.LockNotAvailable as error:
+        raise RetryableError(
+            "table_locked",
+            f"{table} is written or read just now, so that its columns can't be changed",
+            where=table,
+            now=_NOW,
+            hint="try again; a long reader of the table in PostgreSQL may have to end first",
+        ) from error
+
+
+def _rule(config: PipelineConfig, table: Table, living: Mapping[uuid.UUID, Version]) -> TableRule:
+    """What the configuration says of a table. Raises ConfigurationError where it does not select it."""
+    for rule in resolve_tables(config, [(each.table.keyspace, each.table.name) for each in living.values()]):
+        if (rule.keyspace, rule.table) == (table.keyspace, table.name):
+            return rule
+    raise ConfigurationError(
+        "table_unknown",
+        f"The configuration does not select {table.full_name} any more",
+        where="tables",
+        now=_NOW,
+        hint="add the table to the configuration first",
+    )
 
 
 def _require_same(chosen: Version, newest: uuid.UUID) -> None:

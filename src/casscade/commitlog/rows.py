@@ -13,6 +13,7 @@ from typing import Final
 from casscade.commitlog.cells import (
     SHORT_MAX,
     read_cell,
+    read_cell_head,
     read_complex,
     read_deletion,
     read_expiry,
@@ -158,10 +159,17 @@ def _read_any_columns(
                     raise dropped_column(column.table_id, column.name)
                 complex_columns[column.index] = read
             continue
+        length = column.fixed_length
+        if column.former_length != length:
+            _, written, _, _, _ = read_cell_head(
+                data, pos, row_ts, row_ttl, row_expires_at, min_ts, min_ldt, min_ttl, wide
+            )
+            if written <= column.dropped_at:
+                length = column.former_length
         cell, pos = read_cell(
             data,
             pos,
-            column.fixed_length,
+            length,
             column.counter,
             row_ts,
             row_ttl,

@@ -23,7 +23,8 @@ class ColumnShape:
 
     `fixed_length` is the length of a simple cell's value in bytes, or -1 when the length is written before the
     value. `multi_cell` columns hold one cell for each element. `dropped_at` is the drop time in microseconds of a
-    column that was dropped (and perhaps added again): cells at or below it belong to the past and are not shown.
+    column that was dropped (and perhaps added again): cells at or below it belong to the past and are not shown; they
+    are as long as the type of then says (`former_length`).
     `table_id` is set by the shape of its table.
     """
 
@@ -32,6 +33,7 @@ class ColumnShape:
         "dropped",
         "dropped_at",
         "fixed_length",
+        "former_length",
         "index",
         "multi_cell",
         "name",
@@ -50,10 +52,12 @@ class ColumnShape:
         counter: bool = False,
         dropped: bool = False,
         dropped_at: int = -(1 << 63),
+        former_length: int | None = None,
     ) -> None:
         self.name: bytes = name
         self.index: int = index
         self.fixed_length: int = fixed_length
+        self.former_length: int = fixed_length if former_length is None else former_length
         self.multi_cell: bool = multi_cell
         self.static: bool = static
         self.counter: bool = counter
@@ -168,9 +172,10 @@ class TableShape:
                     counter=column.counter,
                     dropped=column.dropped,
                     dropped_at=FOR_EVER if lenient and column.dropped else column.dropped_at,
+                    former_length=column.former_length,
                 )
             )
-        return TableShape(
+        made = TableShape(
             self.id,
             self.keyspace,
             self.name,
@@ -181,6 +186,8 @@ class TableShape:
             loose_paths=self.loose_paths,
             older_ties=self.older_ties,
         )
+        made.version = self.version
+        return made
 
     def __repr__(self) -> str:
         return f"TableShape({self.keyspace}.{self.name}, {self.id.hex()})"

@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 
 from casscade.commitlog.encoder import clustering_key
 from casscade.core.cell import expiring_cell, live_cell, tombstone_cell
-from casscade.core.errors import BadDataError, UnknownSchemaError
+from casscade.core.errors import BadDataError, CorruptionError, UnknownSchemaError
 from casscade.core.keys import canonical_key, join_partition_key
 from casscade.core.mutation import PartitionUpdate, RangeTombstone, Row
 from casscade.core.table import TableShape
@@ -81,12 +81,25 @@ class Decoded(NamedTuple):
 
 
 class EventDecoder:
-    """Decodes messages (`debezium.message`) of the replicated `tables`, whose columns are numbered."""
+    """Decodes messages (`debezium.message`) of the replicated `tables`, whose columns are numbered.
 
-    def __init__(self, tables: Iterable[Table]) -> None:
+    `versions` (by table id) numbers what they are in the history of their schemas.
+    """
+
+    def __init__(self, tables: Iterable[Table], versions: Mapping[bytes, int] | None = None) -> None:
+        known = versions or {}
         self._tables: Mapping[tuple[str, str], _EventTable] = {
-            (table.keyspace, table.name): _EventTable(table) for table in tables
+            (table.keyspace, table.name): _EventTable(table, known.get(table.id.bytes, 0)) for table in tables
         }
+
+    def table_of(self, data: bytes) -> TableShape | None:
+        """The table of a message that can't be decoded: Debezium names topics after it."""
+        try:
+            _, keyspace, name = unpack(data).topic.rsplit(".", 2)
+        except (CorruptionError, ValueError):
+            return None
+        found = self._tables.get((keyspace, name))
+        return None if found is None else found.shape
 
     def decode(self, data: bytes) -> Decoded:
         """Raises BadDataError (`debezium_json`, `debezium_envelope`, `debezium_value`), for an unknown column
@@ -107,13 +120,14 @@ class EventDecoder:
 class _EventTable:
     """One table: what its events become."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, version: int) -> None:
         self._table = table
-        self._shape: TableShape = table.shape(replicated=True)
+        self.shape: TableShape = table.shape(replicated=True)
+        self.shape.version = version
         self._columns = {column.name: column for column in table.columns}
 
     def decode(self, event: Event) -> Decoded:
-        update = PartitionUpdate(self._shape, self._partition_key(event))
+        update = PartitionUpdate(self.shape, self._partition_key(event))
         if event.op == RANGE_DELETE:
             start, end = read_bounds(event.after.get(RANGE_START), event.after.get(RANGE_END), self._table)
             update.range_tombstones.append(RangeTombstone(start, end, event.write_time))
@@ -189,7 +203,7 @@ class _EventTable:
         if column is None:
             raise UnknownSchemaError(
                 f"a column that an event of {self._table.full_name} writes to is not known",
-                table_id=self._shape.id,
+                table_id=self.shape.id,
                 column=name.encode(errors="replace"),
             )
         if column.kind is ColumnKind.STATIC and not column.dropped:
@@ -236,12 +250,12 @@ class _EventTable:
         return second, min(max(second - written // _SECOND_US, 1), _TTL_MAX)
 
     def _row(self, clustering: list[bytes | None]) -> Row:
-        return Row(clustering_key(clustering, self._shape.clustering_lengths), clustering)
+        return Row(clustering_key(clustering, self.shape.clustering_lengths), clustering)
 
     def _reread(self, partition_key: bytes, row: Row, columns: Iterable[int]) -> Reread:
-        loose = self._shape.loose_clusterings
+        loose = self.shape.loose_clusterings
         key = canonical_key(row.clustering, loose) if loose else row.key
-        return Reread(self._shape.id, partition_key, key, row.clustering, frozenset(columns))
+        return Reread(self.shape.id, partition_key, key, row.clustering, frozenset(columns))
 
     def _key_value(self, column: Column, cell: CellValue) -> bytes:
         try:

@@ -233,7 +233,7 @@ class BatchWriter:
     def set_aside(self, connection: Connection[Any], batch: Batch, cause: str, retries: int) -> BatchCounts:
         """Commit a batch whose time for retries is over, all of it as dead letters; `cause` is the last code."""
         counts = BatchCounts()
-        shapes = {table_id: target.target.table.shape(replicated=True) for table_id, target in self._targets.items()}
+        shapes = {table_id: target.plain_shape for table_id, target in self._targets.items()}
         message = f"PostgreSQL failed with {cause} until the time for retries was over"
         letters = [
             batch.shown(replace(letter_of(chunk, index, RETRIES_EXHAUSTED, message, shapes), retries=retries))

@@ -46,6 +46,8 @@ NO_LONGER = "table_not_replicated"
 COLUMN_VOID = "column_void"
 # The same for columns of rows that were read and that PostgreSQL can't take just now.
 COLUMN_UNREAD = "column_unread"
+# What another loader recorded may be older than a mutation; Cassandra is asked then, for each table of it.
+REFRESHES_MAX = 4
 # Why mutations are left out that are no dead letters.
 LEFT_OUT = (
     "table_gone",
@@ -62,8 +64,8 @@ LEFT_OUT = (
 class Batcher:
     """Collects chunks until a batch is full.
 
-    `tables` gives the shapes by table id as they are now. `refresh` is asked once for each table id that is unknown
-    (or whose mutation names an unknown column); it returns whether the schema changed. The content of `excluded`
+    `tables` gives the shapes by table id as they are now. `refresh` is asked for a table id that is unknown (or whose
+    mutation names an unknown column) as long as it returns that the schema changed. The content of `excluded`
     columns is taken out, and so are `blocked` columns, whose writes become dead letters (`adopt` changes both while the
     schema changes). `check` sees to it that the schema is still the one that `tables` has. `rewriting` carries out the
     rules that hide values and those on keys. `cuts` tells what TRUNCATE made void, which is left out. `events` decodes
@@ -231,7 +233,15 @@ class Batcher:
             return
         self.counts[NO_LONGER] += 1
         message = "its table is not replicated by this configuration, or not there any more"
-        letter = letter_of(chunk, position, NO_LONGER, message, self._tables())
+        self._set_aside(chunk, position, NO_LONGER, message)
+
+    def _set_aside(
+        self, chunk: Chunk, position: int, code: str, message: str, stack: str = "", table: TableShape | None = None
+    ) -> None:
+        """A mutation as it came becomes a dead letter; `table` is the one at fault, where that is known."""
+        if table is None and self._events is not None and chunk.version == DEBEZIUM:
+            table = self._events.table_of(chunk.mutations[position])
+        letter = letter_of(chunk, position, code, message, self._tables(), stack, table=table)
         self._batch.dead_letters.append(self._shown(letter))
 
     def adopt(self, excluded: Excluded, blocked: Blocked) -> None:
@@ -249,8 +259,7 @@ class Batcher:
                 self.counts[COLUMN_UNREAD] += 1
                 continue
             self.counts[BLOCKED] += 1
-            letter = letter_of(chunk, position, BLOCKED, reason, self._tables())
-            self._batch.dead_letters.append(self._shown(letter))
+            self._set_aside(chunk, position, BLOCKED, reason, table=update.table)
 
     def _cut(self, chunk: Chunk, updates: list[PartitionUpdate], offset: int) -> list[PartitionUpdate]:
         """Those of a mutation's updates whose table was not truncated after it."""
@@ -285,14 +294,14 @@ class Batcher:
         return batch
 
     def _decode_again(self, chunk: Chunk, position: int, error: BadDataError) -> list[PartitionUpdate]:
-        """Second try with a fresh schema; what fails again becomes a dead letter."""
-        mutation = chunk.mutations[position]
+        """More tries with fresh schemas; what fails by the newest becomes a dead letter."""
+        mutation, tries = chunk.mutations[position], 0
+        while isinstance(error, UnknownSchemaError) and tries < REFRESHES_MAX and self._refresh(error.table_id):
+            try:
+                return self._decoder(chunk.version)(mutation, chunk.version, self._tables())
+            except BadDataError as again:
+                error, tries = again, tries + 1
         if isinstance(error, UnknownSchemaError):
-            if self._refresh(error.table_id):
-                try:
-                    return self._decoder(chunk.version)(mutation, chunk.version, self._tables())
-                except BadDataError as second:
-                    error = second
             if isinstance(error, DroppedColumnError):
                 return self._decode_without(error, mutation, chunk.version)
             known = chunk.version == DEBEZIUM or mentions_any(mutation, self._replicated())
@@ -303,8 +312,8 @@ class Batcher:
                 return []
         self.counts["decoded"] -= 1
         self.counts[error.code] += 1
-        letter = letter_of(chunk, position, error.code, error.what, self._tables(), stack_of(error))
-        self._batch.dead_letters.append(self._shown(letter))
+        table = self._tables().get(error.table_id) if isinstance(error, UnknownSchemaError) else None
+        self._set_aside(chunk, position, error.code, error.what, stack_of(error), table=table)
         return []
 
     def _decode_without(self, error: DroppedColumnError, mutation: bytes, version: int) -> list[PartitionUpdate]:

@@ -82,7 +82,8 @@ class RowLayout:
       older one. `indexes`: one more than the highest index when these are 0, 1, 2 … without a gap, else 0.
     - `static`: the target holds static rows, which have no liveness. `observable`: CQL hides the cells of some column,
       so that rows may hold what a read showed of it; `counters`: it has columns of counters.
-    - `ended`: index -> the time (microseconds) up to which cells of the column are void, because it was dropped.
+    - `ended`: index -> the time (microseconds) up to which cells of the column are void, because it was dropped or is
+      left out.
     """
 
     def __init__(

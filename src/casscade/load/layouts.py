@@ -5,7 +5,7 @@ Invariant: every column of the relation has exactly one codec or renderer, in th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from casscade.core.cell import NO_TIMESTAMP
@@ -17,7 +17,7 @@ from casscade.load.presenting import EmptyIsNullCodec, NullCodec, NullRenderer, 
 from casscade.load.transcode import Codec
 from casscade.rules.table import TableRules
 from casscade.schema.mapping import Relation, Target, TargetColumn
-from casscade.schema.model import NO_INDEX, ColumnKind, Table
+from casscade.schema.model import NO_INDEX, Column, ColumnKind, Table
 
 
 def _value_column(value: TargetColumn, oids: Mapping[str, int], rules: TableRules | None) -> ValueColumn:
@@ -78,8 +78,14 @@ def build_layout(
         static=relation.static,
         observable=any(column.type.multi_cell or column.type.name == "counter" for column in columns),
         counters=any(column.type.name == "counter" for column in columns),
-        ended=_ended(table),
+        ended=_ended(table) | _left_out(relation, columns),
     )
+
+
+def _left_out(relation: Relation, columns: Sequence[Column]) -> dict[int, int]:
+    """Columns that the relation does not take (any more), of which stored rows may hold cells from before."""
+    taken = {column.column.index for column in relation.value_columns}
+    return {column.index: FOR_EVER for column in columns if column.index not in taken}
 
 
 def _ended(table: Table) -> dict[int, int]:

@@ -38,7 +38,7 @@ class DeadLetter:
     `source_name` is its table, where known; `key_digest` stands for its partition key; `scanned` tells that it was read
     from a table; `source` and `place` are the Kafka partition (topic/number) and offset of its message, or empty and
     -1. `replaces` is the id of the letter that it was, if it was replayed. `schema_version` is the
-    version of its table as `casscade schema history` labels it, where known.
+    version of its table as `casscade schema history` labels it; None where nothing tells the table.
     """
 
     event_id: str
@@ -88,21 +88,29 @@ def version_of(shape: TableShape) -> str | None:
 
 
 def letter_of(
-    chunk: Chunk, index: int, code: str, message: str, tables: Mapping[bytes, TableShape], stack: str = ""
+    chunk: Chunk,
+    index: int,
+    code: str,
+    message: str,
+    tables: Mapping[bytes, TableShape],
+    stack: str = "",
+    *,
+    table: TableShape | None = None,
 ) -> DeadLetter:
-    """The mutation `index` of a chunk, as it came, as a letter."""
+    """The mutation `index` of a chunk, as it came, as a letter.
+
+    `table` is the one that is at fault, by default the first that the mutation writes to.
+    """
     mutation, own = chunk.mutations[index], chunk.own_progress
-    name = digest = ""
-    version: str | None = None
+    digest = ""
     if chunk.version != DEBEZIUM:
         try:
-            table_id = first_table_id(mutation)
-            shape = tables.get(table_id)
-            name = f"{shape.keyspace}.{shape.name}" if shape is not None else ""
-            version = None if shape is None else version_of(shape)
+            table = table or tables.get(first_table_id(mutation))
             digest = digest_of(partition_key_of(mutation))
         except CorruptionError:
             pass  # nothing can be told of it but its place
+    name = "" if table is None else f"{table.keyspace}.{table.name}"
+    version = None if table is None else version_of(table)
     return DeadLetter(
         event_id(chunk.origin, Position(chunk.segment, chunk.offsets[index])),
         name,
@@ -199,9 +207,10 @@ class LetterStore:
         connection.execute(
             sql.SQL(
                 "UPDATE {} SET code = %s, message = %s, stack = %s, retry_count = retry_count + 1, "
-                "last_failed_at = now(), state = 'waiting', claimed_until = DEFAULT WHERE id = %s"
+                "schema_version = coalesce(%s, schema_version), last_failed_at = now(), state = 'waiting', "
+                "claimed_until = DEFAULT WHERE id = %s"
             ).format(self._table),
-            (letter.code, letter.message, letter.stack, before.id),
+            (letter.code, letter.message, letter.stack, letter.schema_version, before.id),
         )
 
     def _insert(self, connection: Connection[Any], letter: DeadLetter, before: _Before | None) -> int:

@@ -97,6 +97,13 @@ class SchemaHistory:
         )
         return self.newest(connection, [row[0] for row in connection.execute(query).fetchall()])
 
+    def names(self, connection: Connection[Any]) -> list[tuple[str, str]]:
+        """Keyspace and name of every table that was ever replicated."""
+        if not self.exists(connection):
+            return []
+        query = sql.SQL("SELECT DISTINCT definition->>'keyspace', definition->>'name' FROM {}").format(self._table)
+        return connection.execute(query).fetchall()
+
     def add(
         self,
         connection: Connection[Any],

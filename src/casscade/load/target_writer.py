@@ -21,7 +21,7 @@ from casscade.load.counters import BatchCounts
 from casscade.load.deletions import DeletionApplier
 from casscade.load.integrity import Violation
 from casscade.load.isolation import is_data_error
-from casscade.load.letters import DeadLetter
+from casscade.load.letters import DeadLetter, version_of
 from casscade.load.raw import Raw
 from casscade.load.relation_writer import RejectedRow, RelationWriter
 from casscade.load.row_letters import rejected_letter
@@ -68,9 +68,16 @@ class TargetWriter:
             failpoints.reach("batch_merged")
 
     @property
+    def plain_shape(self) -> TableShape:
+        """What mutations are decoded by as they come."""
+        shape = self.target.table.shape(replicated=True)
+        shape.version = self.rows.schema_version or 0
+        return shape
+
+    @property
     def shape(self) -> TableShape:
         """What its rows are encoded and decoded by."""
-        shape = self.target.table.shape(replicated=True)
+        shape = self.plain_shape
         return shape if self.rules is None else Rewriter(self.rules).shape(shape)
 
     @property
@@ -117,9 +124,17 @@ class TargetWriter:
                 errors |= self._write_alone(connection, waiting, now, counts)
         done = [waiting for waiting in rows if not _may_wait(waiting, errors.get(waiting.event_id))]
         self.waiting.drop(connection, [waiting.event_id for waiting in done])
-        name = self.target.table.full_name
+        name, version = self.target.table.full_name, version_of(self.plain_shape)
         return [
-            DeadLetter(waiting.event_id, name, wrong.code, wrong.what, waiting.encoding, waiting.mutation)
+            DeadLetter(
+                waiting.event_id,
+                name,
+                wrong.code,
+                wrong.what,
+                waiting.encoding,
+                waiting.mutation,
+                schema_version=version,
+            )
             for waiting in done
             if (wrong := errors.get(waiting.event_id)) is not None
         ]

@@ -55,6 +55,7 @@ class Catalog:
         self._plans: dict[uuid.UUID, TablePlan] = {}
         self._versions: dict[uuid.UUID, int] = {}
         self._rules: dict[uuid.UUID, TableRule] = {}
+        self._known: list[tuple[str, str]] = []
         self._told: set[tuple[uuid.UUID, str]] = set()
         self._snapshot = SchemaSnapshot({}, {}, {})
         # Tables that were dropped: what was written before may still come.
@@ -103,7 +104,9 @@ class Catalog:
         gone = [table_id for table_id in living if table_id not in snapshot.tables]
         gone += [version.table.id for version, _ in history.departed(connection)]
         self._plans.clear()
-        for rule, table in self._selected(snapshot, living, strict=strict):
+        # A source that names a table which is gone is wrong at the start of a process, and not while it runs.
+        self._known = [] if strict else history.names(connection)
+        for rule, table in self._selected(snapshot):
             if not self._replicable(snapshot, table, strict=strict, known=table.id in recorded):
                 continue
             if strict and rule.conflicts == ARRIVAL_ORDER:
@@ -127,12 +130,8 @@ class Catalog:
         """Whether a source of the configuration may be in the keyspace."""
         return any(matches(entry.source.partition(".")[0], keyspace) for entry in self._config.tables)
 
-    def _selected(
-        self, snapshot: SchemaSnapshot, known: Mapping[uuid.UUID, Version], *, strict: bool
-    ) -> list[tuple[TableRule, Table]]:
-        names = [(table.keyspace, table.name) for table in snapshot.tables.values()]
-        if not strict:
-            names += [(version.table.keyspace, version.table.name) for version in known.values()]
+    def _selected(self, snapshot: SchemaSnapshot) -> list[tuple[TableRule, Table]]:
+        names = [*((table.keyspace, table.name) for table in snapshot.tables.values()), *self._known]
         found: list[tuple[TableRule, Table]] = []
         for rule in resolve_tables(self._config, names):
             table = snapshot.find(rule.keyspace, rule.table)
@@ -271,12 +270,17 @@ class Catalog:
         """The version of the table that its target was made for."""
         return self._versions[target.table.id]
 
+    def numbers(self) -> dict[bytes, int]:
+        """The versions of all tables, by table id."""
+        return {table_id.bytes: number for table_id, number in self._versions.items()}
+
     def added(self, snapshot: SchemaSnapshot) -> list[Table]:
         """Tables that the configuration selects, that can be replicated, and that are not replicated yet."""
         known = {target.table.id for target in self.targets}
-        available = [*snapshot.tables.values(), *(target.table for target in self.targets)]
+        tables = [*snapshot.tables.values(), *(target.table for target in self.targets)]
+        available = [*((table.keyspace, table.name) for table in tables), *self._known]
         found = []
-        for rule in resolve_tables(self._config, [(table.keyspace, table.name) for table in available]):
+        for rule in resolve_tables(self._config, available):
             table = snapshot.find(rule.keyspace, rule.table)
             if table is not None and table.id not in known:
                 found.append(table)
@@ -311,8 +315,9 @@ class Catalog:
             if table.id.bytes not in replicated
         }
         shapes = {table_id: self._shape(table) for table_id, table in replicated.items()}
+        numbers = self.numbers()
         for table_id, shape in shapes.items():
-            shape.version = self._versions.get(uuid.UUID(bytes=table_id), 0)
+            shape.version = numbers.get(table_id, 0)
         self._shapes = unwanted | shapes
         self._unwanted = unwanted
         self._replicated = frozenset(replicated)

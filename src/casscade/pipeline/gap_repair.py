@@ -2,6 +2,10 @@
 
 Invariant: a gap counts as repaired only behind the rows of its repair: the note is in their transaction, or follows
 them on the topic. Whatever fails begins again; what was repaired by then is equal and is not touched.
+
+Tables may be altered meanwhile. A comparison reads the columns that its table had when it began: one that loses a
+column or renames one makes it begin again. Rows that differ are repaired by the newest version (`NewestRepair`), so
+that new columns are neither lost nor taken for deleted. What is written to them comes with the stream.
 """
 
 from __future__ import annotations
@@ -10,13 +14,12 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing, suppress
 from typing import Any, Final
 
 import psycopg
 from cassandra import ConsistencyLevel
-from psycopg import Connection
 
 from casscade.commitlog.observations import OBSERVING
 from casscade.config import PipelineConfig
@@ -27,14 +30,11 @@ from casscade.core.gap import COMPARING, Gap
 from casscade.core.limits import CHUNK_BYTES_MAX, CHUNK_MUTATIONS_MAX
 from casscade.core.part import Part
 from casscade.core.position import START
-from casscade.load.batch import BatchWriter
 from casscade.load.control import ControlStore
 from casscade.load.gaps import GapStore
-from casscade.load.sources import Sources
 from casscade.observability.logs import get_logger
 from casscade.pipeline.database import Database
-from casscade.pipeline.row_repair import RowRepair
-from casscade.schema.faults import translated
+from casscade.pipeline.newest_repair import Newest, NewestRepair
 from casscade.schema.mapping import Relation, Target
 from casscade.snapshot.rows import TableScan
 from casscade.snapshot.scanner import SOURCE
@@ -58,9 +58,10 @@ class _Stopped(Exception):
 
 
 class GapRepair(Part):
-    """A thread that repairs `gaps` of the tables `targets`; `failure` says why it ended by itself and set `stop`.
+    """A thread that repairs `gaps` of `tables` (ids); `failure` says why it ended by itself and set `stop`.
 
-    The tables `ruled` (ids) are read again and not compared: rules make their rows others than those of Cassandra.
+    `newest` has the tables as they are, and `scan_of` tells how one is read. Tables that are dropped meanwhile are left
+    out. The tables `ruled` (ids) are read again and not compared: rules make their rows others than those of Cassandra.
     """
 
     def __init__(
@@ -70,8 +71,9 @@ class GapRepair(Part):
         cluster: Any,
         session: Any,
         gaps: Sequence[Gap],
-        targets: Sequence[Target],
-        scans: Mapping[uuid.UUID, TableScan],
+        tables: Collection[uuid.UUID],
+        newest: Newest,
+        scan_of: Callable[[Target], TableScan],
         put: Put,
         owner: str,
         stop: threading.Event,
@@ -84,8 +86,10 @@ class GapRepair(Part):
         self._cluster = cluster
         self._session = session
         self._gaps = gaps
-        self._targets = targets
-        self._scans = scans
+        self._tables = tables
+        self._newest = newest
+        self._scan_of = scan_of
+        self._compared: set[uuid.UUID] = set()
         self._put = put
         self._owner = owner
         self._control = ControlStore(config.name, config.postgres.control_schema)
@@ -119,8 +123,8 @@ class GapRepair(Part):
 
     def _wait_read(self) -> None:
         """Wait until the ranges were read again and what was read is durable."""
-        tables = [target.table.id for target in self._targets]
         while not self._stop.is_set():
+            tables = [target.table.id for target in self._targets()]
             with self._database.transaction() as connection:
                 if self._tasks.finished(connection, tables):
                     self._store.move(connection, self._ids, COMPARING, self._owner)
@@ -129,6 +133,9 @@ class GapRepair(Part):
                     return
             self._stop.wait(_POLL_S)
         raise _Stopped
+
+    def _targets(self) -> list[Target]:
+        return [target for target in self._newest.readable if target.table.id in self._tables]
 
     @property
     def _ids(self) -> tuple[int, ...]:
@@ -144,26 +151,29 @@ class GapRepair(Part):
         ):
             # All keys of a table are hashed at once, which takes its time.
             connection.execute("SET statement_timeout = 0")
-            repair = RowRepair(self._control, self._writer(connection), rows, reader, self._scans)
-            for target in self._targets:
+            repair = NewestRepair(self._newest, self._control, connection, rows, reader, self._scan_of, self._stop)
+            for target in self._targets():
+                if target.table.id in self._compared:
+                    continue
                 if target.table.id.bytes in self._ruled:
                     log.warning("lost deletions of a table with rules are not looked for", table=target.table.full_name)
                     continue
 
-                def differs(relation: Relation, key: RawKey, target: Target = target) -> None:
-                    self._add(repair.repair(target, relation, key))
+                def differs(relation: Relation, key: RawKey, table_id: uuid.UUID = target.table.id) -> None:
+                    self._add(repair.repair(table_id, relation, key))
 
-                with translated("comparing a table after a gap"):
-                    result = compare_table(
-                        self._session,
-                        connection,
-                        target,
-                        consistency=consistency,
-                        max_examples=0,
-                        settle_s=_SETTLE_S,
-                        progress=lambda _rows, _done: self._require_running(),
-                        on_difference=differs,
-                    )
+                result = compare_table(
+                    self._session,
+                    connection,
+                    target,
+                    consistency=consistency,
+                    max_examples=0,
+                    settle_s=_SETTLE_S,
+                    progress=lambda _rows, _done: self._require_running(),
+                    on_difference=differs,
+                )
+                self._send(done=False)
+                self._compared.add(target.table.id)
                 log.info(
                     "compared after a gap",
                     table=target.table.full_name,
@@ -177,14 +187,6 @@ class GapRepair(Part):
         if self._stop.is_set():
             raise _Stopped
 
-    def _writer(self, connection: Connection[Any]) -> BatchWriter:
-        """Knows how rows are stored; nothing is written with it."""
-        writer = BatchWriter(self._control, Sources())
-        for target in self._targets:
-            if target.table.id.bytes not in self._ruled:
-                writer.add_target(connection, target, 0)
-        return writer
-
     def _add(self, mutation: bytes | None) -> None:
         self._require_running()
         if mutation is None:
@@ -196,6 +198,8 @@ class GapRepair(Part):
 
     def _send(self, *, done: bool) -> None:
         mutations, size = self._mutations, self._size
+        if not mutations and not done:
+            return
         self._mutations, self._size = [], 0
         progress = RepairProgress(self._ids, len(mutations), done)
         offsets = list(range(len(mutations)))

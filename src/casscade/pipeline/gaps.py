@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import psycopg
@@ -25,6 +25,7 @@ from casscade.observability.logs import get_logger
 from casscade.pipeline.database import Database
 from casscade.pipeline.gap_repair import GapRepair, Put
 from casscade.pipeline.monitor import Monitor
+from casscade.pipeline.newest_repair import Newest
 from casscade.pipeline.watch import Watch
 from casscade.schema.mapping import Target
 from casscade.schema.replicas import ranges_of
@@ -115,23 +116,36 @@ class Gaps:
         cluster: Any,
         session: Any,
         release_version: str,
-        targets: Sequence[Target],
+        newest: Newest,
         put: Put,
         stop: threading.Event,
-        ruled: Collection[bytes],
     ) -> GapRepair | None:
         """The thread that repairs what was planned, not yet started; None when nothing was.
 
-        `ruled` tables (ids) can't be compared with Cassandra.
+        `newest` has the tables as they are; those with rules can't be compared with Cassandra.
         """
         if not self._gaps:
             return None
-        concerned = [t for t in targets if any(t in _concerned(gap, targets) for gap in self._gaps)]
+        tables = {target.table.id for gap in self._gaps for target in _concerned(gap, newest.readable)}
         times = shows_element_times(release_version)
         cellless = self._config.transport.format == "debezium"
-        scans = {t.table.id: TableScan(t.table, element_times=times, cellless=cellless) for t in concerned}
+
+        def scan_of(target: Target) -> TableScan:
+            return TableScan(target.table, element_times=times, cellless=cellless)
+
         return GapRepair(
-            self._config, self._database, cluster, session, self._gaps, concerned, scans, put, self._owner, stop, ruled
+            self._config,
+            self._database,
+            cluster,
+            session,
+            self._gaps,
+            tables,
+            newest,
+            scan_of,
+            put,
+            self._owner,
+            stop,
+            newest.rules,
         )
 
     def watch(self, stop: threading.Event) -> GapWatch:

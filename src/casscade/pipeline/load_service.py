@@ -149,7 +149,7 @@ class LoadService:
             check=evolution.check,
             rewriting=None if hides else rewriting_of(catalog.rules.values()),
             cuts=resume.cuts,
-            events=EventDecoder(tables) if self._foreign else None,
+            events=EventDecoder(tables, catalog.numbers()) if self._foreign else None,
             arrivals=arrivals,
         )
         sources = Sources()
@@ -204,7 +204,7 @@ class LoadService:
             owner = f"{self._name}#{uuid.uuid4()}"
             read_again = partial(self._snapshots.reader, cluster, node.release_version)
             reader = Reading(lambda: read_again(catalog.readable, outlet, owner), evolution)
-        repair = self._gaps.repair(cluster, session, node.release_version, targets, outlet.put, stop, catalog.rules)
+        repair = self._gaps.repair(cluster, session, node.release_version, catalog, outlet.put, stop)
         gap_watch = self._gaps.watch(stop)
         log.info("starting", topic=self._settings.topic, tables=[target.table.full_name for target in targets])
         watch = TopicWatch(

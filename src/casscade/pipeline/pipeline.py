@@ -243,7 +243,7 @@ class Pipeline:
         replayer = Replayer(letters_store, self._database.transaction, transport.put, stop)
         failures: list[BaseException] = []
         thread = threading.Thread(target=_guarded(follower, failures, stop), name="capture", daemon=True)
-        repair = self._gaps.repair(cluster, session, node.release_version, targets, transport.put, stop, catalog.rules)
+        repair = self._gaps.repair(cluster, session, node.release_version, catalog, transport.put, stop)
         gap_watch = self._gaps.watch(stop)
         return Parts(
             follower,

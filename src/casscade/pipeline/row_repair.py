@@ -25,7 +25,7 @@ from casscade.load.relation_writer import RelationWriter
 from casscade.load.tombstones import row_key
 from casscade.merge.lost import complete
 from casscade.merge.paths import unify_paths
-from casscade.schema.faults import translated
+from casscade.schema.faults import reading
 from casscade.schema.mapping import Relation, Target
 from casscade.snapshot.page import Page
 from casscade.snapshot.rows import TableScan
@@ -64,7 +64,8 @@ class RowRepair:
     def repair(self, target: Target, relation: Relation, key: Sequence[bytes]) -> bytes | None:
         """The mutation that makes the row with the values `key` equal; None when there is nothing to say.
 
-        Columns whose cells CQL hides are asked for as a recheck. Raises RetryableError when a replica does not answer.
+        Columns whose cells CQL hides are asked for as a recheck. Raises RetryableError when a replica does not answer,
+        or when Cassandra refuses to read the table by this description of it.
         """
         table = target.table
         scan = self._scans[table.id]
@@ -113,7 +114,7 @@ class RowRepair:
     def _read(
         self, table_id: uuid.UUID, scan: TableScan, partition_key: bytes, clustering: Sequence[bytes], *, static: bool
     ) -> Page:
-        with translated("asking all replicas for a row"):
+        with reading("asking all replicas for a row"):
             statement = self._statements.get((table_id, static))
             if statement is None:
                 query = scan.static_query if static else scan.point_query

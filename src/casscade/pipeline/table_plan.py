@@ -20,6 +20,7 @@ from casscade.load.catalog import execute_ddl, read_existing
 from casscade.load.control import ControlStore
 from casscade.load.schema_history import SchemaHistory, Version
 from casscade.load.table_lock import TableLock
+from casscade.pipeline.present import present_part
 from casscade.rules.table import TableRules, excluded_names, read_rules
 from casscade.schema.choices import ColumnChoices
 from casscade.schema.conflict_rules import ConflictRule
@@ -27,7 +28,7 @@ from casscade.schema.ddl import VIEW, DdlStatement, ExistingSchema, plan_target
 from casscade.schema.mapping import Relation, Target, build_target
 from casscade.schema.model import Table
 from casscade.schema.names import quote_identifier, quote_qualified, relation_identifier
-from casscade.schema.reconcile import reconcile, without
+from casscade.schema.reconcile import is_void, reconcile, without
 from casscade.schema.versions import AGAIN, DROPPED, Change, changes, renamed_keys, version_label
 
 FIRST: Final = "replicated from now on"
@@ -38,7 +39,7 @@ LONG_STATEMENTS: Final = "SET LOCAL statement_timeout = '1h'"
 @dataclass(slots=True)
 class TablePlan:
     """What a table needs: `target` has no blocked column, `blocked` says by index why. `recreated` has the ids of
-    tables of the same name that are gone, `aside` the name that their relation gets."""
+    tables of the same name that are gone, `aside` the name that their relation gets. `empties`: columns begin anew."""
 
     target: Target
     statements: list[DdlStatement]
@@ -48,6 +49,7 @@ class TablePlan:
     recreated: tuple[uuid.UUID, ...] = ()
     aside: str = ""
     rules: TableRules | None = None
+    empties: bool = False
 
     @property
     def ddl(self) -> list[str]:
@@ -128,7 +130,7 @@ class Planner:
         target = without(wanted, {conflict.column.column.name for conflict in reached.conflicts})
         void = _void(target, existing, found)
         statements = [*before, *void, *reached.statements, *plan_target(target, reached.existing)]
-        return TablePlan(target, statements, found, recorded, blocked, recreated, aside, rules)
+        return TablePlan(target, statements, found, recorded, blocked, recreated, aside, rules, bool(void))
 
     def carry_out(self, connection: Connection[Any], plan: TablePlan) -> int:
         """Run the plan and record it; returns the version of the table."""
@@ -139,7 +141,7 @@ class Planner:
         left = self.history.newest(connection, plan.recreated)
         for version in left.values():
             self._hold(connection, plan.target, version.table)
-        if plan.ends_columns:
+        if plan.ends_columns or plan.empties:
             connection.execute(LONG_STATEMENTS)
         execute_ddl(connection, plan.statements)
         numbers = {column.name: column.index for column in table.columns if column.index >= 0}
@@ -156,36 +158,56 @@ class Planner:
         words += [f"the table of the name before is {plan.aside} in PostgreSQL"] if plan.recreated else []
         return self.history.add(connection, table, plan.target.rows.full_name, words, plan.ddl)
 
+    def go_back(
+        self, connection: Connection[Any], rule: TableRule, newest: Version, number: int | None, words: Sequence[str]
+    ) -> list[DdlStatement]:
+        """Leave out the columns that version `number` does not have (None: none), and record that as a version.
+
+        Returns what was run for it. The caller holds the lock of DDL.
+        """
+        self.history.pin(connection, newest.table.id, number)
+        plan = self.plan(connection, rule, newest.table, newest)
+        self._hold(connection, plan.target, newest.table)
+        connection.execute(LONG_STATEMENTS)
+        execute_ddl(connection, plan.statements)
+        self.history.add(connection, newest.table, newest.target, words, plan.ddl)
+        return plan.statements
+
     def _hold(self, connection: Connection[Any], target: Target, table: Table) -> None:
         """Keep all writers of a table out until the transaction ends."""
         place = (target.rows.schema, target.rows.name)
         self._lock.hold(connection, [self._control.target_number(connection, table, place, static=False)])
 
     def without_ddl(self, connection: Connection[Any], plan: TablePlan, version: Version) -> TablePlan:
-        """The plan for a PostgreSQL that this pipeline may not alter: what it lacks is blocked."""
-        present = read_existing(connection, plan.target).relations
-        missing: dict[str, int] = {}
-        for relation in plan.target.relations:
-            found = present.get(relation.name)
-            types = {} if found is None else {column.name: column.type for column in found.columns}
-            for column in relation.value_columns:
-                if types.get(column.name) != column.pg_type.name:
-                    missing[column.column.name] = column.column.index
+        """The plan for a PostgreSQL that this pipeline may not alter: what it lacks is blocked.
+
+        Key columns keep the names that they have. Raises ConfigurationError (`table_missing`) without its relation.
+        """
         table = plan.target.table
+        present = present_part(connection, plan.target, renamed_keys(version.table, table))
+        if present.target is None:
+            raise _keyless(plan.target)
         label = version_label(table.id.bytes, version.number)
         reasons = {
             index: f"{table.full_name}: PostgreSQL has no column for {name!r} as it is since version {label}. Run "
             "casscade plan --apply, which tells what stands in its way, and replay the dead letters"
-            for name, index in missing.items()
+            for name, index in present.missing.items()
         }
-        target = without(plan.target, missing)
-        if target.statics is not None and target.statics.name not in present:
-            target = replace(target, statics=None, view_name="")
-        return TablePlan(target, [], plan.changes, plan.recorded, plan.blocked | reasons, rules=plan.rules)
+        return TablePlan(present.target, [], plan.changes, plan.recorded, plan.blocked | reasons, rules=plan.rules)
 
     def _left_behind(self, connection: Connection[Any], target: Target, gone: Collection[uuid.UUID]) -> list[uuid.UUID]:
         place = (target.rows.schema, target.rows.name)
         return [each for each in self.history.rows_in(connection, place) if each in gone]
+
+
+def _keyless(target: Target) -> ConfigurationError:
+    return ConfigurationError(
+        "table_missing",
+        f"{target.rows.full_name} is not there any more, or has another key than {target.table.full_name}",
+        where=target.rows.full_name,
+        now="the pipeline stops; nothing was changed",
+        hint="see what is missing with casscade plan, and run casscade plan --apply",
+    )
 
 
 def sweep(connection: Connection[Any], plan: TablePlan) -> int:
@@ -204,17 +226,21 @@ def sweep(connection: Connection[Any], plan: TablePlan) -> int:
 
 
 def _void(target: Target, existing: ExistingSchema, found: Sequence[Change]) -> list[DdlStatement]:
-    """Columns that are back begin empty, as in Cassandra: nobody can have written to them since."""
+    """Columns that are back begin empty, as in Cassandra: nobody can have written to them since.
+
+    So do those that took no values for a time: a row that was written meanwhile would give them its newest write time.
+    """
     back = {change.column for change in found if change.kind == AGAIN}
     statements: list[DdlStatement] = []
     for relation in target.relations:
         present = existing.relations.get(relation.name)
-        names = set() if present is None else {column.name for column in present.columns}
+        there = {} if present is None else {column.name: column for column in present.columns}
         for column in relation.value_columns:
-            if column.column.name in back and column.name in names:
+            was = there.get(column.name)
+            if was is not None and (column.column.name in back or is_void(was)):
                 name, quoted = quote_qualified(relation.schema, relation.name), quote_identifier(column.name)
                 text = f"UPDATE {name} SET {quoted} = NULL WHERE {quoted} IS NOT NULL"  # noqa: S608 quoted identifiers
-                statements.append(DdlStatement(text, f"values of {column.name} from before it was dropped"))
+                statements.append(DdlStatement(text, f"values of {column.name} from before it took no more"))
     return statements
 
 

@@ -27,6 +27,9 @@ from casscade.schema.pg_types import Form, PgType, allowed_forms, map_column, ma
 COLUMNS_MAX: Final = 1600
 """PostgreSQL's `MaxHeapAttributeNumber`."""
 
+RETYPED: Final = "__2"
+"""Behind the name of a column that was added again with another type, and goes to a column of its own."""
+
 KEY_COLUMNS_MAX: Final = 32
 """PostgreSQL's `INDEX_MAX_KEYS`."""
 
@@ -288,7 +291,7 @@ def _value_column(table: Table, column: Column, choices: ColumnChoices, schema: 
     rule = choices.retyped.get(column.name)
     if rule is not None and column.dropped_at != NO_TIMESTAMP:
         if rule.word == "new_column":
-            name = f"{name}__2"
+            name = f"{name}{RETYPED}"
         else:
             choice = replace(rule, word="text")
     if choice is not None:

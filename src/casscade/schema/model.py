@@ -38,7 +38,8 @@ class Column:
     clustering column with `CLUSTERING ORDER BY ... DESC`. `index` numbers static and regular columns together and is
     `NO_INDEX` for key columns and before `assign_indexes`. `dropped` columns are kept for old mutations.
     `dropped_at` is the drop time in microseconds, also of a column that was dropped and added again; cells at or
-    below it are not shown. It is `NO_TIMESTAMP` for a column that was never dropped.
+    below it are not shown. It is `NO_TIMESTAMP` for a column that was never dropped. `former_length` is the
+    fixed length of the type that a column had before it was dropped and added again (None: that of its type).
     """
 
     name: str
@@ -49,6 +50,7 @@ class Column:
     index: int = NO_INDEX
     dropped: bool = False
     dropped_at: int = NO_TIMESTAMP
+    former_length: int | None = None
 
     def shape(self) -> ColumnShape:
         """The framing facts of a static or regular column."""
@@ -61,6 +63,7 @@ class Column:
             counter=self.type.name == "counter",
             dropped=self.dropped,
             dropped_at=self.dropped_at,
+            former_length=self.former_length,
         )
 
 

@@ -184,9 +184,20 @@ def _columns(living: _Rows, dropped: _Rows, udts: Mapping[str, Mapping[str, UdtD
     for keyspace, table, name, kind, position, order, type_ in living:
         again = drop_times[keyspace, table].pop(name, None)
         parsed = parse_type(type_, keyspace, udts.get(keyspace, {}))
-        dropped_at = NO_TIMESTAMP if again is None else again[0]
+        dropped_at, former = NO_TIMESTAMP, None
+        if again is not None:
+            dropped_at, former = again[0], parse_type(again[2], keyspace, udts.get(keyspace, {})).fixed_length
+        is_reversed = order == "desc"
         columns[keyspace, table].append(
-            Column(name, ColumnKind(kind), position, parsed, reversed=order == "desc", dropped_at=dropped_at)
+            Column(
+                name,
+                ColumnKind(kind),
+                position,
+                parsed,
+                reversed=is_reversed,
+                dropped_at=dropped_at,
+                former_length=former,
+            )
         )
     for (keyspace, table), gone in drop_times.items():
         for name, (dropped_at, kind, type_) in gone.items():

@@ -23,12 +23,14 @@ from casscade.schema.ddl import (
     ExistingTable,
     view_columns,
 )
-from casscade.schema.mapping import Relation, Target, TargetColumn
+from casscade.schema.mapping import RETYPED, Relation, Target, TargetColumn
 from casscade.schema.model import Column
 from casscade.schema.names import column_identifier, quote_identifier, quote_qualified
 
 DEPRECATED: Final = "casscade: dropped in Cassandra"
-"""How the comment of a column begins that takes no more values."""
+"""How the comment of a column begins that takes no more values, because Cassandra does not have it."""
+LEFT_OUT: Final = "casscade: left out"
+"""The same because the configuration, or a rollback, leaves it out."""
 
 _WIDER: Final[Mapping[str, frozenset[str]]] = {
     "smallint": frozenset({"integer", "bigint", "numeric", "real", "double precision"}),
@@ -124,6 +126,16 @@ def was_dropped(column: Column) -> bool:
     return column.dropped_at != NO_TIMESTAMP
 
 
+def is_void(column: ExistingColumn) -> bool:
+    """Whether it took no values for a time, so that what is in it is not what Cassandra shows."""
+    return column.comment.startswith((DEPRECATED, LEFT_OUT))
+
+
+def _names(column: Column) -> tuple[str, str]:
+    """The names that a column may have had in PostgreSQL."""
+    return column_identifier(column.name), column_identifier(f"{column.name}{RETYPED}")
+
+
 def _view_changes(target: Target, view: ExistingTable, relations: Mapping[str, ExistingTable]) -> bool:
     missing = any(
         column.name not in {present.name for present in found.columns}
@@ -188,17 +200,20 @@ def _mark(
     """Comments on the columns that take no more values, and none on those that take them again."""
     wanted = {column.name for column in relation.columns} - conflicts
     ended = {column_identifier(column.name) for column in target.table.columns if was_dropped(column)}
+    known = {name for column in target.table.columns for name in _names(column)}
     columns: list[ExistingColumn] = []
     for present in found.columns:
         comment = present.comment
         if present.name in wanted:
-            comment = "" if comment.startswith(DEPRECATED) else comment
+            comment = "" if is_void(present) else comment
         elif present.name in ended and not comment.startswith(DEPRECATED):
             comment = f"{DEPRECATED}; takes no more values"
+        elif present.name in known and not is_void(present):
+            comment = f"{LEFT_OUT}; takes no more values"
         if comment != present.comment:
             place = f"{quote_qualified(relation.schema, relation.name)}.{quote_identifier(present.name)}"
             value = "NULL" if not comment else "'" + comment.replace("'", "''") + "'"
-            what = "takes values again" if not comment else "is deprecated"
+            what = "takes values again" if not comment else "takes no more values"
             text = f"COMMENT ON COLUMN {place} IS {value}"
             statements.append(DdlStatement(text, f"column {present.name} of {relation.name} {what}"))
         columns.append(replace(present, comment=comment))

@@ -57,6 +57,7 @@ def to_document(table: Table) -> dict[str, Any]:
                 "index": column.index,
                 "dropped": column.dropped,
                 "dropped_at": column.dropped_at,
+                "former_length": column.former_length,
             }
             for column in table.columns
         ],
@@ -81,6 +82,7 @@ def from_document(table_id: uuid.UUID, document: dict[str, Any], altered_at: int
             index=column["index"],
             dropped=column["dropped"],
             dropped_at=column["dropped_at"],
+            former_length=column.get("former_length"),
         )
         for column in document["columns"]
     )

@@ -14,15 +14,16 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from cassandra import ConsistencyLevel
-from psycopg import Connection
+from psycopg import Connection, errors
 
-from casscade.core.errors import ConfigurationError
+from casscade.core.errors import ConfigurationError, RetryableError
 from casscade.rules.table import TableRules
+from casscade.schema.faults import REFUSED, translated
 from casscade.schema.mapping import Relation, Target
 from casscade.verify.keys import RawKey, keys_of
 from casscade.verify.normal import Key
@@ -40,6 +41,10 @@ SUSPECTS_MAX: Final = 1000
 ROUNDS: Final = 3
 # From here on the copy is wrong, not late: later suspects are read again without a pause.
 PATIENCE_DIFFERENCES: Final = 5000
+
+TABLE_ALTERED: Final = "table_altered"
+# What PostgreSQL says of columns and types that were altered since the statement was written or prepared.
+_ALTERED: Final = (errors.UndefinedColumn, errors.UndefinedTable, errors.FeatureNotSupported)
 
 Progress = Callable[[int, float], None]
 OnDifference = Callable[[Relation, RawKey], None]
@@ -105,7 +110,10 @@ def compare_table(
     `connection` must be in autocommit, so that each read sees what is there now. `settle_s` is the pause before each
     of the fresh reads of what differs. `rules` are carried out on what Cassandra shows; a table whose key they hash
     can't be compared (ConfigurationError). `progress` hears of (rows read, part of Cassandra's ring that is done),
-    `on_difference` of each row that differs. Raises the exceptions of both drivers.
+    `on_difference` of each row that differs. Columns that the relations of `target` lack are not compared.
+
+    Raises RetryableError (`table_altered`) when either side is not as `target` says (any more), the errors of
+    `translated` for Cassandra, and psycopg's other exceptions.
     """
     result = TableComparison(target.table.full_name)
     if rules is not None and rules.hides_keys:
@@ -115,7 +123,10 @@ def compare_table(
             now="the table was not compared",
             hint="compare the other tables: casscade verify with a configuration without this one",
         )
-    with closing(CassandraTable(session, target, consistency, page_rows, rules)) as table:
+    with (
+        _as_described(target.table.full_name),
+        closing(CassandraTable(session, target, consistency, page_rows, rules)) as table,
+    ):
         sides = [
             _Side(table, PostgresRelation(connection, relation, keys_of(target, relation)))
             for relation in target.relations
@@ -136,6 +147,30 @@ def compare_table(
             checker.settle()
         result.rows_postgres = sides[0].postgres.count()
     return result
+
+
+@contextmanager
+def _as_described(table: str) -> Iterator[None]:
+    """What refuses to read a table by its description has another one by now."""
+    try:
+        with translated(f"comparing {table}"):
+            yield
+    except ConfigurationError as error:
+        if error.code != REFUSED:
+            raise
+        raise _altered(table, "Cassandra") from error
+    except _ALTERED as error:
+        raise _altered(table, "PostgreSQL") from error
+
+
+def _altered(table: str, where: str) -> RetryableError:
+    return RetryableError(
+        TABLE_ALTERED,
+        f"{table} was altered in {where} while it was compared",
+        where=table,
+        now="nothing was changed; what was compared of it does not count",
+        hint="try again when its schema is at rest: casscade schema history and casscade plan tell what changes",
+    )
 
 
 def _scan(table: CassandraTable, token_ranges: int) -> Iterator[tuple[list[RawRow], float]]:

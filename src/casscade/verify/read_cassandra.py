@@ -16,7 +16,7 @@ from cassandra.query import BoundStatement, tuple_factory
 from casscade.core.errors import BadDataError
 from casscade.cql.types import quote_name
 from casscade.rules.table import TableRules
-from casscade.schema.mapping import Target
+from casscade.schema.mapping import Relation, Target
 from casscade.schema.model import Column
 from casscade.schema.pg_types import PgType
 from casscade.verify.keys import RawKey
@@ -61,7 +61,8 @@ class RawProtocol(ProtocolHandler):  # type: ignore[misc] # the driver has no ty
 class CassandraTable:
     """Reads one table over a session of its own on the cluster of `session`; `close` ends that session.
 
-    The columns of a row are: partition key, clustering, all statics, the replicated regular columns.
+    The columns of a row are: partition key, clustering, all statics, the replicated regular columns; of these the
+    relations of `target` may lack some, which are not compared. Raises the driver's exceptions.
     """
 
     def __init__(
@@ -73,13 +74,22 @@ class CassandraTable:
         self.clustering = table.clustering
         self.statics = table.statics
         excluded = {column.name for column in target.excluded}
-        self._shown_statics = [i for i, column in enumerate(table.statics) if column.name not in excluded]
         self.regulars = tuple(column for column in table.regulars if column.name not in excluded)
-        self._types = [column.pg_type for column in target.rows.value_columns]
-        self._static_types = [] if target.statics is None else [c.pg_type for c in target.statics.value_columns]
+        self._shown = _places(self.regulars, target.rows)
+        self._shown_statics = [] if target.statics is None else _places(table.statics, target.statics)
+        shown = {place for place, _ in self._shown_statics}
+        self._telling = [i for i, each in enumerate(table.statics) if i in shown or each.name in excluded]
         self._consistency = consistency
         self._page_rows = page_rows
         self._session = session.cluster.connect()
+        try:
+            self._prepare_reads(target)
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare_reads(self, target: Target) -> None:
+        table = target.table
         self._session.client_protocol_handler = RawProtocol
         self._profile = self._session.execution_profile_clone_update(EXEC_PROFILE_DEFAULT, row_factory=tuple_factory)
         name = f"{quote_name(table.keyspace)}.{quote_name(table.name)}"
@@ -133,7 +143,8 @@ class CassandraTable:
 
     def has_statics(self, row: RawRow) -> bool:
         """Whether the partition of the row shows any static value."""
-        return any(value is not None for value in self._static_values(row)) and self._is_wanted(row, static=True)
+        values = self._static_values(row)
+        return any(values[i] is not None for i in self._telling) and self._is_wanted(row, static=True)
 
     def raw_key(self, row: RawRow, *, static: bool) -> RawKey:
         """The bytes of the key."""
@@ -144,13 +155,9 @@ class CassandraTable:
         """The normal forms of the columns that are not in the key, in the order of the relation."""
         if static:
             values = self._static_values(row)
-            return tuple(
-                self._form(self.statics[i], values[i], pg)
-                for i, pg in zip(self._shown_statics, self._static_types, strict=True)
-            )
+            return tuple(self._form(self.statics[i], values[i], pg) for i, pg in self._shown_statics)
         values = row[len(row) - len(self.regulars) :]
-        columns = zip(self.regulars, values, self._types, strict=True)
-        return tuple(self._form(column, value, pg) for column, value, pg in columns)
+        return tuple(self._form(self.regulars[i], values[i], pg) for i, pg in self._shown)
 
     def _form(self, column: Column, value: bytes | None, pg: PgType) -> Any:
         """The normal form of a value, behind its rules; one on which a rule fails has none that could be there."""
@@ -188,6 +195,12 @@ class CassandraTable:
         statement.consistency_level = self._consistency
         statement.is_idempotent = True
         return statement
+
+
+def _places(read: Sequence[Column], relation: Relation) -> list[tuple[int, PgType]]:
+    """Where the values of a relation's columns stand among those that are read, and what they become."""
+    places = {column.name: place for place, column in enumerate(read)}
+    return [(places[column.column.name], column.pg_type) for column in relation.value_columns]
 
 
 def _names(columns: Sequence[Column]) -> str:
