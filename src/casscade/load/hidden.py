@@ -56,6 +56,9 @@ class HiddenRows:
         self._partition = sql.SQL("SELECT {} FROM {} WHERE target_no = %s AND partition_key = %b").format(
             columns, table
         )
+        self._pages = sql.SQL("SELECT {}, key FROM {} WHERE target_no = %s AND key > %b ORDER BY key LIMIT %s").format(
+            columns, table
+        )
         self._expired = sql.SQL(
             "SELECT {} FROM {} WHERE target_no = %s AND expires_at <= %b ORDER BY expires_at LIMIT %s"
         ).format(columns, table)
@@ -105,6 +108,17 @@ class HiddenRows:
             if len(page) < _PAGE_ROWS:
                 break
         connection.execute("CLOSE casscade_hidden")
+
+    def pages(self, connection: Connection[Any], page_rows: int) -> Iterator[list[tuple[bytes, Row]]]:
+        """All hidden rows in the order of their keys, each page as it is when it is asked for."""
+        last = b""
+        while True:
+            found = list(fields(connection.execute(self._pages, (self._target_no, Raw(last), page_rows), binary=True)))
+            if found:
+                yield [_row_of(each[:4]) for each in found]
+                last = found[-1][4] or b""
+            if len(found) < page_rows:
+                return
 
     def expired(self, connection: Connection[Any], moment: Raw, limit: int) -> list[tuple[bytes, Row]]:
         """Hidden rows in which something ended by `moment` (a binary timestamptz), `limit` at most."""

@@ -10,7 +10,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from typing import Any, Final
 
@@ -32,7 +32,9 @@ from casscade.load.gaps import GapStore
 from casscade.load.sources import Sources
 from casscade.observability.logs import get_logger
 from casscade.pipeline.database import Database
+from casscade.pipeline.hidden_repair import suspects
 from casscade.pipeline.row_repair import RowRepair
+from casscade.rules.table import TableRules
 from casscade.schema.faults import translated
 from casscade.schema.mapping import Relation, Target
 from casscade.snapshot.rows import TableScan
@@ -59,7 +61,8 @@ class _Stopped(Exception):
 class GapRepair(Part):
     """A thread that repairs `gaps` of the tables `targets`; `failure` says why it ended by itself and set `stop`.
 
-    The tables `ruled` (ids) are read again and not compared: rules make their rows others than those of Cassandra.
+    `rules` (by table id) are carried out on what Cassandra shows before it is compared. Rows that their conditions hide
+    are compared, too. Tables whose key they hash are read again and not compared; `uncompared` has their names.
     """
 
     def __init__(
@@ -74,10 +77,11 @@ class GapRepair(Part):
         put: Put,
         owner: str,
         stop: threading.Event,
-        ruled: Collection[bytes],
+        rules: Mapping[bytes, TableRules],
     ) -> None:
         super().__init__("gap-repair", stop)
-        self._ruled = ruled
+        self._rules = rules
+        self.uncompared: list[str] = []
         self._config = config
         self._database = database
         self._cluster = cluster
@@ -132,7 +136,7 @@ class GapRepair(Part):
         return tuple(gap.gap_id for gap in self._gaps)
 
     def _compare(self) -> None:
-        self._mutations, self._size = [], 0
+        self._mutations, self._size, self.uncompared = [], 0, []
         consistency = ConsistencyLevel.name_to_value[self._config.cassandra.consistency]
         with (
             closing(RawSession(self._cluster)) as reader,
@@ -143,32 +147,42 @@ class GapRepair(Part):
             connection.execute("SET statement_timeout = 0")
             repair = RowRepair(self._control, self._writer(connection), rows, reader, self._scans)
             for target in self._targets:
-                if target.table.id.bytes in self._ruled:
-                    log.warning("lost deletions of a table with rules are not looked for", table=target.table.full_name)
-                    continue
-
-                def differs(relation: Relation, key: RawKey, target: Target = target) -> None:
-                    self._add(repair.repair(target, relation, key))
-
-                with translated("comparing a table after a gap"):
-                    result = compare_table(
-                        self._session,
-                        connection,
-                        target,
-                        consistency=consistency,
-                        max_examples=0,
-                        settle_s=_SETTLE_S,
-                        progress=lambda _rows, _done: self._require_running(),
-                        on_difference=differs,
-                    )
-                log.info(
-                    "compared after a gap",
-                    table=target.table.full_name,
-                    rows=result.rows_cassandra,
-                    differences=dict(result.kinds),
-                )
+                self._compare_table(repair, connection, target, consistency)
         self._send(done=True)
         log.info("gaps repaired", gaps=len(self._gaps), rows=self.rows)
+
+    def _compare_table(self, repair: RowRepair, connection: Connection[Any], target: Target, consistency: int) -> None:
+        name = target.table.full_name
+        rules = self._rules.get(target.table.id.bytes)
+        if rules is not None and rules.hides_keys:
+            log.error(
+                "lost deletions of a table whose key is hashed are not found",
+                table=name,
+                hint="docs/rules.md, under Gaps, tells how to begin anew with the table",
+            )
+            self.uncompared.append(name)
+            return
+
+        def differs(relation: Relation, key: RawKey) -> None:
+            self._add(repair.repair(target, relation, key))
+
+        with translated("comparing a table after a gap"):
+            result = compare_table(
+                self._session,
+                connection,
+                target,
+                consistency=consistency,
+                max_examples=0,
+                settle_s=_SETTLE_S,
+                progress=lambda _rows, _done: self._require_running(),
+                rules=rules,
+                on_difference=differs,
+            )
+            hidden = repair.hidden_rows(target)
+            if rules is not None and hidden is not None:
+                for key in suspects(self._session, connection, target, rules, hidden, consistency):
+                    differs(target.rows, key)
+        log.info("compared after a gap", table=name, rows=result.rows_cassandra, differences=dict(result.kinds))
 
     def _require_running(self) -> None:
         if self._stop.is_set():
@@ -178,8 +192,7 @@ class GapRepair(Part):
         """Knows how rows are stored; nothing is written with it."""
         writer = BatchWriter(self._control, Sources())
         for target in self._targets:
-            if target.table.id.bytes not in self._ruled:
-                writer.add_target(connection, target, 0)
+            writer.add_target(connection, target, 0, rules=self._rules.get(target.table.id.bytes))
         return writer
 
     def _add(self, mutation: bytes | None) -> None:

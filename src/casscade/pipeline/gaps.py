@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import psycopg
@@ -25,6 +25,7 @@ from casscade.pipeline.database import Database
 from casscade.pipeline.gap_repair import GapRepair, Put
 from casscade.pipeline.monitor import Monitor
 from casscade.pipeline.watch import Watch
+from casscade.rules.table import TableRules
 from casscade.schema.mapping import Target
 from casscade.schema.replicas import ranges_of
 from casscade.snapshot.gap_repair import read_again
@@ -115,11 +116,11 @@ class Gaps:
         targets: Sequence[Target],
         put: Put,
         stop: threading.Event,
-        ruled: Collection[bytes],
+        rules: Mapping[bytes, TableRules],
     ) -> GapRepair | None:
         """The thread that repairs what was planned, not yet started; None when nothing was.
 
-        `ruled` tables (ids) can't be compared with Cassandra.
+        `rules` are those of the tables that have any, by table id.
         """
         if not self._gaps:
             return None
@@ -128,7 +129,7 @@ class Gaps:
         cellless = self._config.transport.format == "debezium"
         scans = {t.table.id: TableScan(t.table, element_times=times, cellless=cellless) for t in concerned}
         return GapRepair(
-            self._config, self._database, cluster, session, self._gaps, concerned, scans, put, self._owner, stop, ruled
+            self._config, self._database, cluster, session, self._gaps, concerned, scans, put, self._owner, stop, rules
         )
 
     def watch(self, stop: threading.Event) -> GapWatch:
