@@ -97,7 +97,8 @@ class Loaded:
         self.applied += 1
         chunk = Chunk("node", 8, Position(1, self.applied), 0.0, mutations, list(range(len(mutations))))
         self.batcher.add(chunk)
-        return self.writer.apply(self.connection, self.batcher.take()).dead_letters
+        self.counts = self.writer.apply(self.connection, self.batcher.take())
+        return self.counts.dead_letters
 
     def shown(self, *names: str) -> list[tuple[Any, ...]]:
         columns = sql.SQL(", ").join(sql.Identifier(name) for name in names)
@@ -193,6 +194,7 @@ def test_a_rule_that_fails_sets_its_row_aside_and_the_others_go_on(database: str
             loaded.row(1, 6, name="Ä" * 100_000),
         )
         assert failed == {"rule_failed": 4}
+        assert loaded.counts.broken == {("ks.people", rule): 1 for rule in ("cast", "json_path", "trim", "utc")}
         assert [(len(name), doc) for name, doc in loaded.shown("name", "doc")] == [(0, 5), (100_000, None)]
         messages = [row[0] for row in connection.execute("SELECT message FROM casscade.dead_letters ORDER BY message")]
         assert [message.split()[2] for message in messages] == ["cast", "json_path", "trim", "utc"]

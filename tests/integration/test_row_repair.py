@@ -297,12 +297,15 @@ def test_hidden_rows_are_repaired_and_never_come_back_with_what_was_deleted(
     assert hidden_keys(ruled) == {(1, c) for c in range(1, 6)}
 
     # What a read shows tells which ones have to be looked at: not those that are equal.
-    both, steps = i32(2) + i32(1) + b"x" + i32(1) + b"y", i32(1) + i32(4) + i32(7)
+    both = i32(2) + i32(1) + b"x" + i32(1) + b"y"
+    steps = i32(1) + i32(4) + i32(7)
     one = i32(1) + i32(1) + b"y"
     same: list[bytes | None] = [b"hidden", b"b", steps, both]
     columns = {"a": 0, "b": 1, "steps": 2, "tags": 3}
     place = [columns[column.name] for column in ruled.table.regulars]
-    read = {1: [b"hidden", None, None, one], 3: same, 4: same, 5: [b"shown", b"b", steps, both]}
+    gone: list[bytes | None] = [b"hidden", None, None, one]
+    last: list[bytes | None] = [b"shown", b"b", steps, both]
+    read = {1: gone, 3: same, 4: same, 5: last}
     rows = {(i32(1), i32(c)): [values[each] for each in place] for c, values in read.items()}
     monkeypatch.setattr(ShownNow, "rows", rows)
     monkeypatch.setattr(hidden_repair, "CassandraTable", ShownNow)

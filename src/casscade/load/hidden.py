@@ -35,13 +35,17 @@ class HiddenRow:
 
 
 class HiddenRows:
-    """The hidden rows of one relation. `written` collects the keys that `put` wrote since `begin`."""
+    """The hidden rows of one relation.
+
+    `written` collects the keys that `put` wrote since `begin`; `counted` is how many it wrote since somebody set it.
+    """
 
     def __init__(self, control: ControlStore, target_no: int) -> None:
         table = control.name("hidden_rows")
         columns = sql.SQL("partition_key, whole_key, write_time, state")
         self._target_no = target_no
         self.written: set[bytes] = set()
+        self.counted = 0
         self._find = sql.SQL("SELECT key, write_time, state FROM {} WHERE target_no = %s AND key = ANY(%b)").format(
             table
         )
@@ -87,6 +91,7 @@ class HiddenRows:
             ),
         )
         self.written.update(keys)
+        self.counted += len(keys)
 
     def drop(self, connection: Connection[Any], keys: Sequence[bytes]) -> None:
         """Forget rows that are hidden no more."""
