@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import random
 import threading
+import uuid
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from casscade.commitlog.encoder import encode_mutation
 from casscade.commitlog.observations import WITHHELD, decode_any
 from casscade.config.rules import RulesSection
+from casscade.config.tables import resolve_tables
+from casscade.core.cell import live_cell
+from casscade.core.mutation import PartitionUpdate, Row
 from casscade.core.notice import GAP, Notice
 from casscade.core.position import START, Position
+from casscade.cql.types import CqlType
 from casscade.load.batcher import Batcher
 from casscade.load.rewriting import rewriting_of
-from casscade.pipeline.hiding import hides_at_capture
+from casscade.pipeline.hiding import ChunkHider, HidingOutlet, hider_of, hides_at_capture
 from casscade.rules.concealment import excluded_columns
 from casscade.rules.rewriter import Rewriter
+from casscade.schema.model import Column, ColumnKind, Table, assign_indexes
 from casscade.transport.chunk import Chunk
-from tests.support.hidden_values import MARKER, Site, people
+from tests.support.hidden_values import MARKER, Outlet, Site, people
 from tests.support.ruled import configuration, target_of
 
+TEXT = CqlType("text")
 pytestmark = [pytest.mark.requirement("FR-013"), pytest.mark.requirement("FR-030")]
 
 
@@ -126,3 +134,35 @@ def test_damaged_bytes_are_not_sent() -> None:
     batcher.add(chunk)
     (letter,) = batcher.take().dead_letters
     assert letter.mutation == b""
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [{"transforms": [{"mask": {"columns": ["*email*"], "with": "redact"}}]}, {"columns": {"include": ["v"]}}],
+)
+def test_a_column_that_comes_is_hidden_before_anything_of_it_is_sent(entry: dict[str, Any]) -> None:
+    config = configuration(entry)
+    columns = [Column("p", ColumnKind.PARTITION_KEY, 0, CqlType("int")), Column("v", ColumnKind.REGULAR, -1, TEXT)]
+    before = assign_indexes(Table(uuid.uuid4(), "ks", "t", tuple(columns)), {})
+    after = assign_indexes(replace(before, columns=(*columns, Column("email", ColumnKind.REGULAR, -1, TEXT))), {})
+    known = [before]
+    refreshed: list[int] = []
+
+    def refresh() -> None:
+        refreshed.append(1)
+        known[0] = after
+
+    rules = resolve_tables(config, [("ks", "t")])
+    outlet = Outlet()
+    door = HidingOutlet(outlet, ChunkHider(lambda: hider_of(config, rules, known), refresh))
+    row = Row(b"", [])
+    column = after.column("email")
+    assert column is not None
+    row.cells[column.index] = live_cell(5, MARKER.encode())
+    update = PartitionUpdate(after.shape(replicated=True), (1).to_bytes(4, "big"))
+    update.rows = [row]
+    mutation = encode_mutation([update], 7)
+    assert door.put(Chunk("node", 7, Position(3, 9), 1.0, [mutation], [1]), threading.Event())
+    assert refreshed == [1]
+    assert len(_everything(outlet.chunks)) > 20
+    assert MARKER.encode() not in _everything(outlet.chunks)

@@ -21,7 +21,7 @@ from casscade.core.position import START, Position
 from casscade.rules.concealment import excluded_columns
 from casscade.rules.hider import Hider
 from casscade.rules.rewriter import RULED
-from casscade.rules.table import TableRules, excluded_names, read_rules
+from casscade.rules.table import TableRules, excluded_names, hides_what_comes, read_rules
 from casscade.schema.mapping import Target
 from casscade.schema.model import Table
 from casscade.transport.chunk import Chunk, RepairProgress
@@ -37,7 +37,7 @@ def hides_at_capture(config: PipelineConfig) -> bool:
     return config.rules.apply == "capture" and config.transport.kind == "kafka"
 
 
-def hider_of(config: PipelineConfig, rules: Iterable[TableRule], tables: Sequence[Table]) -> Hider:
+def hider_of(config: PipelineConfig, rules: Sequence[TableRule], tables: Sequence[Table]) -> Hider:
     """What the configuration hides of `tables`, which are all that the cluster has, with numbered columns."""
     by_name = {(table.keyspace, table.name): table for table in tables}
     replicated = {}
@@ -53,7 +53,9 @@ def hider_of(config: PipelineConfig, rules: Iterable[TableRule], tables: Sequenc
         if hidden:
             excluded[table.id.bytes] = frozenset(each.index for each in table.columns if each.name in hidden)
     shapes = {table.id.bytes: table.shape(replicated=table.id.bytes in replicated) for table in tables}
-    return Hider(read, shapes, excluded)
+    # A mutation that names an unknown column of these makes the schema be read again before it is sent.
+    watched = [by_name[rule.keyspace, rule.table].id.bytes for rule in rules if hides_what_comes(rule)]
+    return Hider(read, shapes, excluded, watched)
 
 
 def hiding_of(targets: Iterable[Target], rules: Mapping[bytes, TableRules]) -> ChunkHider:

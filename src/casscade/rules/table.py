@@ -88,6 +88,17 @@ def read_rules(
     return TableRules(table, rules.chains, rules.nulled, rules.dropped, rules.renames, conditions)
 
 
+def hides_what_comes(rule: TableRule) -> bool:
+    """Whether a column that the table does not have yet may be one of which the values are hidden or left out."""
+    sections = (placed.transform.section for placed in rule.transforms)
+    by_pattern = any(any(map(_is_pattern, each.columns)) for each in sections if isinstance(each, ColumnsRule))
+    return by_pattern or rule.include is not None
+
+
+def _is_pattern(name: str) -> bool:
+    return "*" in name or "?" in name
+
+
 def excluded_names(rule: TableRule, table: Table) -> set[str]:
     """The columns that the configuration leaves out by `columns`; ConfigurationError for one that is not there."""
     keys = _names(table, _KEYS)
@@ -111,7 +122,8 @@ class _Builder:
     def add(self, placed: PlacedTransform) -> None:
         section = placed.transform.section
         if isinstance(section, RenameSection):
-            self._renames[self._named(section.column).name] = section.to
+            if not self._is_gone(section.column):
+                self._renames[self._named(section.column).name] = section.to
             return
         assert isinstance(section, ColumnsRule)
         for column in self._matching(section.columns):
@@ -141,11 +153,15 @@ class _Builder:
     def _matching(self, patterns: Sequence[str]) -> list[Column]:
         found: dict[str, Column] = {}
         for pattern in patterns:
-            if "*" in pattern or "?" in pattern:
+            if _is_pattern(pattern):
                 found |= {name: column for name, column in self._columns.items() if matches(pattern, name)}
-            else:
+            elif not self._is_gone(pattern):
                 found[pattern] = self._named(pattern)
         return list(found.values())
+
+    def _is_gone(self, name: str) -> bool:
+        """Whether a column was dropped, as may be done while the pipeline runs; its rule waits for it to come back."""
+        return name not in self._columns and any(each.name == name and each.dropped for each in self._table.columns)
 
     def _named(self, name: str) -> Column:
         column = self._columns.get(name)
