@@ -12,6 +12,14 @@ from casscade.observability.metric import Metric
 
 RULE_METRICS: Final = (
     Metric(
+        "gap_uncompared",
+        "counter",
+        "tables",
+        "Repairs of gaps that could not compare a table, because a rule hashes its key.",
+        "Deletions that were lost in the gap stay unseen: docs/rules.md, under Gaps.",
+        ("table",),
+    ),
+    Metric(
         "rules_hidden",
         "counter",
         "rows",

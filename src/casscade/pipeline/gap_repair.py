@@ -62,7 +62,7 @@ class GapRepair(Part):
     """A thread that repairs `gaps` of the tables `targets`; `failure` says why it ended by itself and set `stop`.
 
     `rules` (by table id) are carried out on what Cassandra shows before it is compared. Rows that their conditions hide
-    are compared, too. Tables whose key they hash are read again and not compared; `uncompared` has their names.
+    are compared, too. Tables whose key they hash are read again and not compared; `uncompared` hears of them.
     """
 
     def __init__(
@@ -78,10 +78,11 @@ class GapRepair(Part):
         owner: str,
         stop: threading.Event,
         rules: Mapping[bytes, TableRules],
+        uncompared: Callable[[str], None],
     ) -> None:
         super().__init__("gap-repair", stop)
         self._rules = rules
-        self.uncompared: list[str] = []
+        self._uncompared = uncompared
         self._config = config
         self._database = database
         self._cluster = cluster
@@ -136,7 +137,7 @@ class GapRepair(Part):
         return tuple(gap.gap_id for gap in self._gaps)
 
     def _compare(self) -> None:
-        self._mutations, self._size, self.uncompared = [], 0, []
+        self._mutations, self._size = [], 0
         consistency = ConsistencyLevel.name_to_value[self._config.cassandra.consistency]
         with (
             closing(RawSession(self._cluster)) as reader,
@@ -160,7 +161,9 @@ class GapRepair(Part):
                 table=name,
                 hint="docs/rules.md, under Gaps, tells how to begin anew with the table",
             )
-            self.uncompared.append(name)
+            with self._database.transaction() as own:
+                self._store.uncompared(own, self._ids, target.table.id, name)
+            self._uncompared(name)
             return
 
         def differs(relation: Relation, key: RawKey) -> None:

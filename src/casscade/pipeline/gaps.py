@@ -129,7 +129,18 @@ class Gaps:
         cellless = self._config.transport.format == "debezium"
         scans = {t.table.id: TableScan(t.table, element_times=times, cellless=cellless) for t in concerned}
         return GapRepair(
-            self._config, self._database, cluster, session, self._gaps, concerned, scans, put, self._owner, stop, rules
+            self._config,
+            self._database,
+            cluster,
+            session,
+            self._gaps,
+            concerned,
+            scans,
+            put,
+            self._owner,
+            stop,
+            rules,
+            lambda table: self._monitor.metrics.count("casscade_gap_uncompared_tables_total", table=table),
         )
 
     def watch(self, stop: threading.Event) -> GapWatch:
