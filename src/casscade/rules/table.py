@@ -25,7 +25,9 @@ from casscade.rules.chain import Chain
 from casscade.rules.conditions import Conditions, read_conditions
 from casscade.rules.faults import RuleError
 from casscade.rules.steps import Step, step_of
+from casscade.schema.mapping import EXACT_COLUMNS, META_COLUMNS
 from casscade.schema.model import Column, ColumnKind, Table
+from casscade.schema.names import column_identifier
 
 _KEYS = (ColumnKind.PARTITION_KEY, ColumnKind.CLUSTERING)
 
@@ -83,9 +85,32 @@ def read_rules(
     if rules.hides_keys:
         where = next(placed.where for placed in rule.transforms if isinstance(placed.transform.section, ColumnsRule))
         _check_hidden_keys(rules, where, foreign=foreign)
+    _check_renames(rule, rules, excluded)
     gone = rules.dropped | rules.hidden | set(excluded)
     conditions = read_conditions(rule.conditions, table, gone)
     return TableRules(table, rules.chains, rules.nulled, rules.dropped, rules.renames, conditions)
+
+
+def _check_renames(rule: TableRule, rules: TableRules, excluded: Collection[str]) -> None:
+    """Two columns of one name can't be in PostgreSQL, nor one with that of a column of Casscade's own."""
+    table = rules.table
+    names = [*_names(table, _KEYS), *_names(table, (ColumnKind.STATIC, ColumnKind.REGULAR))]
+    left = [name for name in names if name not in rules.dropped and name not in excluded]
+    taken = {column_identifier(name): f'that of "{name}"' for name in left if name not in rules.renames}
+    taken |= {own.name: "that of a column of Casscade's own" for own in (*META_COLUMNS, *EXACT_COLUMNS)}
+    for placed in rule.transforms:
+        section = placed.transform.section
+        if not isinstance(section, RenameSection) or section.column not in left:
+            continue
+        if rules.renames[section.column] != section.to:  # renamed once more, further below
+            continue
+        if section.to in taken:
+            error = RuleError(
+                f'"{section.column}" can\'t be called {section.to}: the name is {taken[section.to]}',
+                hint="give it another name",
+            )
+            raise error.located('the transform "rename"', table.full_name, placed.where)
+        taken[section.to] = f'that of "{section.column}"'
 
 
 def hides_what_comes(rule: TableRule) -> bool:
