@@ -255,7 +255,7 @@ class BatchWriter:
             if target is None:
                 raise InvariantError("target_missing", f"No target for table id {uuid.UUID(bytes=table_id)}")
             target.write(connection, table, now, counts)
-            letters += target.rejected_letters(connection, table.table)
+            letters += target.rejected_letters(connection, table.table, counts)
 
     def _finish(
         self, connection: Connection[Any], batch: Batch, counts: BatchCounts, letters: list[DeadLetter]
@@ -289,6 +289,7 @@ class BatchWriter:
         if letters or replayed:
             counts.replayed += self.control.letters.settle(connection, letters, replayed)
             counts.dead_letters.update(letter.code for letter in letters)
+            counts.broken.update((letter.source_name, letter.rule) for letter in letters if letter.rule)
         self.sources.commit(connection, self.control, batch.positions)
 
     def reap(self, connection: Connection[Any]) -> BatchCounts:
@@ -304,7 +305,7 @@ class BatchWriter:
                     target = self._targets[table_id]
                     looked_at = target.reap(connection, int(self._clock()), counts)
                     if looked_at:
-                        letters = target.rejected_letters(connection, target.shape)
+                        letters = target.rejected_letters(connection, target.shape, counts)
                         looked_at -= len(letters)
                         self._close(connection, counts, letters)
             target = self._targets[table_id]
@@ -318,6 +319,7 @@ class BatchWriter:
         if letters:
             self.control.letters.settle(connection, letters, ())
             counts.dead_letters.update(letter.code for letter in letters)
+            counts.broken.update((letter.source_name, letter.rule) for letter in letters if letter.rule)
         self._request_rechecks(connection)
         self.sources.commit(connection, self.control, {})
 

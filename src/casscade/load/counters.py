@@ -18,6 +18,10 @@ class BatchCounts:
     (schema.table) and by what became of them (`load.layout.INEXACT_POLICIES`); `rereads` are rows that events of
     Debezium's did not determine; `replayed` are dead letters that were applied. `conflicts` counts writes of one time
     and different values, `stale` rows that came too late, by table (keyspace.table).
+
+    Of rules, by table (keyspace.table): `hidden` counts rows that were written and do not match its condition, `broken`
+    those that became dead letters, also by the name of the transform or constraint; `waiting` is how many wait now for
+    the row that their foreign key names.
     """
 
     rows: int = 0
@@ -32,6 +36,9 @@ class BatchCounts:
     conflicts: Counter[str] = field(default_factory=Counter)
     stale: Counter[str] = field(default_factory=Counter)
     dead_letters: Counter[str] = field(default_factory=Counter)
+    hidden: Counter[str] = field(default_factory=Counter)
+    broken: Counter[tuple[str, str]] = field(default_factory=Counter)
+    waiting: dict[str, int] = field(default_factory=dict)
 
     def add(self, other: BatchCounts) -> None:
         """Add another batch."""
@@ -47,3 +54,6 @@ class BatchCounts:
         self.conflicts.update(other.conflicts)
         self.stale.update(other.stale)
         self.dead_letters.update(other.dead_letters)
+        self.hidden.update(other.hidden)
+        self.broken.update(other.broken)
+        self.waiting |= other.waiting

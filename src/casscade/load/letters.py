@@ -37,7 +37,8 @@ class DeadLetter:
     `source_name` is its table, where known; `key_digest` stands for its partition key; `scanned` tells that it was read
     from a table; `source` and `place` are the Kafka partition (topic/number) and offset of its message, or empty and
     -1. `replaces` is the id of the letter that it was, if it was replayed. `schema_version` is the
-    version of its table as `casscade schema history` labels it; None where nothing tells the table.
+    version of its table as `casscade schema history` labels it; None where nothing tells the table. `rule` names the
+    transform that failed, or the constraint that its row breaks; it is only counted.
     """
 
     event_id: str
@@ -54,6 +55,7 @@ class DeadLetter:
     retries: int = 0
     replaces: int = -1
     schema_version: str | None = None
+    rule: str = ""
 
 
 class _Before(NamedTuple):

@@ -254,7 +254,7 @@ class Loader:
 
     def _reap(self, connection: Connection[Any]) -> None:
         counts = self._writer.reap(connection)
-        if counts.expired or counts.dead_letters:
+        if counts.expired or counts.dead_letters or counts.waiting:
             self._observer.reaped(counts)
 
     def _purge(self, connection: Connection[Any]) -> None:

@@ -1,10 +1,11 @@
-"""What the loader counted as the status and the metrics show it: rows, conflicts and stale rows.
+"""What the loader counted as the status and the metrics show it: rows, rules, conflicts and stale rows.
 
 Invariant: the ratio relates what was committed to what was committed: conflicts to streamed mutations, since the start.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from casscade.load.counters import BatchCounts
@@ -21,6 +22,28 @@ def row_status(totals: BatchCounts) -> dict[str, Any]:
         "expired": totals.expired,
         "inexact": totals.inexact.total(),
     }
+
+
+def rule_status(totals: BatchCounts, filtered: int) -> dict[str, Any]:
+    """What rules kept out or aside, for the status document; `filtered` rows had a key that no condition wants."""
+    broken: Counter[str] = Counter()
+    for (_, rule), rows in totals.broken.items():
+        broken[rule] += rows
+    return {
+        "filtered_rows": filtered,
+        "hidden_rows": totals.hidden.total(),
+        "waiting_rows": sum(totals.waiting.values()),
+        "broken": dict(broken),
+    }
+
+
+def copy_rules(metrics: Metrics, totals: BatchCounts) -> None:
+    """Bring what rules kept out or aside into the metrics."""
+    for table, rows in list(totals.hidden.items()):
+        metrics.set_total("casscade_rules_hidden_rows_total", rows, table=table)
+    for (table, rule), rows in list(totals.broken.items()):
+        metrics.set_total("casscade_rules_broken_rows_total", rows, table=table, rule=rule)
+    metrics.set_each("casscade_rules_waiting_rows", "table", totals.waiting)
 
 
 def conflict_status(totals: BatchCounts, mutations: int) -> dict[str, Any]:

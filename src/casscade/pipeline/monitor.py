@@ -22,7 +22,7 @@ from casscade.observability.logs import get_logger
 from casscade.observability.metrics import Metrics
 from casscade.pipeline.checkpoints import Checkpoints
 from casscade.pipeline.gap_status import copy_gaps, gap_status
-from casscade.pipeline.load_status import conflict_status, copy_conflicts, row_status
+from casscade.pipeline.load_status import conflict_status, copy_conflicts, copy_rules, row_status, rule_status
 from casscade.pipeline.snapshot_status import progress_document
 
 if TYPE_CHECKING:  # An agent is watched without the loader's modules, and PostgreSQL's client, in its memory.
@@ -114,6 +114,9 @@ class Monitor(Observer):
         if self._batcher is not None:
             self._left_out.update(self._batcher.left_out)
             self._misplaced += self._batcher.misplaced
+
+    def _left_out_now(self) -> Counter[str]:
+        return self._left_out + Counter({} if self._batcher is None else self._batcher.left_out)
 
     def committed(self, committed: Committed) -> None:
         counts = committed.counts
@@ -221,6 +224,7 @@ class Monitor(Observer):
                 "lag_seconds": self._lag(),
                 "rows": row_status(totals),
                 "conflicts": conflict_status(totals, self._mutations),
+                "rules": rule_status(totals, self._left_out_now()["filtered"]),
                 "batches": self._batches,
                 "dead_letters": dict(totals.dead_letters),
                 "committed_at": self._committed_at,
@@ -277,6 +281,7 @@ class Monitor(Observer):
         for (table, policy), values in list(totals.inexact.items()):
             metrics.set_total("casscade_load_inexact_values_total", values, table=table, policy=policy)
         copy_conflicts(metrics, totals, self._mutations)
+        copy_rules(metrics, totals)
         metrics.set_total("casscade_load_undetermined_rows_total", totals.rereads)
         metrics.set_total("casscade_load_decided_rows_total", totals.fast, path="fast")
         metrics.set_total("casscade_load_decided_rows_total", totals.merged, path="merged")
@@ -299,8 +304,7 @@ class Monitor(Observer):
             left = self._space.seconds_left
             metrics.set("casscade_capture_cdc_space_left_seconds", math.inf if left is None else left)
         metrics.set_total("casscade_load_applied_truncations_total", self._truncations)
-        left_out = self._left_out + Counter({} if self._batcher is None else self._batcher.left_out)
-        for reason, mutations in left_out.items():
+        for reason, mutations in self._left_out_now().items():
             metrics.set_total("casscade_capture_skipped_mutations_total", mutations, reason=reason)
         for part in list(self._parts.values()):
             part.copy(metrics)
