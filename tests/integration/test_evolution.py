@@ -13,12 +13,10 @@ import pytest
 from click.testing import CliRunner
 
 from casscade.cli.main import main
-from casscade.core.cell import expiring_cell, live_cell
 from casscade.core.errors import ConfigurationError, RetryableError
-from casscade.core.mutation import PartitionUpdate, Row
 from casscade.pipeline import evolution
-from casscade.schema.reader import read_schema
-from tests.support.fake_schema import FakeCassandra, FakeLoader, encoded
+from tests.support.fake_schema import FakeCassandra, FakeLoader
+from tests.support.schema_writes import number, write
 
 pytestmark = pytest.mark.servers
 
@@ -44,40 +42,11 @@ def start(cassandra: FakeCassandra, database: str, tmp_path: Path) -> Iterator[S
         loader.close()
 
 
-def write(
-    cassandra: FakeCassandra,
-    at: int,
-    values: dict[str, bytes],
-    *,
-    key: int = 1,
-    insert: bool = True,
-    ttl: int = 0,
-    table: str = "t",
-) -> bytes:
-    """An INSERT (or UPDATE) at `at` microseconds with the schema as it is now."""
-    found = read_schema(cassandra).find("k", table)
-    assert found is not None
-    shape = found.shape(replicated=True)
-    row = Row(b"\x00" + key.to_bytes(4, "big"), [key.to_bytes(4, "big")])
-    if insert:
-        row.liveness_ts = at
-    for name, value in values.items():
-        index = shape.columns[name.encode()].index
-        row.cells[index] = live_cell(at, value) if not ttl else expiring_cell(at, 4_000_000_000, ttl, value)
-    update = PartitionUpdate(shape, b"x")
-    update.rows.append(row)
-    return encoded(update)
-
-
 def wait_for(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 10.0
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.005)
-
-
-def number(value: int, size: int = 4) -> bytes:
-    return value.to_bytes(size, "big", signed=True)
 
 
 @pytest.mark.requirement("SC-011")
@@ -410,8 +379,8 @@ def test_several_loaders_alter_one_table_at_once_and_it_is_done_once(cassandra: 
         thread.join(30)
     assert sum(loader.evolution.counts["added"] for loader in loaders) == 2
     assert loaders[0].rows("SELECT count(*) FROM casscade.schema_versions") == [(2,)]
-    for number, loader in enumerate(loaders):
-        loader.take(write(cassandra, 6, {"b": b"x"}, key=number))
+    for key, loader in enumerate(loaders):
+        loader.take(write(cassandra, 6, {"b": b"x"}, key=key))
     assert loaders[0].rows("SELECT count(*) FROM k.t WHERE b = 'x'") == [(4,)]
 
 

@@ -44,6 +44,7 @@ class Site(FakeLoader):
             self.gaps.record(connection, Notice(GAP, "node", "lost:1", "lost", Position(1, 1), "lost"))
             (self.gap,) = self.gaps.due(connection)
         self.chunks: list[Chunk] = []
+        self.uncompared: list[str] = []
 
     def repaired(self, connection: Any, progress: Any) -> None:
         assert isinstance(progress, RepairProgress)
@@ -80,7 +81,7 @@ class Site(FakeLoader):
             self.put,
             "me",
             self.stop,
-            (),
+            self.uncompared.append,
         )
         part.start()
         return part

@@ -77,7 +77,8 @@ class Shop:
         batch = Batch(Fold())
         for update in updates:
             batch.fold.add([update])
-        return self.writer.apply(self.connection, batch).dead_letters
+        self.counts = self.writer.apply(self.connection, batch)
+        return self.counts.dead_letters
 
     def child(self) -> list[tuple[Any, ...]]:
         return self.connection.execute("SELECT p, a, b, parent FROM ks.child ORDER BY p").fetchall()
@@ -180,16 +181,19 @@ def test_a_child_waits_for_its_parent(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         shop = Shop(connection, FOREIGN, wait_ms=600_000)
         assert shop.apply(shop.update("child", 1, 1, a=1, parent=9), shop.update("child", 2, 1, parent=8)) == {}
+        assert shop.counts.waiting == {"ks.child": 2}
         assert shop.apply(shop.update("child", 1, 2, insert=False, b=2)) == {}, "merges with what waits, later"
         shop.writer.reap(connection)
         assert [row[0] for row in shop.child()] == [1]
         assert shop.child() == [(1, None, 2, None)]
         shop.apply(shop.update("parent", 9, 3, a=1))
-        shop.writer.reap(connection)
+        assert shop.writer.reap(connection).waiting == {"ks.child": 1}
         assert shop.child() == [(1, 1, 2, 9)]
         assert connection.execute("SELECT count(*) FROM casscade.waiting_rows").fetchone() == (1,)
         connection.execute("UPDATE casscade.waiting_rows SET since = now() - interval '1 hour'")
-        assert shop.writer.reap(connection).dead_letters == {"constraint_violated": 1}
+        ended = shop.writer.reap(connection)
+        assert ended.dead_letters == {"constraint_violated": 1}
+        assert (ended.broken, ended.waiting) == ({("ks.child", "has_parent"): 1}, {"ks.child": 0})
         assert "has_parent" in shop.messages()[0]
         version = connection.execute("SELECT schema_version FROM casscade.dead_letters").fetchone()
         assert version is not None

@@ -42,6 +42,7 @@ def people() -> Table:
     columns = [Column("id", ColumnKind.PARTITION_KEY, 0, UUID), Column("k", ColumnKind.CLUSTERING, 0, INT)]
     columns += [Column(name, ColumnKind.REGULAR, -1, TEXT) for name in TEXTS]
     columns += [Column("age", ColumnKind.REGULAR, -1, INT), Column("secrets", ColumnKind.STATIC, -1, TEXT)]
+    columns += [Column("note", ColumnKind.REGULAR, -1, TEXT)]  # which no rule hides
     return assign_indexes(Table(uuid.uuid4(), "ks", "people", tuple(columns)), {})
 
 
@@ -96,7 +97,8 @@ class Loaded:
         self.applied += 1
         chunk = Chunk("node", 8, Position(1, self.applied), 0.0, mutations, list(range(len(mutations))))
         self.batcher.add(chunk)
-        return self.writer.apply(self.connection, self.batcher.take()).dead_letters
+        self.counts = self.writer.apply(self.connection, self.batcher.take())
+        return self.counts.dead_letters
 
     def shown(self, *names: str) -> list[tuple[Any, ...]]:
         columns = sql.SQL(", ").join(sql.Identifier(name) for name in names)
@@ -192,6 +194,7 @@ def test_a_rule_that_fails_sets_its_row_aside_and_the_others_go_on(database: str
             loaded.row(1, 6, name="Ä" * 100_000),
         )
         assert failed == {"rule_failed": 4}
+        assert loaded.counts.broken == {("ks.people", rule): 1 for rule in ("cast", "json_path", "trim", "utc")}
         assert [(len(name), doc) for name, doc in loaded.shown("name", "doc")] == [(0, 5), (100_000, None)]
         messages = [row[0] for row in connection.execute("SELECT message FROM casscade.dead_letters ORDER BY message")]
         assert [message.split()[2] for message in messages] == ["cast", "json_path", "trim", "utc"]
@@ -201,6 +204,7 @@ def test_a_rule_that_fails_sets_its_row_aside_and_the_others_go_on(database: str
 
 
 MARKER = "Xq7Marker"
+SHOWN = "Yq8Shown"
 
 
 def _marked(rng: random.Random) -> str:
@@ -238,11 +242,16 @@ def test_what_is_masked_is_nowhere_in_postgres(database: str, condition: str | N
         for _ in range(12):
             updates = [_random_update(rng, loaded) for _ in range(8)]
             loaded.apply(*updates, raw=[broken[:-1]])
+        # Newer than all of these, whose values may all be deleted or set aside: what the search has to find.
+        loaded.apply(loaded.row(6, 1, name=MARKER, note=SHOWN))
+        loaded.apply(loaded.row(6, 2, age=1, email=MARKER, note=f"{SHOWN}\x00"))
         everything = loaded.everything()
         letters = connection.execute("SELECT count(*), sum(length(mutation)) FROM casscade.dead_letters").fetchone()
         assert letters is not None
         assert letters[0] > 1
         assert REDACTED in everything, "the search looks at the rows"
+        assert SHOWN in everything, "the search finds what is shown"
+        assert SHOWN.encode().hex() in everything, "the search looks into states"
         for form in (MARKER, MARKER.encode().hex(), MARKER.lower()):
             assert form not in everything
         for key in (1, 2, 3):

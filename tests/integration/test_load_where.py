@@ -141,7 +141,7 @@ class People:
     def apply(self, update: PartitionUpdate) -> list[tuple[Any, ...]]:
         batch = Batch(Fold())
         batch.fold.add([update])
-        self.writer.apply(self.connection, batch)
+        self.counts = self.writer.apply(self.connection, batch)
         return self.shown()
 
     def shown(self) -> list[tuple[Any, ...]]:
@@ -157,9 +157,11 @@ def test_a_row_leaves_and_comes_back_whole(database: str) -> None:
         people = People(connection, "country = 'DE'")
         whole = {"country": live_cell(1, b"FR"), "name": live_cell(1, b"Ada"), "note": live_cell(1, b"")}
         assert people.write(1, insert=True, **whole) == []
+        assert people.counts.hidden == {"ks.people": 1}
         # A partial update that does not touch the condition, while the row is hidden.
         assert people.write(2, name=live_cell(2, b"Eve")) == []
         assert people.write(3, country=live_cell(3, b"DE")) == [("DE", "Eve", "")]
+        assert people.counts.hidden == {}
         assert people.hidden() == 0
         assert people.write(4, note=live_cell(4, b"x")) == [("DE", "Eve", "x")]
         assert people.write(5, country=tombstone_cell(5)) == []
@@ -207,6 +209,7 @@ def test_a_value_that_cannot_be_judged_sets_its_row_aside(database: str) -> None
         assert people.write(1, insert=True, country=live_cell(1, b"\xff\xfe")) == []
         letters = connection.execute("SELECT code, message FROM casscade.dead_letters").fetchall()
         assert [code for code, _ in letters] == ["rule_failed"]
+        assert people.counts.broken == {("ks.people", "where"): 1}
         assert "where" in letters[0][1]
         assert people.write(2, country=live_cell(2, b"DE")) == [("DE", None, None)]
 

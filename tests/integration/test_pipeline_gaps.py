@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,13 +21,17 @@ from casscade.cql.types import CqlType
 from casscade.devstack.postgres import PostgresServer
 from casscade.load.control import ControlStore
 from casscade.load.gaps import GapStore
+from casscade.pipeline import gap_repair
 from casscade.pipeline.database import Database
 from casscade.pipeline.gaps import GAP_FOUND, Gaps
 from casscade.pipeline.monitor import Monitor
+from casscade.schema.ddl import ExistingSchema, plan_target
 from casscade.schema.mapping import Target, build_target
 from casscade.schema.model import Column, ColumnKind, Table, assign_indexes
 from casscade.snapshot.store import SnapshotStore
+from casscade.transport.chunk import Chunk, RepairProgress
 from tests.support.databases import create_database, drop_database
+from tests.support.ruled import rules_of, target_of
 
 pytestmark = pytest.mark.servers
 
@@ -173,6 +178,46 @@ def test_a_gap_may_be_ignored_and_stays_known(make_site: MakeSite) -> None:
     assert site.plan() == set()
     assert {state for _, state in site.states()} == {IGNORED}
     assert site.ranges() == {}
+
+
+@pytest.mark.requirement("FR-013")
+def test_a_table_whose_key_is_hashed_is_named_by_its_gap_and_counted(
+    make_site: MakeSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gap_repair, "RawSession", lambda _cluster: SimpleNamespace(close=lambda: None))
+    site = make_site("resnapshot")
+    table = site.targets[1].table
+    rules = rules_of(table, {"transforms": [{"hash": {"columns": ["p"]}}]})
+    site.targets = [target_of(table, rules)]
+    site.tell(LOST)
+    site.tell(Notice(GAP, str(NODE), f"{TABLE_CDC_OFF}:1", TABLE_CDC_OFF, Position(1, 1), "off", uuid.uuid4()))
+    site.plan()
+    with site.database.transaction() as connection:
+        for statement in plan_target(site.targets[0], ExistingSchema()):
+            connection.execute(statement.sql.encode())
+        connection.execute("UPDATE casscade.snapshot_tasks SET state = 'done'")
+    told: list[RepairProgress] = []
+
+    def put(chunk: Chunk, _stop: threading.Event) -> bool:
+        assert isinstance(chunk.progress, RepairProgress)
+        told.append(chunk.progress)
+        return True
+
+    for _ in range(2):  # a repair may begin again
+        newest: Any = SimpleNamespace(readable=site.targets, rules={table.id.bytes: rules})
+        repair = site.gaps.repair(None, site.session, "5.0.0", newest, put, threading.Event())
+        assert repair is not None
+        repair.work()
+    assert [progress.done for progress in told] == [True, True]
+    with site.database.transaction() as connection:
+        details = {gap.reason: gap.detail for gap in site.store.newest(connection)}
+        for progress in told:
+            site.gaps.repaired(connection, progress.ids, 0, done=True)
+    assert details == {"segment_vanished": "it was deleted; not compared: shop.y", TABLE_CDC_OFF: "off"}
+    assert 'casscade_gap_uncompared_tables_total{pipeline="' in site.metrics()
+    site.gaps.check()
+    advice = {gap["reason"]: gap["advice"] for gap in site.monitor.status()["gaps"]}
+    assert "docs/rules.md" in advice["segment_vanished"]
 
 
 def test_a_node_that_left_the_cluster_is_a_gap_once(make_site: MakeSite) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import psycopg
 import pytest
@@ -23,16 +23,19 @@ from casscade.load.batch import BatchWriter
 from casscade.load.batcher import Batcher
 from casscade.load.control import ControlStore
 from casscade.load.raw import register
+from casscade.load.rewriting import rewriting_of
 from casscade.load.sources import Sources
+from casscade.pipeline import hidden_repair
 from casscade.pipeline.row_repair import RowRepair
 from casscade.schema.ddl import ExistingSchema, plan_target
 from casscade.schema.key_form import AUTO, EXACT
-from casscade.schema.mapping import build_target
+from casscade.schema.mapping import Target
 from casscade.schema.model import Column, ColumnKind, Table, assign_indexes, ordered_columns
 from casscade.snapshot.page import Page
 from casscade.snapshot.rows import TableScan
 from casscade.transport.chunk import Chunk, RepairProgress
 from tests.support.databases import create_database, drop_database
+from tests.support.ruled import rules_of, target_of
 
 pytestmark = pytest.mark.servers
 
@@ -84,9 +87,11 @@ class Replicas:
 
 
 class Copy:
-    """A table with every sort of column, loaded by hand."""
+    """A table with every sort of column, loaded by hand; `entry` has its rules."""
 
-    def __init__(self, connection: psycopg.Connection[Any], dsn: str, key: str) -> None:
+    def __init__(
+        self, connection: psycopg.Connection[Any], dsn: str, key: str, entry: dict[str, Any] | None = None
+    ) -> None:
         columns = [("p", "p", "int"), ("c", "c", "int"), ("owner", "s", "text"), ("a", "r", "text"), ("b", "r", "text")]
         columns += [("steps", "r", "list<int>"), ("tags", "r", "set<text>")]
         built = [
@@ -96,7 +101,8 @@ class Copy:
         self.table = assign_indexes(Table(uuid.uuid4(), "ks", "t", ordered_columns(built), cdc=True), {})
         self.number = {column.name: column.index for column in self.table.columns if column.index >= 0}
         self.shape = self.table.shape(replicated=True)
-        self.target = build_target(self.table, schema="copy", key=key)
+        self.rules = rules_of(self.table, entry or {})
+        self.target = target_of(self.table, self.rules, schema="copy", key=key)
         self.connection = connection
         control = ControlStore("test", "casscade")
         control.migrate(connection)
@@ -106,7 +112,7 @@ class Copy:
         self.writer = BatchWriter(
             control, Sources.single("node", epoch), commit_progress=lambda _connection, _progress: None
         )
-        self.writer.add_target(connection, self.target, 0)
+        self.writer.add_target(connection, self.target, 0, rules=self.rules)
         self.writer.prepare(connection)
         self.replicas = Replicas()
         self.own = psycopg.connect(dsn, autocommit=True)
@@ -116,18 +122,19 @@ class Copy:
 
     def apply(self, *mutations: bytes, version: int = 8) -> None:
         progress = None if version == 8 else RepairProgress((1,), len(mutations), False)
-        batcher = Batcher(lambda: {self.shape.id: self.shape}, lambda _: False, batch_rows=99, batch_s=9.0)
+        shapes, rewriting = {self.shape.id: self.shape}, rewriting_of([self.rules])
+        batcher = Batcher(lambda: shapes, lambda _: False, batch_rows=99, batch_s=9.0, rewriting=rewriting)
         offsets = list(range(len(mutations)))
         batcher.add(Chunk("node", version, Position(1, 1), 0.0, list(mutations), offsets, progress=progress))
         counts = self.writer.apply(self.connection, batcher.take())
         assert not counts.dead_letters
 
-    def insert(self, p: int, c: int, at: int, *, liveness: bool = True) -> None:
+    def insert(self, p: int, c: int, at: int, *, liveness: bool = True, a: bytes = b"a") -> None:
         """A row with a value in every column, all written at `at`."""
         update = PartitionUpdate(self.shape, i32(p))
         row = Row(b"", [i32(c)])
         row.liveness_ts = at if liveness else NO_TIMESTAMP
-        row.cells = {self.number["a"]: live_cell(at, b"a"), self.number["b"]: live_cell(at, b"b")}
+        row.cells = {self.number["a"]: live_cell(at, a), self.number["b"]: live_cell(at, b"b")}
         elements = {b"x": live_cell(at, b""), b"y": live_cell(at, b"")}
         items = {uuid.UUID(int=1).bytes: live_cell(at, i32(7))}
         row.complex = {
@@ -233,3 +240,88 @@ def test_a_row_that_postgres_misses_comes(copy: Copy) -> None:
     assert copy.repair(4, 1)
     assert copy.rows() == [(4, 1, "a", None, None, ["x"])]
     assert split_partition_key(i32(4), 1) == [i32(4)]
+
+
+RULES: dict[str, Any] = {"where": "a = 'shown'", "transforms": [{"mask": {"columns": ["b"], "with": "hmac-sha256"}}]}
+
+
+class ShownNow:
+    """What a read of many keys shows, in place of `CassandraTable`: the values of a, b, steps and tags."""
+
+    rows: ClassVar[dict[tuple[bytes, ...], list[bytes | None]]] = {}
+
+    def __init__(self, session: Any, target: Target, *_: Any) -> None:
+        self.regulars = target.table.regulars
+
+    def find(self, keys: list[tuple[bytes, ...]], *, static: bool) -> list[list[bytes | None] | None]:
+        assert not static
+        return [self.rows.get(key) for key in keys]
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def ruled(postgres_server: PostgresServer) -> Iterator[Copy]:
+    name = f"repair_{uuid.uuid4().hex[:8]}"
+    with psycopg.connect(postgres_server.dsn(), autocommit=True) as admin:
+        create_database(admin, name)
+        with psycopg.connect(postgres_server.dsn(name), autocommit=True) as connection:
+            register(connection)
+            made = Copy(connection, postgres_server.dsn(name), AUTO, RULES)
+            yield made
+            made.own.close()
+        drop_database(admin, name)
+
+
+def hidden_keys(copy: Copy) -> set[tuple[int, int]]:
+    hidden = copy.repairer.hidden_rows(copy.target)
+    assert hidden is not None
+    pages = hidden.pages(copy.own, 2)
+    keys = {(partition_key, row.clustering[0]) for page in pages for partition_key, row in page}
+    return {(int.from_bytes(p), int.from_bytes(c or b"")) for p, c in keys}
+
+
+@pytest.mark.requirement("FR-006")
+@pytest.mark.requirement("FR-023")
+def test_hidden_rows_are_repaired_and_never_come_back_with_what_was_deleted(
+    ruled: Copy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for c in range(1, 6):
+        ruled.insert(1, c, 1000, a=b"hidden")
+    ruled.insert(2, 1, 1000, a=b"shown")
+    ruled.show(1, 1, NULL, shown(b"hidden", 1000), NULL, NULL, shown_elements((b"y", 1000)))  # b, tag x are deleted
+    for c in (3, 4, 5):
+        tags = shown_elements((b"x", 1000), (b"y", 1000))
+        a = shown(b"shown" if c == 5 else b"hidden", 2000 if c == 5 else 1000)
+        ruled.show(1, c, NULL, a, shown(b"b", 1000), shown_elements((i32(7), 1000)), tags)
+    assert hidden_keys(ruled) == {(1, c) for c in range(1, 6)}
+
+    # What a read shows tells which ones have to be looked at: not those that are equal.
+    both = i32(2) + i32(1) + b"x" + i32(1) + b"y"
+    steps = i32(1) + i32(4) + i32(7)
+    one = i32(1) + i32(1) + b"y"
+    same: list[bytes | None] = [b"hidden", b"b", steps, both]
+    columns = {"a": 0, "b": 1, "steps": 2, "tags": 3}
+    place = [columns[column.name] for column in ruled.table.regulars]
+    gone: list[bytes | None] = [b"hidden", None, None, one]
+    last: list[bytes | None] = [b"shown", b"b", steps, both]
+    read = {1: gone, 3: same, 4: same, 5: last}
+    rows = {(i32(1), i32(c)): [values[each] for each in place] for c, values in read.items()}
+    monkeypatch.setattr(ShownNow, "rows", rows)
+    monkeypatch.setattr(hidden_repair, "CassandraTable", ShownNow)
+    hidden = ruled.repairer.hidden_rows(ruled.target)
+    assert hidden is not None
+    found = set(hidden_repair.suspects(None, ruled.own, ruled.target, ruled.rules, hidden, 1))
+    assert found == {(i32(1), i32(c)) for c in (1, 2, 5)}
+
+    for c in (1, 2, 5):
+        assert ruled.repair(1, c)
+    assert hidden_keys(ruled) == {(1, c) for c in (1, 3, 4)}
+    assert [(row[0], row[1], row[2]) for row in ruled.rows()] == [(1, 5, "shown"), (2, 1, "shown")]
+    # Written again, what was deleted stays deleted.
+    for c in (1, 2):
+        update = PartitionUpdate(ruled.shape, i32(1))
+        update.rows.append(Row(b"", [i32(c)]))
+        update.rows[0].cells = {ruled.number["a"]: live_cell(3000, b"shown")}
+        ruled.apply(encode_mutation([update], 8))
+    assert ruled.rows()[:2] == [(1, 1, "shown", None, None, ["y"]), (1, 2, "shown", None, None, None)]

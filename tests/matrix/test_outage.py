@@ -81,3 +81,55 @@ def test_an_outage_with_a_crash_in_it_and_a_replay_afterwards(
             assert "the running pipeline takes them" in replay.output
             replica.arrives("SELECT v FROM {ks}.t WHERE id = 5", [(100,)])
             assert replica.rows("SELECT count(*) FROM casscade.dead_letters") == [(0,)]
+
+
+MARKER = "Xq7Marker"
+RULES = {
+    "transforms": [
+        {"hash": {"columns": ["id"]}},
+        {"mask": {"columns": ["email"], "with": "redact"}},
+        {"drop": {"columns": ["token"]}},
+    ]
+}
+
+
+@pytest.mark.requirement("FR-013")
+@pytest.mark.requirement("FR-030")
+def test_no_hidden_value_is_in_any_output_while_the_journal_fills_and_afterwards(
+    cassandra_node: CassandraNode,
+    cassandra_session: Any,
+    postgres_server: PostgresServer,
+    keyspace: str,
+    database: str,
+    tmp_path: Path,
+) -> None:
+    columns = "id text PRIMARY KEY, email text, token text, note text"
+    cassandra_session.execute(f"CREATE TABLE {keyspace}.people ({columns}) WITH cdc = true")
+    tables = [{"source": f"{keyspace}.people", **RULES}]
+    document = configuration(cassandra_node, database, tmp_path / "state", tables)
+    document |= {"rules": {"key": "0123456789abcdef"}}
+    document["load"] |= {"retry": {"first_ms": 100, "for_seconds": 1}, "circuit": {"failures": 2, "open_seconds": 60}}
+    door = _door(postgres_server, database)
+    insert = f"INSERT INTO {keyspace}.people (id, email, token, note) VALUES (%s, %s, %s, %s)"
+    with running(tmp_path, document) as process:
+        cassandra_session.execute(insert, (f"{MARKER} 1", MARKER, MARKER, "before"))
+        with psycopg.connect(database, autocommit=True) as connection:
+            replica = Replica(cassandra_session, keyspace, connection, process)
+            replica.arrives("SELECT email, note FROM {ks}.people", [("***", "before")])
+        door(False)
+        cassandra_session.execute(insert, (f"{MARKER} 2", MARKER, MARKER, "waiting"))
+        process.wait(lambda: process.status()["outage"]["chunks"] > 0, "chunks in the journal", 20.0)
+        outputs = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+        outputs += [process.page("/status").encode(), process.page("/metrics").encode()]
+        assert b"waiting" in b"".join(outputs), "the search finds what waits"
+        assert MARKER.encode() not in b"".join(outputs)
+        assert MARKER not in process.text()
+        process.kill()
+        door(True)
+        process.start()
+        with psycopg.connect(database, autocommit=True) as connection:
+            replica = Replica(cassandra_session, keyspace, connection, process)
+            shown = [("***", "before"), ("***", "waiting")]
+            replica.arrives("SELECT email, note FROM {ks}.people ORDER BY note", shown)
+            assert replica.rows("SELECT count(*) FROM casscade.dead_letters") == [(0,)]
+        assert MARKER not in process.text()

@@ -29,6 +29,7 @@ from casscade.load.batcher import Batcher
 from casscade.load.control import ControlStore
 from casscade.load.counters import BatchCounts
 from casscade.load.progress import CommitProgress, no_snapshot
+from casscade.load.rewriting import rewriting_of
 from casscade.load.sources import Sources
 from casscade.pipeline.catalog import Catalog
 from casscade.pipeline.database import Database
@@ -186,13 +187,19 @@ class FakeLoader:
             clock=clock,
         )
         self.batcher = Batcher(
-            self.catalog.tables, self.evolution.refresh, batch_rows=10_000, batch_s=1e9, check=self.evolution.check
+            self.catalog.tables,
+            self.evolution.refresh,
+            batch_rows=10_000,
+            batch_s=1e9,
+            check=self.evolution.check,
+            rewriting=rewriting_of(self.catalog.rules.values()),
         )
         sources = Sources.single(name, epoch)
         self.writer = BatchWriter(control, sources, catch_up=self.evolution.catch_up, commit_progress=progress)
         with self.database.transaction() as connection:
             for target in self.catalog.written:
-                self.writer.add_target(connection, target, MARGIN_S, self.catalog.version(target))
+                rules = self.catalog.rules.get(target.table.id.bytes)
+                self.writer.add_target(connection, target, MARGIN_S, self.catalog.version(target), rules)
         self.evolution.attach(self.writer, self.batcher)
         self.connection = self.database.connect()
         self.writer.prepare(self.connection)

@@ -10,112 +10,27 @@ from typing import Any
 
 import pytest
 
-from casscade.commitlog.encoder import clustering_key, encode_mutation
+from casscade.commitlog.encoder import encode_mutation
 from casscade.commitlog.observations import WITHHELD, decode_any
 from casscade.config.rules import RulesSection
-from casscade.core.cell import expiring_cell, live_cell
+from casscade.config.tables import resolve_tables
+from casscade.core.cell import live_cell
 from casscade.core.mutation import PartitionUpdate, Row
 from casscade.core.notice import GAP, Notice
 from casscade.core.position import START, Position
 from casscade.cql.types import CqlType
 from casscade.load.batcher import Batcher
 from casscade.load.rewriting import rewriting_of
-from casscade.pipeline.hiding import ChunkHider, HidingOutlet, hides_at_capture
+from casscade.pipeline.hiding import ChunkHider, HidingOutlet, hider_of, hides_at_capture
 from casscade.rules.concealment import excluded_columns
-from casscade.rules.hider import Hider
 from casscade.rules.rewriter import Rewriter
 from casscade.schema.model import Column, ColumnKind, Table, assign_indexes
 from casscade.transport.chunk import Chunk
-from tests.support.ruled import configuration, rules_of, target_of
+from tests.support.hidden_values import MARKER, Outlet, Site, people
+from tests.support.ruled import configuration, target_of
 
+TEXT = CqlType("text")
 pytestmark = [pytest.mark.requirement("FR-013"), pytest.mark.requirement("FR-030")]
-
-MARKER = "Xq7Marker"
-ENTRY: dict[str, Any] = {
-    "where": "k < 9",
-    "transforms": [
-        {"mask": {"columns": ["age", "email"], "with": "hmac-sha256"}},
-        {"json_path": {"columns": ["doc"], "path": "$.n"}},
-        {"mask": {"columns": ["doc"], "with": "partial"}},
-        {"null": {"columns": ["phone"]}},
-        {"drop": {"columns": ["token"]}},
-        {"hash": {"columns": ["p"]}},
-    ],
-}
-
-
-def _table(name: str = "people") -> Table:
-    columns = [Column("p", ColumnKind.PARTITION_KEY, 0, CqlType("text"))]
-    columns.append(Column("k", ColumnKind.CLUSTERING, 0, CqlType("int")))
-    texts = ("doc", "email", "note", "phone", "token")
-    columns += [Column(each, ColumnKind.REGULAR, -1, CqlType("text")) for each in texts]
-    columns.append(Column("age", ColumnKind.REGULAR, -1, CqlType("int")))
-    return assign_indexes(Table(uuid.uuid4(), "ks", name, tuple(columns)), {})
-
-
-class Outlet:
-    """Keeps what was put."""
-
-    def __init__(self) -> None:
-        self.chunks: list[Chunk] = []
-
-    def put(self, chunk: Chunk, stop: threading.Event) -> bool:
-        self.chunks.append(chunk)
-        return True
-
-    def acknowledged(self, source: str) -> Position:
-        return START
-
-
-class Site:
-    """A table with rules, another without, and one that only a refreshed schema has."""
-
-    def __init__(self) -> None:
-        self.ruled, self.plain, self.new = _table(), _table("plain"), _table("new")
-        self.rules = rules_of(self.ruled, ENTRY)
-        self.known = [self.ruled, self.plain]
-        self.outlet = Outlet()
-        self.refreshed = 0
-        self.skipped: dict[str, int] = {}
-        hider = ChunkHider(lambda: self.hider, self._refresh)
-        hider.skip = lambda reason, count: self.skipped.update({reason: self.skipped.get(reason, 0) + count})
-        self._read()
-        self.door = HidingOutlet(self.outlet, hider)
-
-    def _read(self) -> None:
-        rules = [self.rules]
-        targets = [target_of(self.ruled, self.rules)]
-        if self.new in self.known:
-            rules.append(rules_of(self.new, ENTRY))
-            targets.append(target_of(self.new, rules[-1]))
-        shapes = {table.id.bytes: table.shape(replicated=True) for table in self.known}
-        self.hider = Hider(rules, shapes, excluded_columns(targets, {r.table.id.bytes: r for r in rules}))
-
-    def _refresh(self) -> None:
-        self.refreshed += 1
-        if self.refreshed == 1:
-            self.known.append(self.new)
-            self._read()
-
-    def mutation(self, table: Table, key: int = 1, **values: str | int) -> bytes:
-        clustering: list[bytes | None] = [key.to_bytes(4, "big")]
-        row = Row(clustering_key(clustering, [4]), clustering)
-        row.liveness_ts = 5
-        for name, value in values.items():
-            column = table.column(name)
-            assert column is not None
-            content = value.encode() if isinstance(value, str) else value.to_bytes(4, "big")
-            cell = expiring_cell(5, 2_000_000_100, 100, content) if name == "note" else live_cell(5, content)
-            row.cells[column.index] = cell
-        update = PartitionUpdate(table.shape(replicated=True), MARKER.encode())
-        update.rows = [row]
-        return encode_mutation([update], 7)
-
-    def send(self, *mutations: bytes) -> list[Chunk]:
-        self.outlet.chunks = []
-        offsets = [100 + number for number in range(len(mutations))]
-        assert self.door.put(Chunk("node", 7, Position(3, 200), 1.0, list(mutations), offsets), threading.Event())
-        return self.outlet.chunks
 
 
 def _everything(chunks: list[Chunk]) -> bytes:
@@ -183,7 +98,7 @@ def test_a_table_that_is_new_is_looked_up_before_anything_of_it_is_sent() -> Non
     chunks = site.send(site.mutation(site.new, email=MARKER))
     assert site.refreshed == 1
     assert MARKER.encode() not in _everything(chunks)
-    gone = _table("gone")
+    gone = people("gone")
     (chunk,) = site.send(*[site.mutation(gone, email=MARKER)] * 3)
     assert chunk.mutations == []
     assert chunk.end == Position(3, 200)
@@ -219,3 +134,35 @@ def test_damaged_bytes_are_not_sent() -> None:
     batcher.add(chunk)
     (letter,) = batcher.take().dead_letters
     assert letter.mutation == b""
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [{"transforms": [{"mask": {"columns": ["*email*"], "with": "redact"}}]}, {"columns": {"include": ["v"]}}],
+)
+def test_a_column_that_comes_is_hidden_before_anything_of_it_is_sent(entry: dict[str, Any]) -> None:
+    config = configuration(entry)
+    columns = [Column("p", ColumnKind.PARTITION_KEY, 0, CqlType("int")), Column("v", ColumnKind.REGULAR, -1, TEXT)]
+    before = assign_indexes(Table(uuid.uuid4(), "ks", "t", tuple(columns)), {})
+    after = assign_indexes(replace(before, columns=(*columns, Column("email", ColumnKind.REGULAR, -1, TEXT))), {})
+    known = [before]
+    refreshed: list[int] = []
+
+    def refresh() -> None:
+        refreshed.append(1)
+        known[0] = after
+
+    rules = resolve_tables(config, [("ks", "t")])
+    outlet = Outlet()
+    door = HidingOutlet(outlet, ChunkHider(lambda: hider_of(config, rules, known), refresh))
+    row = Row(b"", [])
+    column = after.column("email")
+    assert column is not None
+    row.cells[column.index] = live_cell(5, MARKER.encode())
+    update = PartitionUpdate(after.shape(replicated=True), (1).to_bytes(4, "big"))
+    update.rows = [row]
+    mutation = encode_mutation([update], 7)
+    assert door.put(Chunk("node", 7, Position(3, 9), 1.0, [mutation], [1]), threading.Event())
+    assert refreshed == [1]
+    assert len(_everything(outlet.chunks)) > 20
+    assert MARKER.encode() not in _everything(outlet.chunks)

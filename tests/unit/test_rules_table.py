@@ -62,6 +62,12 @@ def transform(word: str, column: str = "email", **section: Any) -> dict[str, Any
         (transform("hash", "id"), '"tags" is a column that may have to be read again'),
         (transform("json_path", path="x"), "begins with $"),
         ({"transforms": [{"rename": {"column": "nmae", "to": "x"}}]}, 'did you mean "name"'),
+        ({"transforms": [{"rename": {"column": "name", "to": "email"}}]}, 'the name is that of "email"'),
+        ({"transforms": [{"rename": {"column": "name", "to": "_cdc_ts"}}]}, "column of Casscade's own"),
+        (
+            {"transforms": [{"rename": {"column": c, "to": "x"}} for c in ("name", "email")]},
+            'the name is that of "name"',
+        ),
     ],
 )
 def test_what_does_not_fit_the_table_is_refused_with_its_line(entry: dict[str, Any], part: str) -> None:
@@ -103,6 +109,15 @@ def test_the_target_has_the_types_and_names_of_the_rules() -> None:
     assert columns == {"person": "text", "k": "integer", "age": "text", "email": "text", "full_name": "text"}
     assert target.statics is not None
     assert target.statics.key_columns[0].name == "person"
+
+
+def test_names_may_be_exchanged_and_taken_from_what_is_left_out() -> None:
+    swap = [{"rename": {"column": "name", "to": "email"}}, {"rename": {"column": "email", "to": "name"}}]
+    made = table()
+    assert target_of(made, rules_of(made, {"transforms": swap})).rows is not None
+    assert rules_of(made, {"columns": {"exclude": ["email"]}, "transforms": swap[:1]}).renames == {"name": "email"}
+    twice = [{"rename": {"column": "name", "to": "email"}}, {"rename": {"column": "name", "to": "x"}}]
+    assert rules_of(made, {"transforms": twice}).renames == {"name": "x"}
 
 
 def test_conditions_are_sorted_by_when_they_can_be_decided() -> None:

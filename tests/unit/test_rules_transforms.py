@@ -91,6 +91,7 @@ def _hashed(text: str) -> str:
         ("text", "ab", [PARTIAL], "**"),
         ("text", "", [PARTIAL], ""),
         ("text", "Ädä-Löv 42@x.de\x00", [FORMAT], "Xxx-Xxx 00@x.xx\x00"),
+        ("text", "👍 e\u0301, क्षि\u00a0½", [FORMAT], "x xx, xxxxx0"),
         ("text", "a@b.de", [HMAC], _hashed("a@b.de")),
         ("int", 5, [HMAC], _hashed("5")),
         ("bigint", 5, [HASH], _hashed("5")),

@@ -18,6 +18,9 @@ IGNORED: Final = "ignored"
 DUE: Final = (OPEN, READING, COMPARING)
 """States of a gap that is not repaired."""
 
+UNCOMPARED: Final = "not compared:"
+"""Before the name of a table in the detail of a gap whose lost deletions of it are not found."""
+
 GapCounts = dict[tuple[str, str], tuple[int, int]]
 """By reason and state: gaps, and rows that were repaired."""
 

@@ -267,7 +267,7 @@ class BatchWriter:
             if target is None:
                 raise InvariantError("target_missing", f"No target for table id {uuid.UUID(bytes=table_id)}")
             target.write(connection, table, now, counts)
-            letters += target.rejected_letters(connection, table.table)
+            letters += target.rejected_letters(connection, table.table, counts)
 
     def _finish(
         self, connection: Connection[Any], batch: Batch, counts: BatchCounts, letters: list[DeadLetter]
@@ -300,8 +300,7 @@ class BatchWriter:
                 self._commit_progress(connection, own)
         if letters or replayed:
             settled = self.control.letters.settle(connection, letters, replayed)
-            counts.replayed += settled.replayed
-            counts.dead_letters.update(settled.new)
+            counts.settled(settled)
         self.sources.commit(connection, self.control, batch.positions)
 
     def reap(self, connection: Connection[Any]) -> BatchCounts:
@@ -311,7 +310,7 @@ class BatchWriter:
     def _close(self, connection: Connection[Any], counts: BatchCounts, letters: Sequence[DeadLetter]) -> None:
         """The rest of a transaction that no batch began."""
         if letters:
-            counts.dead_letters.update(self.control.letters.settle(connection, letters, ()).new)
+            counts.settled(self.control.letters.settle(connection, letters, ()))
         self._request_rechecks(connection)
         self.sources.commit(connection, self.control, {})
 

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # An agent counts without the loader's modules in its memory.
+    from casscade.load.letters import Settled
 
 
 @dataclass(slots=True)
@@ -19,6 +23,10 @@ class BatchCounts:
     Debezium's did not determine; `replayed` are dead letters that were applied. `conflicts` counts writes of one time
     and different values, `stale` rows that came too late, by table (keyspace.table). `postponed` are tables that the
     reaper left for the next time, because somebody else held them.
+
+    Of rules, by table (keyspace.table): `hidden` counts rows that were written and do not match its condition, `broken`
+    those that became dead letters, also by the name of the transform or constraint; `waiting` is how many wait now for
+    the row that their foreign key names.
     """
 
     rows: int = 0
@@ -34,6 +42,15 @@ class BatchCounts:
     conflicts: Counter[str] = field(default_factory=Counter)
     stale: Counter[str] = field(default_factory=Counter)
     dead_letters: Counter[str] = field(default_factory=Counter)
+    hidden: Counter[str] = field(default_factory=Counter)
+    broken: Counter[tuple[str, str]] = field(default_factory=Counter)
+    waiting: dict[str, int] = field(default_factory=dict)
+
+    def settled(self, letters: Settled) -> None:
+        """Count what became of dead letters."""
+        self.replayed += letters.replayed
+        self.dead_letters.update(letters.new)
+        self.broken.update(letters.broken)
 
     def add(self, other: BatchCounts) -> None:
         """Add another batch."""
@@ -50,3 +67,6 @@ class BatchCounts:
         self.conflicts.update(other.conflicts)
         self.stale.update(other.stale)
         self.dead_letters.update(other.dead_letters)
+        self.hidden.update(other.hidden)
+        self.broken.update(other.broken)
+        self.waiting |= other.waiting

@@ -6,13 +6,14 @@ rows of its repair are durable.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from typing import Any, Final
 
 from psycopg import Connection, sql
 
 from casscade.core import failpoints
-from casscade.core.gap import DUE, REPAIRED, Gap, GapCounts
+from casscade.core.gap import DUE, REPAIRED, UNCOMPARED, Gap, GapCounts
 from casscade.core.notice import BEGIN, GAP, NODE_GONE, STATE_LOST, Notice
 from casscade.core.position import START, Position
 from casscade.load.control import ControlStore
@@ -138,6 +139,17 @@ class GapStore:
                 "UPDATE {} SET state = %s, owner = %s, updated_at = now() WHERE gap_id = ANY(%s) AND state = ANY(%s)"
             ).format(self._table),
             (state, owner, list(ids), list(DUE)),
+        )
+
+    def uncompared(self, connection: Connection[Any], ids: Sequence[int], table_id: uuid.UUID, name: str) -> None:
+        """Say of those of the gaps that concern a table that its lost deletions are not found; once."""
+        note = f"; {UNCOMPARED} {name}"
+        connection.execute(
+            sql.SQL(
+                "UPDATE {} SET detail = detail || %s WHERE gap_id = ANY(%s) AND position(%s IN detail) = 0 "
+                "AND (table_id IS NULL OR table_id = %s)"
+            ).format(self._table),
+            (note, list(ids), note, table_id),
         )
 
     def renew(self, connection: Connection[Any], owner: str) -> None:

@@ -43,13 +43,17 @@ def hidden_row(partition_key: bytes, row: Row, unseen: UnseenRow) -> HiddenRow:
 
 
 class HiddenRows:
-    """The hidden rows of one relation. `written` collects the keys that `put` wrote since `begin`."""
+    """The hidden rows of one relation.
+
+    `written` collects the keys that `put` wrote since `begin`; `counted` is how many it wrote since somebody set it.
+    """
 
     def __init__(self, control: ControlStore, target_no: int) -> None:
         table = control.name("hidden_rows")
         columns = sql.SQL("partition_key, whole_key, write_time, state")
         self._target_no = target_no
         self.written: set[bytes] = set()
+        self.counted = 0
         self._find = sql.SQL("SELECT key, write_time, state FROM {} WHERE target_no = %s AND key = ANY(%b)").format(
             table
         )
@@ -62,6 +66,9 @@ class HiddenRows:
         self._drop = sql.SQL("DELETE FROM {} WHERE target_no = %s AND key = ANY(%b)").format(table)
         self._settle = sql.SQL("UPDATE {} SET expires_at = NULL WHERE target_no = %s AND key = ANY(%b)").format(table)
         self._partition = sql.SQL("SELECT {} FROM {} WHERE target_no = %s AND partition_key = %b").format(
+            columns, table
+        )
+        self._pages = sql.SQL("SELECT {}, key FROM {} WHERE target_no = %s AND key > %b ORDER BY key LIMIT %s").format(
             columns, table
         )
         self._expired = sql.SQL(
@@ -92,6 +99,7 @@ class HiddenRows:
             ),
         )
         self.written.update(keys)
+        self.counted += len(keys)
 
     def drop(self, connection: Connection[Any], keys: Sequence[bytes]) -> None:
         """Forget rows that are hidden no more."""
@@ -113,6 +121,17 @@ class HiddenRows:
             if len(page) < _PAGE_ROWS:
                 break
         connection.execute("CLOSE casscade_hidden")
+
+    def pages(self, connection: Connection[Any], page_rows: int) -> Iterator[list[tuple[bytes, Row]]]:
+        """All hidden rows in the order of their keys, each page as it is when it is asked for."""
+        last = b""
+        while True:
+            found = list(fields(connection.execute(self._pages, (self._target_no, Raw(last), page_rows), binary=True)))
+            if found:
+                yield [_row_of(each[:4]) for each in found]
+                last = found[-1][4] or b""
+            if len(found) < page_rows:
+                return
 
     def expired(self, connection: Connection[Any], moment: Raw, limit: int) -> list[tuple[bytes, Row]]:
         """Hidden rows in which something ended by `moment` (a binary timestamptz), `limit` at most."""

@@ -38,7 +38,8 @@ class DeadLetter:
     `source_name` is its table, where known; `key_digest` stands for its partition key; `scanned` tells that it was read
     from a table; `source` and `place` are the Kafka partition (topic/number) and offset of its message, or empty and
     -1. `replaces` is the id of the letter that it was, if it was replayed. `schema_version` is the
-    version of its table as `casscade schema history` labels it; None where nothing tells the table.
+    version of its table as `casscade schema history` labels it; None where nothing tells the table. `rule` names the
+    transform that failed, or the constraint that its row breaks; it is only counted.
     """
 
     event_id: str
@@ -55,13 +56,18 @@ class DeadLetter:
     retries: int = 0
     replaces: int = -1
     schema_version: str | None = None
+    rule: str = ""
 
 
 class Settled(NamedTuple):
-    """`replayed`: how many letters are done and gone; `new`: how many there are now that were not, by their code."""
+    """`replayed`: how many letters are done and gone; `new`: how many there are now that were not, by their code.
+
+    `broken` are the new ones that a rule made, by table (keyspace.table) and by the name of the rule.
+    """
 
     replayed: int
     new: Counter[str]
+    broken: Counter[tuple[str, str]]
 
 
 class _Before(NamedTuple):
@@ -162,6 +168,7 @@ class LetterStore:
         A letter that is known already stays as it is, unless it was applied again: then it counts one more retry.
         """
         new: Counter[str] = Counter()
+        broken: Counter[tuple[str, str]] = Counter()
         before = self._replayed(connection, replayed) if replayed else []
         by_id = {each.id: each for each in before}
         by_event = {each.event_id: each for each in before}
@@ -175,7 +182,10 @@ class LetterStore:
                 gone.discard(same.id)
                 continue
             other = by_key.get(letter.key_digest)
-            new[letter.code] += self._insert(connection, letter, other)
+            inserted = self._insert(connection, letter, other)
+            new[letter.code] += inserted
+            if letter.rule:
+                broken[letter.source_name, letter.rule] += inserted
             if other is not None:
                 renamed.add(other.id)
         if gone:
@@ -185,7 +195,7 @@ class LetterStore:
         if failpoints.ARMED and gone:
             failpoints.reach("letters_settled")
         # What went into a new letter of its key is not done, only named anew.
-        return Settled(len(gone - renamed), +new)
+        return Settled(len(gone - renamed), +new, +broken)
 
     def _replayed(self, connection: Connection[Any], ids: Sequence[int]) -> list[_Before]:
         rows = connection.execute(

@@ -256,7 +256,7 @@ class Loader:
         counts = self._writer.reap(connection)
         if counts.postponed:  # perhaps for one that was stopped within its batch
             self.session.free(connection)
-        if counts.expired or counts.dead_letters or counts.postponed:
+        if counts.expired or counts.dead_letters or counts.postponed or counts.waiting:
             self._observer.reaped(counts)
 
     def _purge(self, connection: Connection[Any]) -> None:

@@ -75,7 +75,7 @@ class Reaper:
                 target = self._targets[table_id]
                 looked_at = target.reap(connection, self._now(), counted)
                 if looked_at:
-                    letters = target.rejected_letters(connection, target.shape)
+                    letters = target.rejected_letters(connection, target.shape, counted)
                     looked_at -= len(letters)
                     self._close(connection, counted, letters)
             counts.add(counted)

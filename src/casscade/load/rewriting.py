@@ -18,7 +18,7 @@ from casscade.core.mutation import PartitionUpdate
 from casscade.core.table import TableShape
 from casscade.debezium.message import DEBEZIUM
 from casscade.load.letters import DeadLetter, digest_of, stack_of
-from casscade.load.row_letters import row_letter
+from casscade.load.row_letters import row_letter, rule_of
 from casscade.rules.concealment import Excluded, conceal
 from casscade.rules.rewriter import RULED, Failed, Rewriter
 from casscade.rules.table import TableRules
@@ -114,7 +114,8 @@ class Rewriting:
     def _letter(self, failed: Failed) -> DeadLetter:
         update, error = failed
         name = self._names[update.table.id]
-        return row_letter(name, update, error.code, error.what, stack_of(error), ruled=True)
+        letter = row_letter(name, update, error.code, error.what, stack_of(error), ruled=True)
+        return replace(letter, rule=rule_of(error))
 
 
 def rewriting_of(rules: Iterable[TableRules]) -> Rewriting | None:

@@ -6,16 +6,20 @@ Invariant: applying such a letter again gives the row again, with what was known
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from typing import Final
 
 from casscade.commitlog.encoder import encode_mutation
 from casscade.commitlog.observations import OBSERVING, encode_observing, has_observations
 from casscade.core.cell import Cell, tombstone_cell
+from casscade.core.errors import BadDataError
 from casscade.core.mutation import PartitionUpdate, Row
 from casscade.core.table import TableShape
+from casscade.load.integrity import Violation
 from casscade.load.isolation import Poison
 from casscade.load.letters import DeadLetter, digest_of, stack_of, version_of
 from casscade.load.relation_writer import RejectedRow
+from casscade.rules.faults import RuleFailed
 from casscade.rules.rewriter import RULED
 
 # They are encoded as Cassandra 5.0 writes mutations, or with their observations.
@@ -31,7 +35,15 @@ def rejected_letter(
         update.static_row = row.row
     else:
         update.rows = [row.row]
-    return row_letter(source_name, update, row.error.code, row.error.what, stack_of(row.error), ruled=ruled)
+    letter = row_letter(source_name, update, row.error.code, row.error.what, stack_of(row.error), ruled=ruled)
+    return replace(letter, rule=rule_of(row.error))
+
+
+def rule_of(error: BadDataError) -> str:
+    """The name of the transform that failed, or of the constraint that a row breaks; empty for other errors."""
+    if isinstance(error, RuleFailed):
+        return error.rule.partition(" ")[0]  # python stands before its function, which may have any name
+    return error.constraint if isinstance(error, Violation) else ""
 
 
 def poison_letter(poison: Poison, source_name: str, *, ruled: bool = False) -> DeadLetter:

@@ -24,7 +24,7 @@ from casscade.load.isolation import is_data_error
 from casscade.load.letters import DeadLetter, version_of
 from casscade.load.raw import Raw
 from casscade.load.relation_writer import RejectedRow, RelationWriter
-from casscade.load.row_letters import rejected_letter
+from casscade.load.row_letters import rejected_letter, rule_of
 from casscade.load.waiting import WaitingRow, WaitingRows
 from casscade.merge.fold import RowKey, TableFold
 from casscade.rules.rewriter import RULED, Rewriter
@@ -60,12 +60,23 @@ class TargetWriter:
         """Merge one table's part of a batch."""
         for writer in self.writers:
             writer.lookout.findings = fold.findings
+        self._begin_counting()
         self._deletions.apply(connection, fold, now, counts)
         self.rows.write(connection, fold.rows, now, counts)
+        self._count_hidden(counts)
         if self.statics is not None:
             self.statics.write(connection, {(key, b""): row for key, row in fold.statics.items()}, now, counts)
         if failpoints.ARMED:
             failpoints.reach("batch_merged")
+
+    def _begin_counting(self) -> None:
+        """Forget what a transaction counted that may have failed."""
+        if self.rows.hidden is not None:
+            self.rows.hidden.counted = 0
+
+    def _count_hidden(self, counts: BatchCounts) -> None:
+        if self.rows.hidden is not None and self.rows.hidden.counted:
+            counts.hidden[self.target.table.full_name] += self.rows.hidden.counted
 
     @property
     def plain_shape(self) -> TableShape:
@@ -85,7 +96,7 @@ class TargetWriter:
         """Whether rules hide values of it."""
         return self.rules is not None and bool(self.rules.hidden)
 
-    def rejected_letters(self, connection: Connection[Any], shape: TableShape) -> list[DeadLetter]:
+    def rejected_letters(self, connection: Connection[Any], shape: TableShape, counts: BatchCounts) -> list[DeadLetter]:
         """The dead letters of the rows that can't be written; those that wait for another row are none yet."""
         letters: list[DeadLetter] = []
         waiting: list[tuple[DeadLetter, str]] = []
@@ -98,6 +109,7 @@ class TargetWriter:
                 letters.append(letter)
         if waiting and self.waiting is not None:
             letters += self.waiting.put(connection, waiting)
+            counts.waiting[name] = self.waiting.count
         return letters
 
     def take_rejected(self) -> list[tuple[RejectedRow, bool]]:
@@ -110,7 +122,9 @@ class TargetWriter:
     def retry(self, connection: Connection[Any], now: int, counts: BatchCounts) -> list[DeadLetter]:
         """Write the waiting rows whose parents are there; returns the dead letters of those that wait no more."""
         assert self.waiting is not None
+        name = self.target.table.full_name
         rows = self.waiting.oldest(connection)
+        counts.waiting[name] = self.waiting.count
         if not rows:
             return []
         try:
@@ -124,7 +138,8 @@ class TargetWriter:
                 errors |= self._write_alone(connection, waiting, now, counts)
         done = [waiting for waiting in rows if not _may_wait(waiting, errors.get(waiting.event_id))]
         self.waiting.drop(connection, [waiting.event_id for waiting in done])
-        name, version = self.target.table.full_name, version_of(self.plain_shape)
+        counts.waiting[name] = self.waiting.count
+        version = version_of(self.plain_shape)
         return [
             DeadLetter(
                 waiting.event_id,
@@ -134,6 +149,7 @@ class TargetWriter:
                 waiting.encoding,
                 waiting.mutation,
                 schema_version=version,
+                rule=rule_of(wrong),
             )
             for waiting in done
             if (wrong := errors.get(waiting.event_id)) is not None
@@ -191,6 +207,7 @@ class TargetWriter:
     def reap(self, connection: Connection[Any], now: int, counts: BatchCounts) -> int:
         """Apply what expired by `now`; returns how many rows were looked at (`REAP_ROWS_MAX` at most a relation)."""
         total = 0
+        self._begin_counting()
         moment = _moment(now)
         limit = Raw(REAP_ROWS_MAX.to_bytes(8, "big"))
         for writer in self.writers:
@@ -210,6 +227,7 @@ class TargetWriter:
                     total += len(hidden)
         if failpoints.ARMED and total:
             failpoints.reach("reaped")
+        self._count_hidden(counts)
         counts.expired += total
         return total
 

@@ -31,13 +31,17 @@ class WaitingRow(NamedTuple):
 
 
 class WaitingRows:
-    """The waiting rows of one relation, which wait `wait_ms` at most."""
+    """The waiting rows of one relation, which wait `wait_ms` at most.
+
+    `count` is how many there were when one last came or went.
+    """
 
     def __init__(self, control: ControlStore, target_no: int, wait_ms: int) -> None:
         self._target_no = target_no
         self._wait_ms = wait_ms
         self._table = control.name("waiting_rows")
         self.some = wait_ms > 0
+        self.count = 0
 
     def put(self, connection: Connection[Any], letters: Sequence[tuple[DeadLetter, str]]) -> list[DeadLetter]:
         """Let rows wait, each given as the dead letter that it would be, with its constraint.
@@ -46,11 +50,7 @@ class WaitingRows:
         """
         if not self._wait_ms:
             return [letter for letter, _ in letters]
-        count = connection.execute(
-            sql.SQL("SELECT count(*) FROM {} WHERE target_no = %s").format(self._table), (self._target_no,)
-        ).fetchone()
-        assert count is not None
-        room = max(0, WAITING_MAX - int(count[0]))
+        room = max(0, WAITING_MAX - self._counted(connection))
         with connection.cursor() as cursor:
             cursor.executemany(
                 sql.SQL(
@@ -63,6 +63,7 @@ class WaitingRows:
                 ],
             )
         self.some = True
+        self._counted(connection)
         if failpoints.ARMED:
             failpoints.reach("rows_waiting")
         return [letter for letter, _ in letters[room:]]
@@ -80,6 +81,7 @@ class WaitingRows:
             binary=True,
         ).fetchall()
         self.some = bool(found)
+        self.count = len(found)
         return [WaitingRow(*row) for row in found]
 
     def drop(self, connection: Connection[Any], event_ids: Sequence[str]) -> None:
@@ -88,5 +90,14 @@ class WaitingRows:
             sql.SQL("DELETE FROM {} WHERE target_no = %s AND event_id = ANY(%s)").format(self._table),
             (self._target_no, list(event_ids)),
         )
+        self._counted(connection)
         if failpoints.ARMED and event_ids:
             failpoints.reach("waiting_settled")
+
+    def _counted(self, connection: Connection[Any]) -> int:
+        count = connection.execute(
+            sql.SQL("SELECT count(*) FROM {} WHERE target_no = %s").format(self._table), (self._target_no,)
+        ).fetchone()
+        assert count is not None
+        self.count = int(count[0])
+        return self.count

@@ -11,6 +11,7 @@ from typing import Final
 
 from casscade.observability.metric import BATCH_BUCKETS_S, LATENCY_BUCKETS_S, Metric
 from casscade.observability.metrics_of_outages import OUTAGE_METRICS
+from casscade.observability.metrics_of_rules import RULE_METRICS
 
 METRICS: Final = (
     Metric(
@@ -266,6 +267,7 @@ METRICS: Final = (
         ("code",),
     ),
     *OUTAGE_METRICS,
+    *RULE_METRICS,
     Metric("load_dead", "counter", "letters", "Mutations set aside, by code.", "Each waits for a decision.", ("code",)),
     Metric(
         "replication_latency",

@@ -23,9 +23,10 @@ OTHER: Final = "other"
 LABEL_SETS_MAX: Final = 100
 
 _VALUE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,39}")
-# Names that users give are longer than our codes: tables (twice 63 characters), partitions (topics have 249).
+# Names that users give are longer than our codes: tables (twice 63 characters), constraints, partitions (topics: 249).
 _NAMES: Final = {
     "table": re.compile(r"[A-Za-z0-9_]{1,63}\.[A-Za-z0-9_]{1,63}"),
+    "rule": re.compile(r"[A-Za-z0-9_]{1,63}"),
     "partition": re.compile(r"[A-Za-z0-9._-]{1,249}/[0-9]{1,5}"),
 }
 # One loader alone has all partitions; a thousand series are nothing to Prometheus, and no pipeline needs more.

@@ -190,6 +190,7 @@ class Evolution:
                 raise changed(f"{newer[0].table.full_name} has another schema")
             for version in newer:
                 plan = self._catalog.alter(connection, version.table, allowed=self._allowed)
+                _require_no_rules(plan)
                 self._go_on(before[version.table.id], plan)
             if newer:
                 self._catalog.publish()
@@ -307,6 +308,7 @@ class Evolution:
             log.error("PostgreSQL refuses a change of schema", table=table.full_name, reason=reason)
             with self._database.transaction() as connection:
                 plan = self._catalog.alter(connection, table, allowed=False)
+        _require_no_rules(plan)
         self._go_on(before, plan)
         self._tell(plan)
         self._sweep(plan)
@@ -349,3 +351,9 @@ class Evolution:
             log.info("changed PostgreSQL", purpose=statement.purpose)
         for reason in plan.blocked.values():
             log.error("a column is blocked: what is written to it becomes dead letters", table=table, reason=reason)
+
+
+def _require_no_rules(plan: TablePlan) -> None:
+    """A new column may be the first that a pattern matches, and the parts that carry rules out are not there."""
+    if plan.rules is not None:
+        raise changed(f"Rules concern the columns of {plan.target.table.full_name} from now on")

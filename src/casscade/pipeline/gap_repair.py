@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import psycopg
 from cassandra import ConsistencyLevel
+from psycopg import Connection
 
 from casscade.commitlog.observations import OBSERVING
 from casscade.config import PipelineConfig
@@ -34,7 +35,9 @@ from casscade.load.control import ControlStore
 from casscade.load.gaps import GapStore
 from casscade.observability.logs import get_logger
 from casscade.pipeline.database import Database
+from casscade.pipeline.hidden_repair import suspects
 from casscade.pipeline.newest_repair import Newest, NewestRepair
+from casscade.schema.faults import reading
 from casscade.schema.mapping import Relation, Target
 from casscade.snapshot.rows import TableScan
 from casscade.snapshot.scanner import SOURCE
@@ -61,7 +64,8 @@ class GapRepair(Part):
     """A thread that repairs `gaps` of `tables` (ids); `failure` says why it ended by itself and set `stop`.
 
     `newest` has the tables as they are, and `scan_of` tells how one is read. Tables that are dropped meanwhile are left
-    out. The tables `ruled` (ids) are read again and not compared: rules make their rows others than those of Cassandra.
+    out. Rules are carried out on what Cassandra shows before it is compared, and rows that their conditions hide are
+    compared, too. Tables whose key they hash are read again and not compared; `uncompared` hears of them.
     """
 
     def __init__(
@@ -77,10 +81,10 @@ class GapRepair(Part):
         put: Put,
         owner: str,
         stop: threading.Event,
-        ruled: Collection[bytes],
+        uncompared: Callable[[str], None],
     ) -> None:
         super().__init__("gap-repair", stop)
-        self._ruled = ruled
+        self._uncompared = uncompared
         self._config = config
         self._database = database
         self._cluster = cluster
@@ -153,35 +157,49 @@ class GapRepair(Part):
             connection.execute("SET statement_timeout = 0")
             repair = NewestRepair(self._newest, self._control, connection, rows, reader, self._scan_of, self._stop)
             for target in self._targets():
-                if target.table.id in self._compared:
-                    continue
-                if target.table.id.bytes in self._ruled:
-                    log.warning("lost deletions of a table with rules are not looked for", table=target.table.full_name)
-                    continue
-
-                def differs(relation: Relation, key: RawKey, table_id: uuid.UUID = target.table.id) -> None:
-                    self._add(repair.repair(table_id, relation, key))
-
-                result = compare_table(
-                    self._session,
-                    connection,
-                    target,
-                    consistency=consistency,
-                    max_examples=0,
-                    settle_s=_SETTLE_S,
-                    progress=lambda _rows, _done: self._require_running(),
-                    on_difference=differs,
-                )
-                self._send(done=False)
-                self._compared.add(target.table.id)
-                log.info(
-                    "compared after a gap",
-                    table=target.table.full_name,
-                    rows=result.rows_cassandra,
-                    differences=dict(result.kinds),
-                )
+                if target.table.id not in self._compared:
+                    self._compare_table(repair, connection, target, consistency)
+                    self._send(done=False)
+                    self._compared.add(target.table.id)
         self._send(done=True)
         log.info("gaps repaired", gaps=len(self._gaps), rows=self.rows)
+
+    def _compare_table(
+        self, repair: NewestRepair, connection: Connection[Any], target: Target, consistency: int
+    ) -> None:
+        name = target.table.full_name
+        rules = self._newest.rules.get(target.table.id.bytes)
+        if rules is not None and rules.hides_keys:
+            log.error(
+                "lost deletions of a table whose key is hashed are not found",
+                table=name,
+                hint="docs/rules.md, under Gaps, tells how to begin anew with the table",
+            )
+            with self._database.transaction() as own:
+                self._store.uncompared(own, self._ids, target.table.id, name)
+            self._uncompared(name)
+            return
+
+        def differs(relation: Relation, key: RawKey) -> None:
+            self._add(repair.repair(target.table.id, relation, key))
+
+        result = compare_table(
+            self._session,
+            connection,
+            target,
+            consistency=consistency,
+            max_examples=0,
+            settle_s=_SETTLE_S,
+            progress=lambda _rows, _done: self._require_running(),
+            rules=rules,
+            on_difference=differs,
+        )
+        hidden = repair.of(target).hidden_rows(target)
+        if rules is not None and hidden is not None:
+            with reading("comparing hidden rows after a gap"):
+                for key in suspects(self._session, connection, target, rules, hidden, consistency):
+                    differs(target.rows, key)
+        log.info("compared after a gap", table=name, rows=result.rows_cassandra, differences=dict(result.kinds))
 
     def _require_running(self) -> None:
         if self._stop.is_set():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from casscade.core.gap import DUE, IGNORED, REPAIRED, Gap, GapCounts
+from casscade.core.gap import DUE, IGNORED, REPAIRED, UNCOMPARED, Gap, GapCounts
 from casscade.observability.metrics import Metrics
 
 _ADVICE: Final = {
@@ -17,6 +17,7 @@ _ADVICE: Final = {
     IGNORED: "casscade verify tells which rows differ",
     REPAIRED: "nothing",
 }
+_UNCOMPARED: Final = "lost deletions of the tables in detail are not found: docs/rules.md, under Gaps"
 
 
 def gap_status(gap: Gap) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def gap_status(gap: Gap) -> dict[str, Any]:
         "rows_repaired": gap.rows_repaired,
         "detected_at": gap.detected_at,
         "detail": gap.detail,
-        "advice": _ADVICE[gap.state],
+        "advice": _UNCOMPARED if UNCOMPARED in gap.detail and gap.state == REPAIRED else _ADVICE[gap.state],
     }
 
 

@@ -122,7 +122,7 @@ class Gaps:
     ) -> GapRepair | None:
         """The thread that repairs what was planned, not yet started; None when nothing was.
 
-        `newest` has the tables as they are; those with rules can't be compared with Cassandra.
+        `newest` has the tables as they are.
         """
         if not self._gaps:
             return None
@@ -145,7 +145,7 @@ class Gaps:
             put,
             self._owner,
             stop,
-            newest.rules,
+            lambda table: self._monitor.metrics.count("casscade_gap_uncompared_tables_total", table=table),
         )
 
     def watch(self, stop: threading.Event) -> GapWatch:

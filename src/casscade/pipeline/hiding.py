@@ -1,4 +1,4 @@
-"""Chunks on their way to Kafka lose what the rules hide (`rules: {apply: capture}`).
+"""Chunks on their way to Kafka (`rules: {apply: capture}`), or to the journal of an outage, lose what the rules hide.
 
 Invariant: nothing is put into the outlet that a rule hides; a chunk's position covers what was withheld of it only
 after the note of that was put.
@@ -21,10 +21,10 @@ from casscade.core.position import START, Position
 from casscade.rules.concealment import excluded_columns
 from casscade.rules.hider import Hider
 from casscade.rules.rewriter import RULED
-from casscade.rules.table import TableRules, excluded_names, read_rules
+from casscade.rules.table import TableRules, excluded_names, hides_what_comes, read_rules
 from casscade.schema.mapping import Target
 from casscade.schema.model import Table
-from casscade.transport.chunk import Chunk
+from casscade.transport.chunk import Chunk, RepairProgress
 
 TABLE_GONE: Final = "table_gone"
 FILTERED: Final = "filtered"
@@ -37,7 +37,7 @@ def hides_at_capture(config: PipelineConfig) -> bool:
     return config.rules.apply == "capture" and config.transport.kind == "kafka"
 
 
-def hider_of(config: PipelineConfig, rules: Iterable[TableRule], tables: Sequence[Table]) -> Hider:
+def hider_of(config: PipelineConfig, rules: Sequence[TableRule], tables: Sequence[Table]) -> Hider:
     """What the configuration hides of `tables`, which are all that the cluster has, with numbered columns."""
     by_name = {(table.keyspace, table.name): table for table in tables}
     replicated = {}
@@ -53,7 +53,9 @@ def hider_of(config: PipelineConfig, rules: Iterable[TableRule], tables: Sequenc
         if hidden:
             excluded[table.id.bytes] = frozenset(each.index for each in table.columns if each.name in hidden)
     shapes = {table.id.bytes: table.shape(replicated=table.id.bytes in replicated) for table in tables}
-    return Hider(read, shapes, excluded)
+    # A mutation that names an unknown column of these makes the schema be read again before it is sent.
+    watched = [by_name[rule.keyspace, rule.table].id.bytes for rule in rules if hides_what_comes(rule)]
+    return Hider(read, shapes, excluded, watched)
 
 
 def hiding_of(targets: Iterable[Target], rules: Mapping[bytes, TableRules]) -> ChunkHider:
@@ -137,6 +139,42 @@ class ChunkHider:
             return [], [hider.note(error)]
         self.skip(TABLE_GONE, 1)
         return [], []
+
+
+def hidden_chunks(hider: Hider, chunks: Iterable[Chunk]) -> list[Chunk]:
+    """The chunks as they may lie on a disk, by the schema of this moment: nothing is waited for or left out.
+
+    A mutation that can't be rewritten leaves a note, in a chunk behind that of its neighbours, with the same progress:
+    the journal keeps both until both are durable. What mentions no table that hides anything stays as it is.
+    """
+    return [each for chunk in chunks for each in _hidden_chunk(hider, chunk)]
+
+
+def _hidden_chunk(hider: Hider, chunk: Chunk) -> list[Chunk]:
+    if hider.needed and any(notice.content for notice in chunk.notices):
+        # Any content makes it a dead letter, which is without its bytes.
+        chunk = replace(chunk, notices=[n._replace(content=b"\x00") if n.content else n for n in chunk.notices])
+    if chunk.version & RULED or chunk.version == WITHHELD or not any(map(hider.hides, chunk.mutations)):
+        return [chunk]
+    shown = replace(chunk, version=chunk.version | RULED, mutations=[], offsets=[])
+    progress = chunk.progress
+    if isinstance(progress, RepairProgress):
+        progress = replace(progress, rows=0)
+    notes = replace(chunk, version=WITHHELD, mutations=[], offsets=[], notices=[], progress=progress)
+    for offset, mutation in zip(chunk.offsets, chunk.mutations, strict=True):
+        written, withheld = [mutation], list[bytes]()
+        if hider.hides(mutation):
+            try:
+                written, withheld = hider.rewrite(mutation, chunk.version)
+            except UnknownSchemaError as error:
+                written, withheld = [], [hider.note(error)]
+        shown.mutations += written
+        shown.offsets += [offset] * len(written)
+        notes.mutations += withheld
+        notes.offsets += [offset] * len(withheld)
+    shown.size = sum(map(len, shown.mutations))
+    notes.size = sum(map(len, notes.mutations))
+    return [shown, notes] if notes.mutations else [shown]
 
 
 class HidingOutlet:

@@ -22,7 +22,7 @@ from casscade.observability.logs import get_logger
 from casscade.observability.metrics import Metrics
 from casscade.pipeline.checkpoints import Checkpoints
 from casscade.pipeline.gap_status import copy_gaps, gap_status
-from casscade.pipeline.load_status import conflict_status, copy_conflicts, copy_reaped, row_status
+from casscade.pipeline.load_status import copy_load, load_status
 from casscade.pipeline.snapshot_status import progress_document
 
 if TYPE_CHECKING:  # An agent is watched without the loader's modules, and PostgreSQL's client, in its memory.
@@ -114,6 +114,9 @@ class Monitor(Observer):
         if self._batcher is not None:
             self._left_out.update(self._batcher.left_out)
             self._misplaced += self._batcher.misplaced
+
+    def _left_out_now(self) -> Counter[str]:
+        return self._left_out + Counter({} if self._batcher is None else self._batcher.left_out)
 
     def committed(self, committed: Committed) -> None:
         counts = committed.counts
@@ -223,8 +226,7 @@ class Monitor(Observer):
                 "latency_seconds": percentiles,
                 "latency_histogram": self.latency.to_json(),
                 "lag_seconds": self._lag(),
-                "rows": row_status(totals),
-                "conflicts": conflict_status(totals, self._mutations),
+                **load_status(totals, self._mutations, self._left_out_now()["filtered"]),
                 "batches": self._batches,
                 "dead_letters": dict(totals.dead_letters),
                 "committed_at": self._committed_at,
@@ -274,16 +276,8 @@ class Monitor(Observer):
 
     def _copy(self) -> None:
         """Bring what the parts count into the metrics."""
-        metrics, totals = self.metrics, self._totals
-        metrics.set_total("casscade_load_upserted_rows_total", max(0, totals.rows - totals.removed))
-        metrics.set_total("casscade_load_deleted_rows_total", totals.removed)
-        copy_reaped(metrics, totals)
-        for (table, policy), values in list(totals.inexact.items()):
-            metrics.set_total("casscade_load_inexact_values_total", values, table=table, policy=policy)
-        copy_conflicts(metrics, totals, self._mutations)
-        metrics.set_total("casscade_load_undetermined_rows_total", totals.rereads)
-        metrics.set_total("casscade_load_decided_rows_total", totals.fast, path="fast")
-        metrics.set_total("casscade_load_decided_rows_total", totals.merged, path="merged")
+        metrics = self.metrics
+        copy_load(metrics, self._totals, self._mutations)
         metrics.set_total("casscade_load_committed_batches_total", self._batches)
         metrics.set("casscade_replication_lag_seconds", self._lag())
         if self._transport is not None:
@@ -303,8 +297,7 @@ class Monitor(Observer):
             left = self._space.seconds_left
             metrics.set("casscade_capture_cdc_space_left_seconds", math.inf if left is None else left)
         metrics.set_total("casscade_load_applied_truncations_total", self._truncations)
-        left_out = self._left_out + Counter({} if self._batcher is None else self._batcher.left_out)
-        for reason, mutations in left_out.items():
+        for reason, mutations in self._left_out_now().items():
             metrics.set_total("casscade_capture_skipped_mutations_total", mutations, reason=reason)
         for part in list(self._parts.values()):
             part.copy(metrics)

@@ -1,7 +1,7 @@
 """An outage of PostgreSQL that outlasts the retries, with the direct transport: chunks wait in the journal.
 
 Invariant: chunks of the commit log are applied in their order: while the journal is read back, new ones wait at the
-door. What was taken from the journal stays in it until it is durable in PostgreSQL.
+door. What was taken from the journal stays in it until it is durable in PostgreSQL. What rules hide never gets into it.
 """
 
 from __future__ import annotations
@@ -12,11 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from casscade.config.load_section import DeadLettersSection
 from casscade.core.errors import RetryableError
 from casscade.core.position import Position
 from casscade.load.batch import Batch
 from casscade.observability.logs import get_logger
 from casscade.observability.metrics import Metrics
+from casscade.pipeline.catalog import Catalog
+from casscade.pipeline.hiding import hidden_chunks
+from casscade.rules.concealment import excluded_columns
+from casscade.rules.hider import Hider
 from casscade.transport.chunk import Chunk, JournalProgress, Progress
 from casscade.transport.direct import DirectTransport
 from casscade.transport.journal import Journal
@@ -172,6 +177,20 @@ class Outage:
                 log.info("the journal was read back", chunks=put)
 
 
-def open_journal(state_directory: Path, bytes_max: int, free_bytes: int) -> Journal:
-    """The journal of an agent; raises ConfigurationError when it is damaged."""
-    return Journal(state_directory / DIRECTORY, bytes_max=bytes_max, free_bytes=free_bytes)
+def open_journal(state_directory: Path, letters: DeadLettersSection, catalog: Catalog) -> Journal:
+    """The journal of an agent; raises ConfigurationError when it is damaged.
+
+    What the rules of the catalog hide is hidden in what is written to it.
+    """
+    return Journal(
+        state_directory / DIRECTORY,
+        bytes_max=letters.journal_bytes,
+        free_bytes=letters.disk_free_bytes,
+        prepare=lambda chunks: hidden_chunks(catalog_hider(catalog), chunks),
+    )
+
+
+def catalog_hider(catalog: Catalog) -> Hider:
+    """What the rules hide, by the schema of this moment."""
+    rules = catalog.rules
+    return Hider(rules.values(), catalog.tables(), excluded_columns(catalog.written, rules))

@@ -163,8 +163,7 @@ class Pipeline:
             )
             repaired = self._gaps.plan(connection, session, targets, source)
         self._gaps.require_none()
-        letters = config.dead_letters
-        journal = open_journal(config.capture.state_directory, letters.journal_bytes, letters.disk_free_bytes)
+        journal = open_journal(config.capture.state_directory, config.dead_letters, catalog)
         position = resume.position
         if position >= acquired:
             # What waits in the journal is applied first; its segments may be gone.

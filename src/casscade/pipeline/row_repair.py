@@ -1,6 +1,7 @@
 """Rows that differ after a gap become what Cassandra shows, deletions that were lost included.
 
-Invariant: a deletion is made up only for what PostgreSQL held before all replicas were asked and none of them shows.
+Invariant: a deletion is made up only for what PostgreSQL held, shown or hidden, before all replicas were asked and none
+of them shows.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from casscade.core.mutation import PartitionUpdate, Row
 from casscade.load.batch import BatchWriter
 from casscade.load.control import ControlStore
 from casscade.load.doubts import Doubt, request_rechecks
+from casscade.load.hidden import HiddenRows
 from casscade.load.key_encoder import KeyEncoder
 from casscade.load.raw import Raw, int8
 from casscade.load.relation_writer import RelationWriter
-from casscade.load.tombstones import row_key
+from casscade.load.tombstones import RowTombstone, row_key, row_of
 from casscade.merge.lost import complete
 from casscade.merge.paths import unify_paths
 from casscade.schema.faults import reading
@@ -97,6 +99,10 @@ class RowRepair:
             update.rows.append(row)
         return encode_observing(update)
 
+    def hidden_rows(self, target: Target) -> HiddenRows | None:
+        """The rows of `target` that its condition hides; None where it has none."""
+        return self._writer.target(target.table.id.bytes).rows.hidden
+
     def _stored(self, writer: RelationWriter, partition_key: bytes, clustering: Sequence[bytes]) -> Row | None:
         out: list[bytes] = []
         try:
@@ -106,10 +112,23 @@ class RowRepair:
         # The primary key comes first, each field behind its length.
         fields = out[1::2][: len(writer.relation.primary_key)]
         with self._connection.transaction():
+            # A row may go from one place to the other meanwhile: both are seen as they were at one moment.
+            self._connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             query = writer.sql.select_partition(len(fields))
             parameters = (*(Raw(field) for field in fields), int8(_NEWEST))
             pages = list(writer.read_pages(self._connection, query, parameters, _PAGE_ROWS))
-        return next((stored.row for page in pages for stored in page), None)
+            row = next((stored.row for page in pages for stored in page), None)
+            return self._stored_aside(writer, partition_key, clustering) if row is None else row
+
+    def _stored_aside(
+        self, writer: RelationWriter, partition_key: bytes, clustering: Sequence[bytes | None]
+    ) -> Row | None:
+        """A row that the condition of its table hides."""
+        if writer.hidden is None:
+            return None
+        row = Row(writer.clustering_key([*clustering]), [*clustering])
+        found = writer.hidden.find(self._connection, [row_key(partition_key, row.key)])
+        return row_of(RowTombstone(*found[0]), row) if found else None
 
     def _read(
         self, table_id: uuid.UUID, scan: TableScan, partition_key: bytes, clustering: Sequence[bytes], *, static: bool

@@ -51,6 +51,14 @@ def read_conditions(conditions: Sequence[Choice], table: Table, gone: Collection
 
 def _read(part: Expression, table: Table, gone: Collection[str]) -> tuple[str, Predicate]:
     columns = {column.name: column for column in table.columns if not column.dropped}
+    dropped = {column.name for column in table.columns if column.dropped}
+    for mention in columns_of(part):
+        if mention.name in dropped - columns.keys():
+            raise RuleError(
+                f'the column "{mention.name}" was dropped in Cassandra, so that rows can\'t be judged by it any more',
+                mention.position,
+                "take it out of the condition; docs/rules.md, under Schema changes, tells what becomes of stored rows",
+            )
     predicate = Predicate(part, {name: column.type for name, column in columns.items()})
     kinds = {columns[name].kind for name in predicate.columns}
     if kinds <= {ColumnKind.PARTITION_KEY}:

@@ -27,11 +27,19 @@ class RuleError(ValueError):
         )
 
 
-def rule_failed(rule: str, reason: str) -> BadDataError:
+class RuleFailed(BadDataError):
+    """A value on which a rule can't be carried out; its row is set aside under the name of the `rule`."""
+
+    def __init__(self, rule: str, reason: str) -> None:
+        super().__init__(
+            "rule_failed",
+            f"The rule {rule} can't be carried out on a value: {reason}",
+            now="the row is set aside as a dead letter, the others go on",
+            hint="docs/rules.md says what each rule accepts",
+        )
+        self.rule = rule
+
+
+def rule_failed(rule: str, reason: str) -> RuleFailed:
     """A rule that can't be carried out on a value; its row is set aside under the rule's name."""
-    return BadDataError(
-        "rule_failed",
-        f"The rule {rule} can't be carried out on a value: {reason}",
-        now="the row is set aside as a dead letter, the others go on",
-        hint="docs/rules.md says what each rule accepts",
-    )
+    return RuleFailed(rule, reason)

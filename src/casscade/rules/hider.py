@@ -22,8 +22,8 @@ from casscade.rules.table import TableRules
 class Hider:
     """Rewrites mutations of the tables of `rules`; `excluded` columns lose their content, too.
 
-    `shapes` are those of all tables that a mutation may name. `filtered` counts rows that no condition on their key
-    wanted, `withheld` what could not be rewritten.
+    `shapes` are those of all tables that a mutation may name; those of `watched` tables (ids) may get columns that are
+    to be hidden. `filtered` counts rows that no condition on their key wanted, `withheld` what could not be rewritten.
     """
 
     def __init__(
@@ -31,12 +31,14 @@ class Hider:
         rules: Iterable[TableRules],
         shapes: Mapping[bytes, TableShape],
         excluded: Mapping[bytes, frozenset[int]],
+        watched: Iterable[bytes] = (),
     ) -> None:
         self._shapes = shapes
         self._excluded = excluded
         self._rewriters = {each.table.id.bytes: Rewriter(each) for each in rules}
         self._hiding = {table_id for table_id, rewriter in self._rewriters.items() if not rewriter.idle}
         self._hiding |= excluded.keys()
+        self._hiding.update(watched)
         self.filtered = 0
         self.withheld = 0
 

@@ -46,9 +46,11 @@ def partial(keep: int) -> Mask:
 
 
 def formatted(value: str) -> str:
-    """Letters become x and X, digits 0; length and all other signs stay."""
+    """Letters become x and X, digits 0; the length stays, and so do punctuation and spaces of ASCII."""
+    # Everything else becomes a letter: marks, symbols and emoji say as much as letters do.
     return "".join(
-        "X" if sign.isupper() else "x" if sign.isalpha() else "0" if sign.isnumeric() else sign for sign in value
+        "0" if sign.isnumeric() else "X" if sign.isupper() else sign if sign.isascii() and not sign.isalpha() else "x"
+        for sign in value
     )
 
 

@@ -25,7 +25,9 @@ from casscade.rules.chain import Chain
 from casscade.rules.conditions import Conditions, read_conditions
 from casscade.rules.faults import RuleError
 from casscade.rules.steps import Step, step_of
+from casscade.schema.mapping import EXACT_COLUMNS, META_COLUMNS
 from casscade.schema.model import Column, ColumnKind, Table
+from casscade.schema.names import column_identifier
 
 _KEYS = (ColumnKind.PARTITION_KEY, ColumnKind.CLUSTERING)
 
@@ -83,9 +85,43 @@ def read_rules(
     if rules.hides_keys:
         where = next(placed.where for placed in rule.transforms if isinstance(placed.transform.section, ColumnsRule))
         _check_hidden_keys(rules, where, foreign=foreign)
+    _check_renames(rule, rules, excluded)
     gone = rules.dropped | rules.hidden | set(excluded)
     conditions = read_conditions(rule.conditions, table, gone)
     return TableRules(table, rules.chains, rules.nulled, rules.dropped, rules.renames, conditions)
+
+
+def _check_renames(rule: TableRule, rules: TableRules, excluded: Collection[str]) -> None:
+    """Two columns of one name can't be in PostgreSQL, nor one with that of a column of Casscade's own."""
+    table = rules.table
+    names = [*_names(table, _KEYS), *_names(table, (ColumnKind.STATIC, ColumnKind.REGULAR))]
+    left = [name for name in names if name not in rules.dropped and name not in excluded]
+    taken = {column_identifier(name): f'that of "{name}"' for name in left if name not in rules.renames}
+    taken |= {own.name: "that of a column of Casscade's own" for own in (*META_COLUMNS, *EXACT_COLUMNS)}
+    for placed in rule.transforms:
+        section = placed.transform.section
+        if not isinstance(section, RenameSection) or section.column not in left:
+            continue
+        if rules.renames[section.column] != section.to:  # renamed once more, further below
+            continue
+        if section.to in taken:
+            error = RuleError(
+                f'"{section.column}" can\'t be called {section.to}: the name is {taken[section.to]}',
+                hint="give it another name",
+            )
+            raise error.located('the transform "rename"', table.full_name, placed.where)
+        taken[section.to] = f'that of "{section.column}"'
+
+
+def hides_what_comes(rule: TableRule) -> bool:
+    """Whether a column that the table does not have yet may be one of which the values are hidden or left out."""
+    sections = (placed.transform.section for placed in rule.transforms)
+    by_pattern = any(any(map(_is_pattern, each.columns)) for each in sections if isinstance(each, ColumnsRule))
+    return by_pattern or rule.include is not None
+
+
+def _is_pattern(name: str) -> bool:
+    return "*" in name or "?" in name
 
 
 def excluded_names(rule: TableRule, table: Table) -> set[str]:
@@ -111,7 +147,8 @@ class _Builder:
     def add(self, placed: PlacedTransform) -> None:
         section = placed.transform.section
         if isinstance(section, RenameSection):
-            self._renames[self._named(section.column).name] = section.to
+            if not self._is_gone(section.column):
+                self._renames[self._named(section.column).name] = section.to
             return
         assert isinstance(section, ColumnsRule)
         for column in self._matching(section.columns):
@@ -141,11 +178,15 @@ class _Builder:
     def _matching(self, patterns: Sequence[str]) -> list[Column]:
         found: dict[str, Column] = {}
         for pattern in patterns:
-            if "*" in pattern or "?" in pattern:
+            if _is_pattern(pattern):
                 found |= {name: column for name, column in self._columns.items() if matches(pattern, name)}
-            else:
+            elif not self._is_gone(pattern):
                 found[pattern] = self._named(pattern)
         return list(found.values())
+
+    def _is_gone(self, name: str) -> bool:
+        """Whether a column was dropped, as may be done while the pipeline runs; its rule waits for it to come back."""
+        return name not in self._columns and any(each.name == name and each.dropped for each in self._table.columns)
 
     def _named(self, name: str) -> Column:
         column = self._columns.get(name)

@@ -49,9 +49,17 @@ class Journal:
     """
 
     def __init__(
-        self, directory: Path, *, bytes_max: int, free_bytes: int, free: Callable[[Path], int] | None = None
+        self,
+        directory: Path,
+        *,
+        bytes_max: int,
+        free_bytes: int,
+        free: Callable[[Path], int] | None = None,
+        prepare: Callable[[list[Chunk]], list[Chunk]] = lambda chunks: chunks,
     ) -> None:
+        """`prepare` makes of chunks what is written of them."""
         self._directory = directory
+        self._prepare = prepare
         self._bytes_max = bytes_max
         self._free_bytes = free_bytes
         self._free = free if free is not None else lambda path: shutil.disk_usage(path).free
@@ -85,6 +93,7 @@ class Journal:
 
         Raises RetryableError (`journal_unwritable`) when the disk fails.
         """
+        chunks = self._prepare(chunks)
         records = [encode_record(chunk) for chunk in chunks]
         size = sum(_HEAD.size + len(head) + len(body) for head, body in records)
         with self._lock:

@@ -119,6 +119,6 @@ def _names(table: str, names: Sequence[str]) -> sql.Composed:
 def _safe(column: TargetColumn, value: Any) -> Any:
     """A value that the type can't have differs from every other, whoever wrote it."""
     try:
-        return postgres_form(column.column.type, value, column.pg_type)
+        return postgres_form(column.type, value, column.pg_type)
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, struct.error):
         return ("not of this type", repr(value))
