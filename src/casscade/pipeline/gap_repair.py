@@ -197,7 +197,8 @@ class GapRepair(Part):
         hidden = repair.of(target).hidden_rows(target)
         if rules is not None and hidden is not None:
             with reading("comparing hidden rows after a gap"):
-                for key in suspects(self._session, connection, target, rules, hidden, consistency):
+                where = (self._session, connection, target, rules, hidden, consistency)
+                for key in suspects(*where, self._require_running):
                     differs(target.rows, key)
         log.info("compared after a gap", table=name, rows=result.rows_cassandra, differences=dict(result.kinds))
 

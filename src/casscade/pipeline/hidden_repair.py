@@ -10,7 +10,7 @@ should have ended. Its ranges were read again before, so that it has all that Ca
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any, Final
 
@@ -33,15 +33,23 @@ _COUNTED: Final = ("list", "set", "map")
 
 
 def suspects(
-    session: Any, connection: Connection[Any], target: Target, rules: TableRules, hidden: HiddenRows, consistency: int
+    session: Any,
+    connection: Connection[Any],
+    target: Target,
+    rules: TableRules,
+    hidden: HiddenRows,
+    consistency: int,
+    before_page: Callable[[], None] = lambda: None,
 ) -> Iterator[RawKey]:
     """The keys of the hidden rows of a table that may not be what Cassandra shows.
 
-    `connection` is in autocommit. Raises the exceptions of both drivers.
+    `connection` is in autocommit. `before_page` is called before each page is compared, and may end it by an exception.
+    Raises the exceptions of both drivers.
     """
     width = len(target.table.partition_key)
     with closing(CassandraTable(session, target, consistency, PAGE_ROWS)) as table:
         for page in hidden.pages(connection, PAGE_ROWS):
+            before_page()
             keys = [
                 (*split_partition_key(partition_key, width), *(value or b"" for value in row.clustering))
                 for partition_key, row in page
