@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import uuid
 from typing import Any
 from unittest.mock import MagicMock
@@ -13,6 +14,7 @@ from casscade.cql.types import CqlType
 from casscade.schema.model import Column, ColumnKind, Table, assign_indexes
 from casscade.verify.compare import compare_table
 from casscade.verify.read_cassandra import CassandraTable
+from casscade.verify.read_relation import _safe
 from tests.support.ruled import rules_of, target_of
 
 pytestmark = pytest.mark.requirement("FR-013")
@@ -81,3 +83,14 @@ def test_hashed_keys_can_not_be_compared() -> None:
     rules = rules_of(table, {"transforms": [{"hash": {"columns": ["p"]}}]})
     with pytest.raises(ConfigurationError, match="is hashed"):
         compare_table(MagicMock(), MagicMock(), target_of(table, rules), rules=rules)
+
+
+def test_what_postgres_shows_is_read_as_the_type_that_the_rules_give() -> None:
+    columns = (Column("p", ColumnKind.PARTITION_KEY, 0, TEXT), Column("x", ColumnKind.REGULAR, -1, CqlType("double")))
+    table = assign_indexes(Table(uuid.uuid4(), "ks", "t", columns), {})
+    rules = rules_of(table, {"transforms": [{"cast": {"columns": ["x"], "to": "text"}}]})
+    target = target_of(table, rules)
+    reader = CassandraTable(MagicMock(), target, 1, 100, rules)
+    (column,) = target.rows.value_columns
+    assert _safe(column, "1.5") == "1.5"
+    assert reader.value_forms([b"a", struct.pack(">d", 1.5)], static=False) == ("1.5",)
