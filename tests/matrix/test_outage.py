@@ -88,7 +88,7 @@ RULES = {
     "transforms": [
         {"hash": {"columns": ["id"]}},
         {"mask": {"columns": ["email"], "with": "redact"}},
-        {"drop": {"columns": ["token"]}},
+        {"drop": {"columns": ["pin"]}},
     ]
 }
 
@@ -103,14 +103,14 @@ def test_no_hidden_value_is_in_any_output_while_the_journal_fills_and_afterwards
     database: str,
     tmp_path: Path,
 ) -> None:
-    columns = "id text PRIMARY KEY, email text, token text, note text"
+    columns = "id text PRIMARY KEY, email text, pin text, note text"
     cassandra_session.execute(f"CREATE TABLE {keyspace}.people ({columns}) WITH cdc = true")
     tables = [{"source": f"{keyspace}.people", **RULES}]
     document = configuration(cassandra_node, database, tmp_path / "state", tables)
     document |= {"rules": {"key": "0123456789abcdef"}}
     document["load"] |= {"retry": {"first_ms": 100, "for_seconds": 1}, "circuit": {"failures": 2, "open_seconds": 60}}
     door = _door(postgres_server, database)
-    insert = f"INSERT INTO {keyspace}.people (id, email, token, note) VALUES (%s, %s, %s, %s)"
+    insert = f"INSERT INTO {keyspace}.people (id, email, pin, note) VALUES (%s, %s, %s, %s)"
     with running(tmp_path, document) as process:
         cassandra_session.execute(insert, (f"{MARKER} 1", MARKER, MARKER, "before"))
         with psycopg.connect(database, autocommit=True) as connection:
