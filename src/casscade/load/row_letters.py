@@ -15,7 +15,7 @@ from casscade.core.mutation import PartitionUpdate, Row
 from casscade.core.table import TableShape
 from casscade.load.isolation import Poison
 from casscade.load.letters import DeadLetter, digest_of, stack_of, version_of
-from casscade.load.relation_writer import RejectedRow
+from casscade.load.staged import RejectedRow
 from casscade.rules.rewriter import RULED
 
 # They are encoded as Cassandra 5.0 writes mutations, or with their observations.
