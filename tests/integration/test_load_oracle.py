@@ -73,6 +73,8 @@ def test_postgres_holds_the_merge_of_everything(database: str, key: str, plain: 
             batch = Batch(Fold(), positions={"node": Position(1, len(applied))})
             for index in dict.fromkeys(cut):
                 batch.fold.add([fresh[index]])
+            if rng.random() < 0.8:  # as the loader does
+                writer.encode_ahead(batch)
             writer.apply(connection, batch)
             if rng.random() < 0.06 or not order:
                 fresh = updates()

@@ -62,6 +62,7 @@ class Writer:
 
     def __init__(self) -> None:
         self.sources = Sources.single("topic/0", 1)
+        self.ahead: list[int] = []
         self.applied: list[int] = []
         self.fence = ""
         self.errors: list[psycopg.Error] = []
@@ -71,6 +72,9 @@ class Writer:
     def prepare(self, _connection: Any) -> None: ...
 
     def purge(self, _connection: Any) -> None: ...
+
+    def encode_ahead(self, batch: Batch) -> None:
+        self.ahead.append(batch.positions["topic/0"].offset)
 
     def _check(self, kind: str) -> None:
         if self.fence == kind:
@@ -143,6 +147,7 @@ def test_what_comes_right_after_a_discard_is_applied() -> None:
             transport.put(chunk(number), threading.Event())
             wait_for(lambda n=number: n in writer.applied)  # type: ignore[misc]
     assert loader.failure is None
+    assert writer.ahead == writer.applied, "each batch is encoded ahead, once"
 
 
 @pytest.mark.requirement("FR-003")

@@ -57,6 +57,8 @@ class Postgres:
     def prepare(self, _connection: Any) -> None:
         self._fail()
 
+    def encode_ahead(self, _batch: Batch) -> None: ...
+
     def apply(self, _connection: Any, batch: Batch) -> BatchCounts:
         self._fail(batch)
         self.applied += [chunk.end.offset for chunk in batch.chunks]

@@ -7,6 +7,8 @@ import threading
 import uuid
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from casscade.commitlog.observations import OBSERVING
 from casscade.core.errors import BadDataError, ConfigurationError
@@ -16,8 +18,8 @@ from casscade.core.position import START, Position
 from casscade.debezium.message import DEBEZIUM
 from casscade.load.batcher import Batcher
 from casscade.transport.chunk import Chunk
-from casscade.transport.envelope import seal, seal_notice
-from casscade.transport.kafka.chunks import Run, add_message, place_of
+from casscade.transport.envelope import SNAPSHOT_HOST, seal, seal_notice
+from casscade.transport.kafka.chunks import LETTER_HEADER, Run, add_message, place_of
 from casscade.transport.kafka.client import KafkaSettings
 from casscade.transport.kafka.outlet import KafkaOutlet
 
@@ -52,11 +54,70 @@ class Received:
         return self._offset
 
 
+class Replayed(Received):
+    """A replayed dead letter."""
+
+    def headers(self) -> list[tuple[str, bytes]]:  # type: ignore[override]
+        return [(LETTER_HEADER, b"3")]
+
+
 def chunks_of(*messages: Received, partitions: int = PARTITIONS) -> list[Chunk]:
-    chunks: dict[Run, Chunk] = {}
-    for message in messages:
-        add_message(chunks, message, "shop/3", START, own=True, partitions=partitions)  # type: ignore[arg-type]
-    return list(chunks.values())
+    """The chunks of messages of one partition; the same with and without what a source remembers of envelopes."""
+    found: list[dict[Run, Chunk]] = []
+    heads: dict[bytes, Chunk]
+    for heads in ({}, None):  # type: ignore[assignment]
+        chunks: dict[Run, Chunk] = {}
+        for message in messages:
+            add_message(chunks, message, "shop/3", START, own=True, partitions=partitions, heads=heads)  # type: ignore[arg-type]
+        found.append(chunks)
+    plain = [
+        {name: getattr(chunk, name) for name in Chunk.__slots__ if name not in ("captured_at", "refused")}
+        for chunks in found
+        for chunk in chunks.values()
+    ]
+    assert plain[: len(plain) // 2] == plain[len(plain) // 2 :]
+    refusals = [
+        [(event, value, error.code) for event, value, error in chunk.refused]
+        for chunks in found
+        for chunk in chunks.values()
+    ]
+    assert refusals[: len(refusals) // 2] == refusals[len(refusals) // 2 :]
+    return list(found[0].values())
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(("plain", "traced", "notice", "letter", "damaged", "foreign")),
+            st.sampled_from((6, 8, OBSERVING)),
+            st.sampled_from((HOST, SNAPSHOT_HOST)),
+            st.integers(1, 2),
+            st.booleans(),
+        ),
+        max_size=12,
+    )
+)
+def test_what_is_remembered_of_envelopes_changes_no_chunk(told: list[tuple[str, int, bytes, int, bool]]) -> None:
+    messages: list[Received] = []
+    for place, (kind, encoding, host, segment, home) in enumerate(told):
+        trace = "00-trace" if kind == "traced" else ""
+        value = seal(encoding, host, Position(segment, 40 + place), place, MUTATION + bytes((place,)), trace)
+        if kind == "notice":
+            value = seal_notice(
+                Notice(GAP, str(uuid.UUID(bytes=HOST)), str(place), "a", Position(segment, 9)), host, place
+            )
+        if kind == "damaged":
+            value = value[:35]
+        if kind == "foreign":
+            value = b"foreign" + value
+        kept = Replayed if kind == "letter" else Received
+        messages.append(kept(value, partition=HOME if home else HOME ^ 1, offset=place))
+    chunks = chunks_of(*messages)
+    good = sum(kind in ("plain", "traced", "letter") for kind, *_ in told)
+    assert sum(len(chunk.mutations) for chunk in chunks) == good
+    assert sum(chunk.misplaced for chunk in chunks) == sum(
+        kind in ("plain", "traced", "letter") and not home for kind, *_, home in told
+    )
 
 
 @pytest.mark.requirement("FR-022")

@@ -6,7 +6,7 @@ Invariant: a chunk never mixes segments, never exceeds its bounds (except by one
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from casscade.core.limits import CHUNK_BYTES_MAX, CHUNK_MUTATIONS_MAX
@@ -52,14 +52,32 @@ class ChunkBuilder:
             and self._size + length + MUTATION_OVERHEAD_BYTES <= CHUNK_BYTES_MAX
         )
 
-    def add(self, version: int, mutation: bytes, end: Position, offset: int, segment: int) -> None:
-        """Take a mutation that ends at `offset` of `segment`, after `fits`; `end` is the position behind it."""
-        self._version = version
-        self._segment = segment
-        self._mutations.append(mutation)
-        self._offsets.append(offset)
-        self._size += len(mutation) + MUTATION_OVERHEAD_BYTES
-        self.position = end
+    def extend(self, version: int, mutations: Sequence[bytes], ends: Sequence[int], first: int, segment: int) -> int:
+        """Take of `mutations`, which end at the offsets `ends` of `segment`, those from `first` on that fit.
+
+        Returns the place behind the last one taken; `first` when the chunk is full. The position stays.
+        """
+        last = min(len(mutations), first + max(CHUNK_MUTATIONS_MAX - len(self._mutations), 0))
+        size = _size_of(mutations[first:last])
+        if self._size + size > CHUNK_BYTES_MAX:
+            last, size = self._fitting(mutations, first, last)
+        if last > first:
+            self._version = version
+            self._segment = segment
+            self._mutations += mutations[first:last]
+            self._offsets += ends[first:last]
+            self._size += size
+        return last
+
+    def _fitting(self, mutations: Sequence[bytes], first: int, last: int) -> tuple[int, int]:
+        """Up to where mutations fit in, and their size; a large one alone fits into an empty chunk."""
+        size = 0
+        for place in range(first, last):
+            more = size + _size_of(mutations[place : place + 1])
+            if self._size + more > CHUNK_BYTES_MAX and not (place == first and self.empty):
+                return place, size
+            size = more
+        return last, size
 
     def tell(self, notice: Notice) -> None:
         """Take a notice, after `fits` of its content."""
@@ -85,3 +103,7 @@ class ChunkBuilder:
         self._size = 0
         self._sent = self.position
         return chunk
+
+
+def _size_of(mutations: Sequence[bytes]) -> int:
+    return sum(map(len, mutations)) + len(mutations) * MUTATION_OVERHEAD_BYTES

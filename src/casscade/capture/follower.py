@@ -277,21 +277,21 @@ class Follower:
     def _forward(self, current: OpenSegment, mutations: list[bytes], ends: list[int]) -> bool:
         """Put the wanted mutations into chunks; False when the transport refused one."""
         counters = self.counters
-        add = self._sender.add
         wanted = self._tables()
         unwanted = None if self._unwanted is None else self._unwanted()
-        segment = current.entry.id
-        version = current.entry.version
-        skipped = 0
-        for i, mutation in enumerate(mutations):
-            if not mentions_any(mutation, wanted) and (
-                unwanted is None or (mutation[:1] == b"\x01" and mutation[1:17] in unwanted)
-            ):
-                skipped += 1
-                continue
-            end = Position(segment, ends[i]) if current.frozen is None else current.frozen
-            if not add(version, mutation, end, ends[i], segment):
-                return False
+        left_out = {
+            place
+            for place, mutation in enumerate(mutations)
+            # Nearly all are of one update and wanted; the rest of the question is for the others.
+            if not (mutation[:1] == b"\x01" and mutation[1:17] in wanted)
+            and not mentions_any(mutation, wanted)
+            and (unwanted is None or (mutation[:1] == b"\x01" and mutation[1:17] in unwanted))
+        }
+        skipped = len(left_out)
+        kept = mutations if not skipped else [each for i, each in enumerate(mutations) if i not in left_out]
+        kept_ends = ends if not skipped else [end for i, end in enumerate(ends) if i not in left_out]
+        if not self._sender.add(current.entry.version, kept, kept_ends, current.entry.id, current.frozen):
+            return False
         current.mutations_read += len(mutations)
         counters.mutations_read += len(mutations)
         counters.bytes_read += sum(map(len, mutations))

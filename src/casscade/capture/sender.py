@@ -6,7 +6,7 @@ put.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from threading import Event
 from typing import Final, Protocol
 
@@ -67,11 +67,21 @@ class Sender:
         """What is durable downstream."""
         return max(self._start, self._transport.acknowledged(self._source))
 
-    def add(self, version: int, mutation: bytes, end: Position, offset: int, segment: int) -> bool:
-        """Take a mutation (see `ChunkBuilder.add`); False when the transport refused the chunk before it."""
-        if not self._builder.fits(len(mutation)) and not self._send(version):
-            return False
-        self._builder.add(version, mutation, end, offset, segment)
+    def add(
+        self, version: int, mutations: Sequence[bytes], ends: Sequence[int], segment: int, frozen: Position | None
+    ) -> bool:
+        """Take mutations that end at the offsets `ends` of `segment`; False when the transport refused a chunk.
+
+        Each moves the position to its end, or all to `frozen`.
+        """
+        builder = self._builder
+        taken = 0
+        while taken < len(mutations):
+            before, taken = taken, builder.extend(version, mutations, ends, taken, segment)
+            if taken > before:
+                builder.position = Position(segment, ends[taken - 1]) if frozen is None else frozen
+            if taken < len(mutations) and not self._send(version):
+                return False
         return True
 
     def tell(self, notices: Iterable[Notice]) -> None:

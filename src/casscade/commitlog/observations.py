@@ -18,7 +18,7 @@ from casscade.commitlog.cells import read_values
 from casscade.commitlog.decoder import decode_mutation
 from casscade.commitlog.encoder import clustering_key, encode_mutation
 from casscade.commitlog.faults import corrupt_mutation
-from casscade.core.errors import BadDataError, UnknownSchemaError
+from casscade.core.errors import BadDataError, DroppedColumnError, UnknownSchemaError
 from casscade.core.mutation import PartitionUpdate, Row
 from casscade.core.observed import SETTLED, UNREAD, Observed, is_unread
 from casscade.core.table import TableShape
@@ -112,6 +112,21 @@ def decode_any(data: bytes, version: int, tables: Mapping[bytes, TableShape]) ->
     if pos != end:
         raise corrupt_mutation("its observations have another length than they say")
     return updates
+
+
+def decode_without_dropped(
+    error: DroppedColumnError, data: bytes, version: int, tables: Mapping[bytes, TableShape]
+) -> list[PartitionUpdate]:
+    """As `decode_any`, without the cells of dropped columns in the table that `error` names and in others."""
+    known = dict(tables)
+    while True:
+        known[error.table_id] = known[error.table_id].lenient()
+        try:
+            return decode_any(data, version, known)
+        except DroppedColumnError as other:
+            if other.table_id == error.table_id:
+                raise
+            error = other
 
 
 def _read_rows(data: bytes, pos: int, update: PartitionUpdate) -> int:

@@ -27,8 +27,9 @@ from casscade.commitlog.resync import judge_marker
 from casscade.commitlog.segment import HEADER_BYTES_MAX, CdcIndex, SegmentHeader, parse_header, parse_segment_name
 from casscade.core.errors import CorruptionError
 
-# How much one poll returns at least before it stops; more than the largest usual sync, small beside the 200 MB budget.
-POLL_BYTES_DEFAULT: Final = 4 << 20
+# How much one poll returns at least before it stops: three thousand usual mutations, so that those who decode need not
+# wait for the whole of a large sync to be framed.
+POLL_BYTES_DEFAULT: Final = 512 << 10
 # Polls for which damage in a growing file is taken for a read that came too early.
 DOUBTS_MAX: Final = 3
 # What is read at once behind the last marker, where mostly zeros follow; a longer frame is read with its own length.

@@ -6,24 +6,24 @@ Invariant: either all of a batch is visible or nothing; a batch that is applied 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from psycopg import Connection
 
 from casscade.core import failpoints
 from casscade.core.errors import InvariantError
-from casscade.core.notice import Notice
-from casscade.core.position import Position
-from casscade.debezium.decoder import Reread
+from casscade.load.ahead import Ahead
 from casscade.load.arrival import save_arrival
 from casscade.load.catalog import read_composite_oids
 from casscade.load.clock import Clock
 from casscade.load.conflicts import ConflictLedger
 from casscade.load.constraints import read_constraints
+from casscade.load.contents import Batch
 from casscade.load.control import ControlStore
 from casscade.load.counters import BatchCounts
 from casscade.load.doubts import doubts_of, request_rechecks
@@ -47,40 +47,9 @@ from casscade.load.waiting import WaitingRows
 from casscade.merge.fold import Fold
 from casscade.rules.table import TableRules
 from casscade.schema.mapping import Relation, Target
-from casscade.transport.chunk import Chunk, JournalProgress, Progress, ReplayProgress
+from casscade.transport.chunk import JournalProgress, ReplayProgress
 
-
-def _as_it_is(letter: DeadLetter) -> DeadLetter:
-    return letter
-
-
-@dataclass(slots=True)
-class Batch:
-    """What is to be committed together: a fold, what could not be decoded, and how far that brings each source.
-
-    `mutations` counts the streamed ones; `write_times` has a write time (microseconds) of each that tells one, for the
-    latency. `rereads` are rows that events of Debezium's did not determine. `notices` are what agents told. `alone`:
-    other writers must stay out of its tables, because a key of it may be theirs. `chunks` is what it was made from.
-    `arrived`: the newest time given out in order of arrival, or 0.
-    """
-
-    fold: Fold
-    positions: dict[str, Position] = field(default_factory=dict)
-    progress: list[Progress] = field(default_factory=list)
-    dead_letters: list[DeadLetter] = field(default_factory=list)
-    rereads: list[Reread] = field(default_factory=list)
-    notices: list[Notice] = field(default_factory=list)
-    write_times: list[int] = field(default_factory=list)
-    mutations: int = 0
-    alone: bool = False
-    arrived: int = 0
-    chunks: list[Chunk] = field(default_factory=list)
-    shown: Callable[[DeadLetter], DeadLetter] = _as_it_is
-
-    @property
-    def items(self) -> int:
-        """What a share of dead letters is taken of: rows and deletions, and what could not be decoded."""
-        return self.fold.row_count() + len(self.dead_letters)
+__all__ = ["Batch", "BatchWriter"]
 
 
 class BatchWriter:
@@ -187,6 +156,14 @@ class BatchWriter:
         if failpoints.ARMED:
             failpoints.reach("committed")
 
+    def encode_ahead(self, batch: Batch) -> None:
+        """Encode what can be before `apply`; for the thread that made the batch."""
+        for table_id, fold in batch.fold.tables.items():
+            target = self._targets.get(table_id)
+            ahead = None if target is None else target.encode_ahead(fold)
+            if ahead is not None:
+                batch.ahead[table_id] = ahead
+
     def apply(self, connection: Connection[Any], batch: Batch) -> BatchCounts:
         """Commit one batch; raises FencedError, psycopg errors, or InvariantError for an unknown table."""
         return with_newest(lambda: self._apply(connection, batch), self._catch_up)
@@ -194,8 +171,10 @@ class BatchWriter:
     def _apply(self, connection: Connection[Any], batch: Batch) -> BatchCounts:
         counts = BatchCounts()
         letters = list(batch.dead_letters)
+        # For the first try only: the rows of a batch that is tried again may hold what was stored.
+        ahead, batch.ahead = batch.ahead, {}
         with self._transaction(connection, batch.fold.tables, alone=self._alone or batch.alone):
-            self._write(connection, batch.fold, counts, letters)
+            self._write(connection, batch.fold, counts, letters, ahead)
             self._finish(connection, batch, counts, letters)
         self._committed(batch, letters)
         return counts
@@ -257,7 +236,14 @@ class BatchWriter:
         self._conflicts.committed()
         self.sources.advanced(batch.positions)
 
-    def _write(self, connection: Connection[Any], fold: Fold, counts: BatchCounts, letters: list[DeadLetter]) -> None:
+    def _write(
+        self,
+        connection: Connection[Any],
+        fold: Fold,
+        counts: BatchCounts,
+        letters: list[DeadLetter],
+        ahead: Mapping[bytes, Ahead] = MappingProxyType({}),
+    ) -> None:
         now = int(self._clock())
         tables = list(fold.tables.items())
         if self._ranks:
@@ -266,7 +252,7 @@ class BatchWriter:
             target = self._targets.get(table_id)
             if target is None:
                 raise InvariantError("target_missing", f"No target for table id {uuid.UUID(bytes=table_id)}")
-            target.write(connection, table, now, counts)
+            target.write(connection, table, now, counts, ahead.get(table_id))
             letters += target.rejected_letters(connection, table.table, counts)
 
     def _finish(

@@ -10,7 +10,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from casscade.commitlog.observations import decode_any
+from casscade.commitlog.decoder import decode_mutation
+from casscade.commitlog.observations import decode_any, decode_without_dropped
 from casscade.commitlog.peek import mentions_any
 from casscade.core.cell import NO_TIMESTAMP
 from casscade.core.errors import (
@@ -30,10 +31,10 @@ from casscade.load.arrival import Arrivals
 from casscade.load.batch import Batch
 from casscade.load.blocked import BLOCKED, Blocked, take_out
 from casscade.load.cuts import Cuts
+from casscade.load.incoming import Run, mark_scanned, write_time_of
 from casscade.load.letters import DeadLetter, damage_letter, letter_of, refused_letter, stack_of
 from casscade.load.rewriting import FILTERED, Rewriting
 from casscade.merge.fold import Fold
-from casscade.merge.row import is_observed, newest_timestamp
 from casscade.rules.concealment import Excluded, conceal
 from casscade.rules.rewriter import RULED
 from casscade.transport.chunk import Chunk, ReplayProgress
@@ -48,6 +49,7 @@ COLUMN_VOID = "column_void"
 COLUMN_UNREAD = "column_unread"
 # What another loader recorded may be older than a mutation; Cassandra is asked then, for each table of it.
 REFRESHES_MAX = 4
+_COMMIT_LOG_VERSION_MAX = 8
 # Why mutations are left out that are no dead letters.
 LEFT_OUT = (
     "table_gone",
@@ -104,6 +106,8 @@ class Batcher:
         self._check = check
         self._clock = clock
         self._batch = self._new_batch()
+        # Of the mutations of the batch, by version: a write time that tells.
+        self._seen: dict[int, dict[bytes, int]] = {}
         self._rows = 0
         self._bytes = 0
         self._started: float | None = None
@@ -149,10 +153,18 @@ class Batcher:
         # (Events of Debezium's may say what only a read can tell, and nothing else.)
         replayed = isinstance(chunk.own_progress, ReplayProgress) and chunk.version != DEBEZIUM
         cut = self._cuts.concern(chunk)
-        # A letter of rows whose rules were carried out already, applied again.
-        ruled = bool(chunk.version & RULED)
         decode = self._decoder(chunk.version)
-        for position, mutation in enumerate(chunk.mutations):
+        adapted = bool(arrivals.tables or self._excluded or self._rewriting is not None or self._blocked)
+        as_they_are = counted and not (adapted or replayed or cut) and decode is decode_mutation
+        run = Run(chunk.version, self._seen.setdefault(chunk.version, {}), write_times) if as_they_are else None
+        position = 0
+        while position < len(chunk.mutations):
+            if run is not None:
+                reached = run.take(chunk.mutations, position, tables, fold)
+                if reached > position:
+                    position = reached
+                    continue
+            mutation = chunk.mutations[position]
             try:
                 updates = decode(mutation, chunk.version, tables)
             except BadDataError as error:
@@ -163,24 +175,18 @@ class Batcher:
             if cut and updates:
                 updates = self._cut(chunk, updates, chunk.offsets[position])
             if counted and updates:
-                write_time = _write_time(updates[0])
+                write_time = write_time_of(updates[0])
                 if write_time != NO_TIMESTAMP:
                     write_times.append(write_time)
-            if arrivals.tables and updates:
-                arrivals.stamp(updates, chunk.captured_at, scanned=not streamed)
-            if self._excluded and not ruled:
-                for update in updates:
-                    if update.table.id in self._excluded:
-                        conceal(update, self._excluded[update.table.id])
-            if self._rewriting is not None and not ruled:  # behind it, since a row that fails becomes a dead letter
-                updates = self._rewriting.apply(updates, batch.dead_letters, self.counts)
-            if self._blocked:
-                self._keep_blocked_apart(chunk, position, updates)
+            if adapted:
+                updates = self._adapt(chunk, position, updates)
             for update in updates:
                 self._rows += len(update.rows) or 1
                 if not streamed:
-                    _mark_scanned(update)
+                    mark_scanned(update)
             fold.add(updates)
+            position += 1
+        self._rows += 0 if run is None else run.rows
         self.counts["decoded"] += len(chunk.mutations)
         self._bytes += chunk.size
         if chunk.misplaced:
@@ -205,6 +211,21 @@ class Batcher:
             # Also where it moves nothing yet: a source that is not named here is not fenced.
             batch.positions[chunk.source] = max(chunk.end, batch.positions.get(chunk.source, START))
 
+    def _adapt(self, chunk: Chunk, position: int, updates: list[PartitionUpdate]) -> list[PartitionUpdate]:
+        """What configuration and rules make of the updates of one mutation."""
+        if self._arrivals.tables and updates:
+            self._arrivals.stamp(updates, chunk.captured_at, scanned=chunk.scanned)
+        # Else it is a letter of rows whose rules were carried out already, applied again.
+        if not chunk.version & RULED:
+            for update in updates:
+                if update.table.id in self._excluded:
+                    conceal(update, self._excluded[update.table.id])
+            if self._rewriting is not None:  # behind it, since a row that fails becomes a dead letter
+                updates = self._rewriting.apply(updates, self._batch.dead_letters, self.counts)
+        if self._blocked:
+            self._keep_blocked_apart(chunk, position, updates)
+        return updates
+
     def _new_batch(self) -> Batch:
         return Batch(Fold()) if self._rewriting is None else Batch(Fold(), shown=self._shown)
 
@@ -221,7 +242,9 @@ class Batcher:
     def _decoder(self, version: int) -> Callable[[bytes, int, Tables], list[PartitionUpdate]]:
         if version == DEBEZIUM:
             return self._decode_event
-        return self._decode_ruled if version & RULED else decode_any
+        if version & RULED:
+            return self._decode_ruled
+        return decode_mutation if version <= _COMMIT_LOG_VERSION_MAX else decode_any
 
     def _decode_ruled(self, mutation: bytes, version: int, tables: Tables) -> list[PartitionUpdate]:
         shapes = tables if self._rewriting is None else self._rewriting.shapes(tables)
@@ -288,6 +311,7 @@ class Batcher:
         """The batch collected so far; a new one begins."""
         batch = self._batch
         self._batch = self._new_batch()
+        self._seen.clear()
         self._rows = 0
         self._bytes = 0
         self._started = None
@@ -319,34 +343,4 @@ class Batcher:
     def _decode_without(self, error: DroppedColumnError, mutation: bytes, version: int) -> list[PartitionUpdate]:
         """The column is not back: Cassandra does not show what was written to it, and neither do we."""
         self.counts[COLUMN_VOID] += 1
-        tables = dict(self._tables())
-        while True:
-            tables[error.table_id] = tables[error.table_id].lenient()
-            try:
-                return decode_any(mutation, version, tables)
-            except DroppedColumnError as other:
-                if other.table_id == error.table_id:
-                    raise
-                error = other
-
-
-def _mark_scanned(update: PartitionUpdate) -> None:
-    """CQL does not show the liveness of rows (see `casscade.snapshot.rows`)."""
-    if update.static_row is not None:
-        update.static_row.scanned = True
-    for row in update.rows:
-        shown = bool(row.cells) or row.complex is not None or is_observed(row)
-        row.liveness_unknown = row.liveness_ts == NO_TIMESTAMP and shown
-        row.scanned = True
-
-
-def _write_time(update: PartitionUpdate) -> int:
-    """The newest write time of what the update says first; `NO_TIMESTAMP` when it says nothing."""
-    if update.rows:
-        row = update.rows[0]
-        return row.liveness_ts if row.liveness_ts != NO_TIMESTAMP else newest_timestamp(row)
-    if update.static_row is not None:
-        return newest_timestamp(update.static_row)
-    if update.range_tombstones:
-        return update.range_tombstones[0].deletion
-    return update.deletion
+        return decode_without_dropped(error, mutation, version, self._tables())

@@ -32,6 +32,13 @@ class ControlStore:
         self.pipeline = pipeline
         self.schema = schema
         self.letters = LetterStore(pipeline, schema)
+        # What every batch executes is put together once.
+        advance = sql.SQL(
+            "UPDATE {} SET segment = CASE WHEN (segment, segment_offset) < (%s, %s) THEN %s ELSE segment END, "
+            "segment_offset = CASE WHEN (segment, segment_offset) < (%s, %s) THEN %s ELSE segment_offset END, "
+            "updated_at = now() WHERE pipeline = %s AND source = %s AND epoch = %s"
+        )
+        self._advance = advance.format(self.name("positions")).as_bytes()
 
     def name(self, table: str) -> sql.Identifier:
         """A table of the control schema, quoted."""
@@ -126,11 +133,7 @@ class ControlStore:
         Raises FencedError when the source has a newer epoch: nothing of the transaction may be committed then.
         """
         cursor = connection.execute(
-            sql.SQL(
-                "UPDATE {} SET segment = CASE WHEN (segment, segment_offset) < (%s, %s) THEN %s ELSE segment END, "
-                "segment_offset = CASE WHEN (segment, segment_offset) < (%s, %s) THEN %s ELSE segment_offset END, "
-                "updated_at = now() WHERE pipeline = %s AND source = %s AND epoch = %s"
-            ).format(self.name("positions")),
+            self._advance,
             (
                 position.segment,
                 position.offset,

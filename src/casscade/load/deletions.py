@@ -67,24 +67,29 @@ class DeletionApplier:
         self._statics = statics
         self._order = order
 
-    def apply(self, connection: Connection[Any], fold: TableFold, now: int, counts: BatchCounts) -> None:
-        """Shadow the rows of `fold` by all deletions of their partitions and apply its own to what is stored."""
-        self._shadow_new(connection, fold)
+    def apply(self, connection: Connection[Any], fold: TableFold, now: int, counts: BatchCounts) -> bool:
+        """Shadow the rows of `fold` by all deletions of their partitions and apply its own to what is stored.
+
+        Returns whether there was none over any of its partitions, so that its rows are as they came.
+        """
+        untouched = self._shadow_new(connection, fold)
         if not fold.deletions:
-            return
+            return untouched
         self._rows.tombstones.put_ranges(connection, list(_stored_form(fold.deletions)))
         for partition_key, deletions in fold.deletions.items():
             self._apply_to_stored(connection, partition_key, OrderedDeletions(self._order, deletions), now, counts)
         counts.deletions += len(fold.deletions)
+        return False
 
-    def _shadow_new(self, connection: Connection[Any], fold: TableFold) -> None:
+    def _shadow_new(self, connection: Connection[Any], fold: TableFold) -> bool:
+        """Returns whether nothing is known that could cover a row."""
         known = dict(fold.deletions)
         if self._rows.tombstones.ranges_exist:
             partitions = {key[0] for key in fold.rows} | fold.statics.keys()
             for stored in self._rows.tombstones.find_ranges(connection, partitions):
                 _add(known, stored)
         if not known:
-            return
+            return True
         ordered = {key: OrderedDeletions(self._order, deletions) for key, deletions in known.items()}
         for row_key in list(fold.rows):
             covering = ordered.get(row_key[0])
@@ -107,6 +112,7 @@ class DeletionApplier:
                     continue
                 if row.observed is not None or statics.layout.counters:
                     self._doubt_new(statics, fold, (partition_key, b""), row)
+        return False
 
     def _cover(self, writer: RelationWriter, fold: TableFold, partition_key: bytes, row: Row, deletion: int) -> bool:
         """Shadow a new row; returns whether nothing is left of it. Under stored deletions alone it came too late."""

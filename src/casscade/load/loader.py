@@ -141,7 +141,9 @@ class Loader:
             if chunk is not None:
                 batcher.add(chunk)
             if batcher.full() or (chunk is None and batcher.waiting):
-                self._hand_over(life, batcher.take())
+                batch = batcher.take()
+                self._writer.encode_ahead(batch)
+                self._hand_over(life, batch)
 
     def _hand_over(self, life: int, batch: Batch) -> None:
         while not self._stop.is_set():

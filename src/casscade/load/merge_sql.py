@@ -51,10 +51,11 @@ class TargetSql:
         self._target = sql.Identifier(relation.schema, relation.name)
         self._rest = values + _META
         self._settled: sql.Composable = _SETTLED if observable else sql.SQL("true")
-        self.create_stage = self._create_stage(relation, stage)
-        self.drop_stage = sql.SQL("DROP TABLE IF EXISTS {}").format(self._stage)
-        self.truncate = sql.SQL("TRUNCATE {}").format(self._stage)
-        self.copy = sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(self._stage)
+        self.create_stage = self._create_stage(relation, stage).as_bytes()
+        self.drop_stage = sql.SQL("DROP TABLE IF EXISTS {}").format(self._stage).as_bytes()
+        # What every batch executes is put together once.
+        self.truncate = sql.SQL("TRUNCATE {}").format(self._stage).as_bytes()
+        self.copy = sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(self._stage).as_bytes()
         self.dominate = self._insert(OP_DOMINATE, self._replace(self._older()))
         self.insert = self._insert(OP_INSERT, self._replace(self._plain_and_covered(values)))
         self.renew = self._insert(OP_RENEW, self._renew(values))
@@ -68,9 +69,8 @@ class TargetSql:
         )
         self.remove = self._delete(sql.SQL("s._op = {}").format(OP_REMOVE))
         self.undecided = self._undecided()
-        self.exists_expired = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {} <= %b)").format(
-            self._target, sql.Identifier(EXPIRY_COLUMN)
-        )
+        expired = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {} <= %b)")
+        self.exists_expired = expired.format(self._target, sql.Identifier(EXPIRY_COLUMN)).as_bytes()
 
     def noting(self) -> TargetSql:
         """The same statements, which note ordinals."""
@@ -91,18 +91,22 @@ class TargetSql:
     def _join(self) -> sql.Composed:
         return sql.SQL(" AND ").join(sql.SQL("t.{0} = s.{0}").format(sql.Identifier(name)) for name in self._keys)
 
-    def _insert(self, op: int, action: sql.Composable) -> sql.Composed:
-        return sql.SQL(
-            "INSERT INTO {target} AS t ({names}) SELECT {names} FROM {stage} WHERE _op = {op}{noted} "
-            "ON CONFLICT ({keys}) {action}"
-        ).format(
-            target=self._target,
-            names=_columns(self._names),
-            stage=self._stage,
-            op=op,
-            noted=self._noted,
-            keys=_columns(self._keys),
-            action=action,
+    def _insert(self, op: int, action: sql.Composable) -> bytes:
+        return (
+            sql.SQL(
+                "INSERT INTO {target} AS t ({names}) SELECT {names} FROM {stage} WHERE _op = {op}{noted} "
+                "ON CONFLICT ({keys}) {action}"
+            )
+            .format(
+                target=self._target,
+                names=_columns(self._names),
+                stage=self._stage,
+                op=op,
+                noted=self._noted,
+                keys=_columns(self._keys),
+                action=action,
+            )
+            .as_bytes()
         )
 
     def _replace(self, condition: sql.Composable | None) -> sql.Composed:
@@ -157,35 +161,40 @@ class TargetSql:
             sql.SQL(", ").join([*settings, state]), _ONE_TIME, _same_bitmap("EXCLUDED"), **_TS
         )
 
-    def _delete(self, condition: sql.Composable) -> sql.Composed:
-        return sql.SQL("DELETE FROM {target} AS t USING {stage} AS s WHERE {join} AND {condition}").format(
+    def _delete(self, condition: sql.Composable) -> bytes:
+        statement = sql.SQL("DELETE FROM {target} AS t USING {stage} AS s WHERE {join} AND {condition}").format(
             target=self._target, stage=self._stage, join=self._join(), condition=condition
         )
+        return statement.as_bytes()
 
-    def _undecided(self) -> sql.Composed:
+    def _undecided(self) -> bytes:
         """Stored rows that the batch touches and that no statement above could decide."""
         same = sql.SQL("ROW({}) IS DISTINCT FROM ROW({})").format(self._comparable("t"), self._comparable("s"))
-        return sql.SQL(
-            "SELECT s._ord, {fields} FROM {stage} AS s JOIN {target} AS t ON {join} WHERE "
-            "(s._op IN ({dominate}, {insert}, {put}) AND {same}) "
-            "OR (s._op = {delete} AND NOT (t.{ts} <= s.{ts} AND {settled})) "
-            "OR s._op = {hidden} OR (s._op IN ({renew}, {patch}) AND NOT {contained})"
-        ).format(
-            fields=_columns(self._names, "t"),
-            stage=self._stage,
-            target=self._target,
-            join=self._join(),
-            dominate=OP_DOMINATE,
-            insert=OP_INSERT,
-            put=OP_PUT_IF_ABSENT,
-            same=same,
-            delete=OP_DELETE,
-            hidden=OP_HIDDEN,
-            renew=OP_RENEW,
-            patch=OP_PATCH,
-            contained=self._contained(),
-            settled=self._settled,
-            **_TS,
+        return (
+            sql.SQL(
+                "SELECT s._ord, {fields} FROM {stage} AS s JOIN {target} AS t ON {join} WHERE "
+                "(s._op IN ({dominate}, {insert}, {put}) AND {same}) "
+                "OR (s._op = {delete} AND NOT (t.{ts} <= s.{ts} AND {settled})) "
+                "OR s._op = {hidden} OR (s._op IN ({renew}, {patch}) AND NOT {contained})"
+            )
+            .format(
+                fields=_columns(self._names, "t"),
+                stage=self._stage,
+                target=self._target,
+                join=self._join(),
+                dominate=OP_DOMINATE,
+                insert=OP_INSERT,
+                put=OP_PUT_IF_ABSENT,
+                same=same,
+                delete=OP_DELETE,
+                hidden=OP_HIDDEN,
+                renew=OP_RENEW,
+                patch=OP_PATCH,
+                contained=self._contained(),
+                settled=self._settled,
+                **_TS,
+            )
+            .as_bytes()
         )
 
     def _contained(self) -> sql.Composed:

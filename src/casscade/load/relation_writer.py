@@ -12,13 +12,12 @@ from typing import Any
 from psycopg import Connection, sql
 
 from casscade.commitlog.encoder import clustering_key
-from casscade.core import failpoints
-from casscade.core.errors import BadDataError
 from casscade.core.keys import canonical_key
 from casscade.core.mutation import Row
 from casscade.load import staged as ops
+from casscade.load.ahead import Ahead, AheadEncoder, Piece
 from casscade.load.constraints import Constraint
-from casscade.load.copy_encoder import COPY_HEADER, COPY_TRAILER, RowEncoder
+from casscade.load.copy_encoder import RowEncoder
 from casscade.load.counters import BatchCounts
 from casscade.load.doubts import Doubts, only_read
 from casscade.load.hidden import HiddenRows, hidden_row
@@ -29,7 +28,8 @@ from casscade.load.merge_sql import TargetSql
 from casscade.load.raw import fields
 from casscade.load.row_filter import RowFilter
 from casscade.load.row_reader import StoredRow, read_row
-from casscade.load.staged import StagedRows, UnseenRow
+from casscade.load.staged import RejectedRow, StagedRows, UnseenRow
+from casscade.load.staging import NO_PIECES, copy_rows
 from casscade.load.tombstones import RowTombstone, TombstoneStore, row_key, row_of
 from casscade.load.trail import Trail
 from casscade.merge.fold import RowKey
@@ -38,20 +38,8 @@ from casscade.merge.row import is_empty, merge_rows
 from casscade.schema.mapping import Relation
 
 RowItem = tuple[bytes, Row]
+# In the order of `_execute_decisions`.
 _UPSERTING = (ops.OP_DOMINATE, ops.OP_INSERT, ops.OP_RENEW, ops.OP_PATCH, ops.OP_PUT_IF_ABSENT)
-# PostgreSQL reads what was sent while the next rows are encoded.
-_COPY_ROWS = 256
-
-
-class RejectedRow:
-    """A row that can't be written, and why."""
-
-    __slots__ = ("error", "partition_key", "row")
-
-    def __init__(self, partition_key: bytes, row: Row, error: BadDataError) -> None:
-        self.partition_key = partition_key
-        self.row = row
-        self.error = error
 
 
 class RelationWriter:
@@ -88,6 +76,7 @@ class RelationWriter:
         self.covered: set[RowKey] = set()
         self.lookout = Lookout(layout)
         self._encoder = RowEncoder(layout, wanted, checked=bool(constraints))
+        self._ahead = None if layout.exact or self._encoder.judged else AheadEncoder(layout)
         self._stage_used = True
 
     def prepare(self, connection: Connection[Any]) -> None:
@@ -106,12 +95,26 @@ class RelationWriter:
             self._noting_sql = self._plain_sql.noting()
         self._trail, self.sql = trail, self._plain_sql if trail is None else self._noting_sql
 
-    def write(self, connection: Connection[Any], rows: dict[RowKey, Row], now: int, counts: BatchCounts) -> None:
-        """Merge `rows` into the relation; `now` is the second at which expiry is judged."""
+    def encode_ahead(self, rows: dict[RowKey, Row]) -> Ahead | None:
+        """Encode what can be encoded before `write`; None where nothing can. Any thread, but one at a time."""
+        return None if self._ahead is None else self._ahead.encode_ahead(rows)
+
+    def write(
+        self,
+        connection: Connection[Any],
+        rows: dict[RowKey, Row],
+        now: int,
+        counts: BatchCounts,
+        ahead: Ahead | None = None,
+    ) -> None:
+        """Merge `rows` into the relation; `now` is the second at which expiry is judged.
+
+        `ahead` is what `encode_ahead` gave for the same rows, which nobody has changed since.
+        """
         if not rows:
             return
         self._encoder.inexact = [0] * len(INEXACT_POLICIES)
-        items = [(key[0], row) for key, row in rows.items()]
+        items = [(key[0], row) for key, row in rows.items()] if ahead is None else ahead.items
         if self.layout.loose_paths:
             for _, row in items:
                 unify_paths(row, self.layout.loose_paths, self.layout.older_ties)
@@ -120,7 +123,9 @@ class RelationWriter:
             self._doubt_new(items, now)
         met = self._meet_tombstones(connection, items, now) if self.tombstones.rows_exist else set()
         uncovered = set() if self.hidden is None else self._meet_hidden(connection, items, now)
-        staged = self._stage(connection, items, now, merged=False)
+        # Rows that met something are others now.
+        pieces = {} if ahead is None or ahead.layout is not self.layout or met or uncovered else ahead.pieces
+        staged = self._stage(connection, items, now, merged=False, pieces=pieces)
         undecided = sum(staged.counts[op] for op in _UPSERTING) + len(staged.unseen) + len(staged.deferred)
         undecided -= self._execute_decisions(connection, staged)
         if staged.counts[ops.OP_DELETE]:
@@ -286,37 +291,31 @@ class RelationWriter:
         self.covered = set()
 
     def _stage(
-        self, connection: Connection[Any], items: list[RowItem], now: int, *, merged: bool, truncate: bool = True
+        self,
+        connection: Connection[Any],
+        items: list[RowItem],
+        now: int,
+        *,
+        merged: bool,
+        truncate: bool = True,
+        pieces: Mapping[int, Piece] = NO_PIECES,
     ) -> StagedRows:
-        """Copy rows to the staging table, their ordinals being their places in `items`."""
+        """Copy rows to the staging table, with their places in `items` as ordinals; keep those that are rejected."""
         staged = StagedRows()
         if self._trail is not None:
             self._trail.staged(self, items, staged)
-        encode = self._encoder.encode_rows
-        with connection.cursor() as cursor:
-            if truncate and self._stage_used:
-                cursor.execute(self.sql.truncate)
-            self._stage_used = True
-            with cursor.copy(self.sql.copy) as copy:
-                copy.write(COPY_HEADER)
-                for first in range(0, len(items), _COPY_ROWS):
-                    copy.write(encode(staged, items, first, min(first + _COPY_ROWS, len(items)), now, merged))
-                copy.write(COPY_TRAILER)
-        if failpoints.ARMED:
-            failpoints.reach("batch_staged")
+        if truncate and self._stage_used:
+            connection.execute(self.sql.truncate)
+        self._stage_used = True
+        copy_rows(connection, self.sql.copy, self._encoder, items, staged, now, merged=merged, pieces=pieces)
         self.rejected += [RejectedRow(*items[ordinal], error) for ordinal, error in staged.rejected.items()]
         return staged
 
     def _execute_decisions(self, connection: Connection[Any], staged: StagedRows) -> int:
         """Run the statements of the operations in use; returns how many rows they wrote."""
         written = 0
-        for op, statement in (
-            (ops.OP_DOMINATE, self.sql.dominate),
-            (ops.OP_INSERT, self.sql.insert),
-            (ops.OP_RENEW, self.sql.renew),
-            (ops.OP_PATCH, self.sql.patch),
-            (ops.OP_PUT_IF_ABSENT, self.sql.put_if_absent),
-        ):
+        statements = (self.sql.dominate, self.sql.insert, self.sql.renew, self.sql.patch, self.sql.put_if_absent)
+        for op, statement in zip(_UPSERTING, statements, strict=True):
             if staged.counts[op]:
                 written += connection.execute(statement).rowcount
         return written

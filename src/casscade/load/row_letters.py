@@ -18,7 +18,7 @@ from casscade.core.table import TableShape
 from casscade.load.integrity import Violation
 from casscade.load.isolation import Poison
 from casscade.load.letters import DeadLetter, digest_of, stack_of, version_of
-from casscade.load.relation_writer import RejectedRow
+from casscade.load.staged import RejectedRow
 from casscade.rules.faults import RuleFailed
 from casscade.rules.rewriter import RULED
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from casscade.core.cell import NO_EXPIRY
 from casscade.core.errors import BadDataError
+from casscade.core.mutation import Row
 
 OP_DOMINATE: Final = 1
 """Sets every column at one timestamp: replaces any older row, whatever its state."""
@@ -41,6 +42,17 @@ class UnseenRow:
         self.newest: int = newest
         self.state: bytes | None = state
         self.expires_at: int = expires_at
+
+
+class RejectedRow:
+    """A row that can't be written, and why."""
+
+    __slots__ = ("error", "partition_key", "row")
+
+    def __init__(self, partition_key: bytes, row: Row, error: BadDataError) -> None:
+        self.partition_key: bytes = partition_key
+        self.row: Row = row
+        self.error: BadDataError = error
 
 
 class StagedRows:

@@ -22,6 +22,8 @@ from casscade.load.control import ControlStore
 from casscade.load.relation_writer import RelationWriter
 
 T = TypeVar("T")
+_ALONE: Final = b"SELECT pg_advisory_xact_lock(%s::int, %s::int)"
+_SHARED: Final = b"SELECT pg_advisory_xact_lock_shared(%s::int, %s::int)"
 # The code of the error that makes the pipeline read the schema and build its parts anew.
 SCHEMA_BEHIND: Final = "schema_behind"
 
@@ -32,17 +34,20 @@ class TableLock:
     def __init__(self, control: ControlStore) -> None:
         # Targets are numbered by control schema; the first half of the key tells one from another.
         self._space = int.from_bytes(zlib.crc32(control.schema.encode()).to_bytes(4, "big"), "big", signed=True)
-        self._look = sql.SQL(
-            "SELECT t.target_no, EXISTS (SELECT FROM {rows} r WHERE r.target_no = t.target_no), "
-            "EXISTS (SELECT FROM {ranges} r WHERE r.target_no = t.target_no), "
+        # Each reads the first entry of an index, whatever statistics say: the plan is made once and stays.
+        look = sql.SQL(
+            "SELECT (SELECT true FROM {rows} r WHERE r.target_no = t.target_no ORDER BY r.target_no, r.key LIMIT 1), "
+            "(SELECT true FROM {ranges} r WHERE r.target_no = t.target_no "
+            "ORDER BY r.target_no, r.partition_key LIMIT 1), "
             "(SELECT coalesce(max(v.version), 0) FROM {versions} v WHERE v.table_id = t.table_id) FROM {targets} t "
-            "WHERE t.target_no IN "
-        ).format(
+            "WHERE t.target_no = %s"
+        )
+        self._look = look.format(
             rows=control.name("row_tombstones"),
             ranges=control.name("range_tombstones"),
             versions=control.name("schema_versions"),
             targets=control.name("targets"),
-        )
+        ).as_bytes()
 
     def take(
         self, connection: Connection[Any], tables: Collection[Sequence[RelationWriter]], *, alone: bool = True
@@ -57,28 +62,27 @@ class TableLock:
         """
         if not tables:
             return
-        locks = sorted(writers[0].tombstones.target_no for writers in tables)
-        by_number = {writer.tombstones.target_no: writer for writers in tables for writer in writers}
-        # Plain numbers of our own, so that one way to the server and back is enough for all statements.
-        look = f"{self._look.as_string(connection)} ({', '.join(str(number) for number in by_number)})"
-        statements = [self._statement(number, alone=alone) for number in locks]
-        cursor = connection.execute("; ".join([*statements, look]).encode(), prepare=False)
-        while cursor.nextset():
-            pass
-        for number, rows_exist, ranges_exist, version in cursor.fetchall():
-            writer = by_number[number]
-            writer.tombstones.rows_exist = rows_exist
-            writer.tombstones.ranges_exist = ranges_exist
-            if writer.schema_version is not None and version > writer.schema_version:
+        writers = [writer for each in tables for writer in each]
+        # One way to the server and back is enough for all statements, which are planned once for the connection.
+        with connection.pipeline():
+            for number in sorted(each[0].tombstones.target_no for each in tables):
+                connection.execute(self._statement(alone=alone), (self._space, number), prepare=True)
+            looks = [connection.execute(self._look, (writer.tombstones.target_no,), prepare=True) for writer in writers]
+        for writer, look in zip(writers, looks, strict=True):
+            row = look.fetchone()
+            assert row is not None, "the numbers of targets stay"
+            writer.tombstones.rows_exist, writer.tombstones.ranges_exist = bool(row[0]), bool(row[1])
+            if writer.schema_version is not None and row[2] > writer.schema_version:
                 raise _behind(writer)
 
     def hold(self, connection: Connection[Any], target_numbers: Sequence[int]) -> None:
         """Keep all writers out of tables, given by the numbers of their (not static) relations, as `take` does."""
         for number in sorted(target_numbers):
-            connection.execute(self._statement(number).encode())
+            connection.execute(self._statement(alone=True), (self._space, number))
 
-    def _statement(self, number: int, *, alone: bool = True) -> str:
-        return f"SELECT pg_advisory_xact_lock{'' if alone else '_shared'}({self._space}, {number})"
+    @staticmethod
+    def _statement(*, alone: bool) -> bytes:
+        return _ALONE if alone else _SHARED
 
 
 def with_newest(work: Callable[[], T], catch_up: Callable[[], object] | None) -> T:

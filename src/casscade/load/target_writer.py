@@ -17,14 +17,16 @@ from casscade.core import failpoints
 from casscade.core.errors import BadDataError
 from casscade.core.table import TableShape
 from casscade.cql.bounds import ClusteringOrder
+from casscade.load.ahead import Ahead
 from casscade.load.counters import BatchCounts
 from casscade.load.deletions import DeletionApplier
 from casscade.load.integrity import Violation
 from casscade.load.isolation import is_data_error
 from casscade.load.letters import DeadLetter, version_of
 from casscade.load.raw import Raw
-from casscade.load.relation_writer import RejectedRow, RelationWriter
+from casscade.load.relation_writer import RelationWriter
 from casscade.load.row_letters import rejected_letter, rule_of
+from casscade.load.staged import RejectedRow
 from casscade.load.waiting import WaitingRow, WaitingRows
 from casscade.merge.fold import RowKey, TableFold
 from casscade.rules.rewriter import RULED, Rewriter
@@ -56,13 +58,19 @@ class TargetWriter:
         """The writers of its relations."""
         return [self.rows] if self.statics is None else [self.rows, self.statics]
 
-    def write(self, connection: Connection[Any], fold: TableFold, now: int, counts: BatchCounts) -> None:
-        """Merge one table's part of a batch."""
+    def encode_ahead(self, fold: TableFold) -> Ahead | None:
+        """Encode what will surely be written as it is, for `write`; by the thread that made the fold."""
+        return None if fold.deletions else self.rows.encode_ahead(fold.rows)
+
+    def write(
+        self, connection: Connection[Any], fold: TableFold, now: int, counts: BatchCounts, ahead: Ahead | None = None
+    ) -> None:
+        """Merge one table's part of a batch; `ahead` is what `encode_ahead` gave for it."""
         for writer in self.writers:
             writer.lookout.findings = fold.findings
         self._begin_counting()
-        self._deletions.apply(connection, fold, now, counts)
-        self.rows.write(connection, fold.rows, now, counts)
+        untouched = self._deletions.apply(connection, fold, now, counts)
+        self.rows.write(connection, fold.rows, now, counts, ahead if untouched else None)
         self._count_hidden(counts)
         if self.statics is not None:
             self.statics.write(connection, {(key, b""): row for key, row in fold.statics.items()}, now, counts)

@@ -84,25 +84,37 @@ class TombstoneStore:
         self._exist = sql.SQL(
             "SELECT EXISTS (SELECT FROM {} WHERE target_no = %s), EXISTS (SELECT FROM {} WHERE target_no = %s)"
         ).format(rows, ranges)
-        self._find_rows = sql.SQL(
-            "SELECT key, write_time, state FROM {} WHERE target_no = %s AND key = ANY(%b::bytea[])"
-        ).format(rows)
+        self._find_rows = (
+            sql.SQL("SELECT key, write_time, state FROM {} WHERE target_no = %s AND key = ANY(%b::bytea[])")
+            .format(rows)
+            .as_bytes()
+        )
         # States with the flag OBSERVED, the highest in use (see `merge.state`).
         self._find_observed = sql.SQL(
             "SELECT key, write_time, state FROM {} WHERE target_no = %s AND key >= %b AND key < %b "
             "AND get_byte(state, 0) >= 64"
         ).format(rows)
-        self._put_rows = sql.SQL(
-            "INSERT INTO {} SELECT %s, key, write_time, state, now() + make_interval(secs => %s) "
-            "FROM unnest(%b::bytea[], %b::bigint[], %b::bytea[]) AS u (key, write_time, state) "
-            "ON CONFLICT (target_no, key) DO UPDATE SET write_time = EXCLUDED.write_time, state = EXCLUDED.state, "
-            "purge_after = EXCLUDED.purge_after"
-        ).format(rows)
-        self._drop_rows = sql.SQL("DELETE FROM {} WHERE target_no = %s AND key = ANY(%b::bytea[])").format(rows)
-        self._find_ranges = sql.SQL(
-            "SELECT partition_key, start_bound, end_bound, write_time, long_bounds FROM {} "
-            "WHERE target_no = %s AND partition_key = ANY(%b::bytea[])"
-        ).format(ranges)
+        self._put_rows = (
+            sql.SQL(
+                "INSERT INTO {} SELECT %s, key, write_time, state, now() + make_interval(secs => %s) "
+                "FROM unnest(%b::bytea[], %b::bigint[], %b::bytea[]) AS u (key, write_time, state) "
+                "ON CONFLICT (target_no, key) DO UPDATE SET write_time = EXCLUDED.write_time, state = EXCLUDED.state, "
+                "purge_after = EXCLUDED.purge_after"
+            )
+            .format(rows)
+            .as_bytes()
+        )
+        self._drop_rows = (
+            sql.SQL("DELETE FROM {} WHERE target_no = %s AND key = ANY(%b::bytea[])").format(rows).as_bytes()
+        )
+        self._find_ranges = (
+            sql.SQL(
+                "SELECT partition_key, start_bound, end_bound, write_time, long_bounds FROM {} "
+                "WHERE target_no = %s AND partition_key = ANY(%b::bytea[])"
+            )
+            .format(ranges)
+            .as_bytes()
+        )
         self._put_ranges = sql.SQL(
             "INSERT INTO {} AS r "
             "(target_no, partition_key, start_bound, end_bound, write_time, purge_after, long_bounds) "

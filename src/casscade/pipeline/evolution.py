@@ -17,7 +17,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import psycopg
 
@@ -29,6 +29,7 @@ from casscade.observability.logs import get_logger
 from casscade.observability.metrics import Metrics
 from casscade.pipeline.catalog import Catalog, as_known, changed
 from casscade.pipeline.database import Database
+from casscade.pipeline.patience import patiently
 from casscade.pipeline.table_plan import LONG_STATEMENTS, TablePlan, sweep
 from casscade.rules.concealment import excluded_columns
 from casscade.schema.faults import translated
@@ -36,8 +37,6 @@ from casscade.schema.model import SchemaSnapshot, Table
 from casscade.schema.versions import OPTION, changes
 
 log = get_logger("casscade.schema")
-
-T = TypeVar("T")
 
 # A point read of a local table; a new column shows within a second or so.
 POLL_S: Final = 0.5
@@ -49,8 +48,6 @@ LOOK_TIMEOUT_S: Final = 1.0
 AWAY_S: Final = 5.0
 # Where PostgreSQL may not be altered, somebody else may have done it.
 ASK_AGAIN_S: Final = 5.0
-_PAUSE_FIRST_S: Final = 0.1
-_PAUSE_MAX_S: Final = 5.0
 _VERSION: Final = "SELECT schema_version FROM system.local"
 _PEERS: Final = "SELECT schema_version FROM system.peers"
 # A change is known this long after it was made at the latest; two of them, a write and its capture take longer.
@@ -145,11 +142,11 @@ class Evolution:
             if table_id in self._missing:
                 return False
             before = self._number(table_id)
-            self._patiently(self.catch_up)
+            patiently(self._stop, self.catch_up)
             if self._number(table_id) > before:
                 return True
             for _ in range(LOOKS_MAX):
-                versions = self._patiently(self._versions)
+                versions = patiently(self._stop, self._versions)
                 if versions == {self._version}:
                     self._remember_missing(table_id)
                     return False
@@ -157,7 +154,7 @@ class Evolution:
                 if len(versions) == 1:
                     break
                 self._stop.wait(LOOK_PAUSE_S)
-            self._patiently(self._evolve)
+            patiently(self._stop, self._evolve)
             self._version = versions.pop() if len(versions) == 1 else None
             self._remember_missing(table_id)
             return True
@@ -225,42 +222,24 @@ class Evolution:
             return
         with self._lock:
             self._asked_at = self._clock()
-            self._patiently(self._evolve)
+            patiently(self._stop, self._evolve)
             self._version, self._checked_at = version, checked_at
 
     def _run(self) -> None:
         try:
             for plan in self._catalog.plans:
-                self._patiently(partial(self._sweep, plan))
+                patiently(self._stop, partial(self._sweep, plan))
             due = 0.0
             while not self._stop.is_set():
                 self.look()
                 if self._clock() >= due:
-                    self._patiently(self.catch_up)
+                    patiently(self._stop, self.catch_up)
                     due = self._clock() + POLL_S
                 self._soon.wait(POLL_S)
                 self._soon.clear()
         except BaseException as error:
             self.failure = error
             self._stop.set()
-
-    def _patiently(self, work: Callable[[], T]) -> T:
-        """Do it although a database is away for a while, or a table is locked by a long reader."""
-        pause = _PAUSE_FIRST_S
-        while True:
-            try:
-                return work()
-            except psycopg.OperationalError as error:
-                reason = error.sqlstate or "connection"
-            except RetryableError as error:
-                if error.code == "schema_changed":
-                    raise
-                reason = error.code
-            if self._stop.is_set():
-                raise RetryableError("stopping", "The process stops while the schema changes")
-            log.info("a change of schema is tried again", reason=reason, wait_s=pause)
-            self._stop.wait(pause)
-            pause = min(pause * 2, _PAUSE_MAX_S)
 
     def _evolve(self) -> None:
         snapshot = self._catalog.read()

@@ -30,6 +30,9 @@ NOTICE_VERSION: Final = 2
 TRACED: Final = 0x01
 _HEAD: Final = struct.Struct(">HBBB16sqIq")
 HEAD_BYTES: Final = _HEAD.size
+RUN_BYTES: Final = 29
+"""What all mutations of a segment have in common at the beginning of a plain envelope; their offset follows."""
+OFFSET_END: Final = RUN_BYTES + 4
 SNAPSHOT_HOST: Final = bytes(16)
 """The host id of mutations that a snapshot or recheck made: they come from no commit log."""
 
@@ -60,7 +63,7 @@ def sealer(encoding: int, host: bytes, segment: int, captured_at: int) -> tuple[
     The envelope is `first + offset.to_bytes(4, "big") + second + mutation`.
     """
     head = _HEAD.pack(MAGIC, VERSION, 0, encoding, host, segment, 0, captured_at)
-    return head[:29], head[33:]
+    return head[:RUN_BYTES], head[OFFSET_END:]
 
 
 def seal(
@@ -112,6 +115,11 @@ def open_envelope(value: bytes) -> Envelope:
     if value[2] == NOTICE_VERSION:
         return Envelope(encoding, host, position, captured_at, traceparent, b"", unpack(body))
     return Envelope(encoding, host, position, captured_at, traceparent, body)
+
+
+def is_plain(value: bytes) -> bool:
+    """Whether an envelope that was opened holds a mutation without a trace: its bytes begin at `HEAD_BYTES`."""
+    return value[2] == VERSION and not value[3] & TRACED
 
 
 def _damaged() -> BadDataError:

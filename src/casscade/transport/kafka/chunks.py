@@ -19,7 +19,15 @@ from casscade.core.errors import BadDataError, CorruptionError
 from casscade.core.position import Position
 from casscade.debezium.message import DEBEZIUM, ConnectMessage, pack
 from casscade.transport.chunk import Chunk, ReplayProgress
-from casscade.transport.envelope import SNAPSHOT_HOST, Envelope, open_envelope
+from casscade.transport.envelope import (
+    HEAD_BYTES,
+    OFFSET_END,
+    RUN_BYTES,
+    SNAPSHOT_HOST,
+    Envelope,
+    is_plain,
+    open_envelope,
+)
 
 
 class Run(NamedTuple):
@@ -51,15 +59,29 @@ def place_of(key: bytes, partitions: int) -> int:
 
 
 def add_message(
-    chunks: dict[Run, Chunk], message: Message, source: str, start: Position, *, own: bool, partitions: int = 1
+    chunks: dict[Run, Chunk],
+    message: Message,
+    source: str,
+    start: Position,
+    *,
+    own: bool,
+    partitions: int = 1,
+    heads: dict[bytes, Chunk] | None = None,
 ) -> None:
     """Put a message of partition `source` into one of `chunks`, which begin at `start`.
 
     `own` tells Casscade's topic from one of Debezium's, whose messages have no envelope and are not looked into here;
-    `partitions` is the number by which the place of a key in it is reckoned.
+    `partitions` is the number by which the place of a key in it is reckoned. `heads` remembers the chunks of plain
+    envelopes by what all of these begin with, for messages of the same partition.
     """
     value, offset = message.value() or b"", message.offset()
     assert offset is not None
+    if heads is not None and own:
+        known = heads.get(value[:RUN_BYTES])
+        if known is not None and len(value) >= HEAD_BYTES and not message.headers():
+            _add(known, message, value[HEAD_BYTES:], int.from_bytes(value[RUN_BYTES:OFFSET_END], "big"), partitions)
+            known.size += len(value)
+            return
     try:
         envelope = _own_envelope(value) if own else _as_envelope(message, offset)
     except BadDataError as refused:
@@ -86,12 +108,21 @@ def add_message(
         if envelope.notice is not None:
             chunk.notices.append(envelope.notice)
         else:
-            chunk.mutations.append(envelope.mutation)
-            chunk.offsets.append(envelope.position.offset)
-            chunk.places.append(offset)
-            if own and _home(message, envelope.mutation, partitions) != message.partition():
-                chunk.misplaced += 1
+            _add(chunk, message, envelope.mutation, envelope.position.offset, partitions if own else 0)
+            if heads is not None and own and letter < 0 and is_plain(value):
+                heads[value[:RUN_BYTES]] = chunk
     chunk.size += len(value)
+
+
+def _add(chunk: Chunk, message: Message, mutation: bytes, offset: int, partitions: int) -> None:
+    """Add a mutation to its chunk; `partitions` is 0 where no place is reckoned."""
+    place = message.offset()
+    assert place is not None
+    chunk.mutations.append(mutation)
+    chunk.offsets.append(offset)
+    chunk.places.append(place)
+    if partitions and _home(message, mutation, partitions) != message.partition():
+        chunk.misplaced += 1
 
 
 def _own_envelope(value: bytes) -> Envelope:

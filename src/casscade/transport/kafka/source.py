@@ -250,6 +250,7 @@ class KafkaSource:
         """
         runs: dict[Place, dict[Run, Chunk]] = {}
         starts: dict[Place, Position] = {}
+        heads: dict[Place, dict[bytes, Chunk]] = {}
         again: set[Place] = set()
         for message in messages:
             error = message.error()
@@ -271,7 +272,9 @@ class KafkaSource:
                 continue
             chunks = runs.setdefault(partition, {})
             start = starts.setdefault(partition, Position(0, self._positions[partition]))
-            add_message(chunks, message, self._name(partition), start, own=own, partitions=self._partitions)
+            known = heads.setdefault(partition, {})
+            name = self._name(partition)
+            add_message(chunks, message, name, start, own=own, partitions=self._partitions, heads=known)
             self._positions[partition] = offset + 1
         for partition in again:
             self._consumer.seek(self._place(partition, Position(0, self._positions[partition])))
