@@ -83,9 +83,7 @@ class ChunkHider:
     def hide(self, chunk: Chunk) -> list[Chunk]:
         """The chunk without what is hidden, behind one of the notes of what was withheld, if there is any."""
         concerns = self._hider().concerns
-        if self._hider().needed and any(notice.content for notice in chunk.notices):
-            # Damaged bytes, of which nobody can tell what is in them.
-            chunk = replace(chunk, notices=[notice._replace(content=b"") for notice in chunk.notices])
+        chunk = _without_damage(self._hider(), chunk)
         if chunk.version & RULED or not any(map(concerns, chunk.mutations)):
             return [chunk]
         shown = replace(chunk, mutations=[], offsets=[])
@@ -150,10 +148,18 @@ def hidden_chunks(hider: Hider, chunks: Iterable[Chunk]) -> list[Chunk]:
     return [each for chunk in chunks for each in _hidden_chunk(hider, chunk)]
 
 
+def _without_damage(hider: Hider, chunk: Chunk) -> Chunk:
+    """The chunk without damaged bytes, of which nobody can tell what is in them.
+
+    A byte stays in their place: what has any content becomes a dead letter.
+    """
+    if not (hider.needed and any(notice.content for notice in chunk.notices)):
+        return chunk
+    return replace(chunk, notices=[n._replace(content=b"\x00") if n.content else n for n in chunk.notices])
+
+
 def _hidden_chunk(hider: Hider, chunk: Chunk) -> list[Chunk]:
-    if hider.needed and any(notice.content for notice in chunk.notices):
-        # Any content makes it a dead letter, which is without its bytes.
-        chunk = replace(chunk, notices=[n._replace(content=b"\x00") if n.content else n for n in chunk.notices])
+    chunk = _without_damage(hider, chunk)
     if chunk.version & RULED or chunk.version == WITHHELD or not any(map(hider.hides, chunk.mutations)):
         return [chunk]
     shown = replace(chunk, version=chunk.version | RULED, mutations=[], offsets=[])
