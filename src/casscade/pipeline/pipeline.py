@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
@@ -17,7 +16,6 @@ import psycopg
 
 from casscade.capture.directory import check_directories, lock_directory
 from casscade.capture.follower import Follower
-from casscade.capture.space import SpaceGuard
 from casscade.config import PipelineConfig
 from casscade.deadletter.replayer import Replayer
 from casscade.deadletter.store import DeadLetterStore
@@ -37,8 +35,7 @@ from casscade.pipeline.cdc_watch import CdcWatch, may_evict, noting_off
 from casscade.pipeline.database import Database
 from casscade.pipeline.evolution import Evolution
 from casscade.pipeline.evolving import evolution_of
-from casscade.pipeline.gap_repair import GapRepair
-from casscade.pipeline.gaps import Gaps, GapWatch
+from casscade.pipeline.gaps import Gaps
 from casscade.pipeline.lives import keep_running
 from casscade.pipeline.local_node import require_local, require_same_source
 from casscade.pipeline.monitor import Monitor
@@ -46,6 +43,7 @@ from casscade.pipeline.node_limits import space_guard
 from casscade.pipeline.outage import Outage, open_journal
 from casscade.pipeline.postgres_status import SessionShown, session_options
 from casscade.pipeline.reading import Reading
+from casscade.pipeline.run_parts import JOIN_TIMEOUT_S, Capturing, RunParts
 from casscade.pipeline.snapshots import Snapshots
 from casscade.pipeline.truncations import Truncations, TruncationWatch
 from casscade.schema.connect import NodeSession, connect, read_node, read_settings, require_cdc_enabled
@@ -57,28 +55,7 @@ log = get_logger("casscade.pipeline")
 
 _TICK_S: Final = 0.2
 _SPACE_INTERVAL_S: Final = 1.0
-_JOIN_TIMEOUT_S: Final = 15.0
 _ASK_AGAIN_S: Final = 1.0
-
-
-@dataclass(slots=True)
-class Parts:
-    """What runs; built anew when the schema of a replicated table changed, or one was truncated."""
-
-    follower: Follower
-    loader: Loader
-    outage: Outage
-    replayer: Replayer
-    reader: Reading | None
-    evolution: Evolution
-    repair: GapRepair | None
-    gap_watch: GapWatch
-    watch: TruncationWatch
-    cdc_watch: CdcWatch
-    space: SpaceGuard
-    stop: threading.Event
-    capture_thread: threading.Thread
-    capture_failure: list[BaseException] = field(default_factory=list)
 
 
 class Pipeline:
@@ -135,7 +112,7 @@ class Pipeline:
                 self._stop.wait(_ASK_AGAIN_S)
         return False
 
-    def _build(self, cluster: Any, session: Any) -> Parts:
+    def _build(self, cluster: Any, session: Any) -> RunParts:
         config, monitor = self._config, self._monitor
         address = str(config.cassandra.contact_points[0])
         node = read_node(session, address)
@@ -240,12 +217,10 @@ class Pipeline:
             )
         letters_store = DeadLetterStore(config.name, config.postgres.control_schema)
         replayer = Replayer(letters_store, self._database.transaction, transport.put, stop)
-        failures: list[BaseException] = []
-        thread = threading.Thread(target=_guarded(follower, failures, stop), name="capture", daemon=True)
         repair = self._gaps.repair(cluster, session, node.release_version, catalog, transport.put, stop)
         gap_watch = self._gaps.watch(stop)
-        return Parts(
-            follower,
+        return RunParts(
+            Capturing(follower, stop),
             loader,
             outage,
             replayer,
@@ -257,8 +232,6 @@ class Pipeline:
             cdc_watch,
             space,
             stop,
-            thread,
-            failures,
         )
 
     def _writer(self, sources: Sources, catalog: Catalog, evolution: Evolution) -> BatchWriter:
@@ -279,20 +252,9 @@ class Pipeline:
                 writer.add_target(connection, target, margin_s, version, rules, wait_ms)
         return writer
 
-    def _supervise(self, parts: Parts) -> None:
+    def _supervise(self, parts: RunParts) -> None:
         """Start the parts in their order and watch them; raises what stopped one of them."""
-        parts.loader.start()
-        parts.outage.start()
-        parts.replayer.start()
-        parts.capture_thread.start()
-        parts.watch.start()
-        parts.gap_watch.start()
-        parts.cdc_watch.start()
-        parts.evolution.start()
-        if parts.reader is not None:
-            parts.reader.start()
-        if parts.repair is not None:
-            parts.repair.start()
+        parts.start()
         next_space = next_progress = 0.0
         while not self._stop.is_set() and not parts.stop.is_set():
             now = time.monotonic()
@@ -305,43 +267,16 @@ class Pipeline:
                 self._monitor.space(parts.space.check())
                 next_space = now + _SPACE_INTERVAL_S
             if parts.reader is not None:
-                parts.reader.check(_JOIN_TIMEOUT_S)
+                parts.reader.check(JOIN_TIMEOUT_S)
                 if now >= next_progress:
                     next_progress = now + self._snapshots.tick()
             self._stop.wait(_TICK_S)
-        watched = (parts.watch, parts.repair, parts.gap_watch, parts.evolution, parts.replayer)
-        for part in (parts.loader, parts.outage, *watched):
-            if part is not None and part.failure is not None:
-                raise part.failure
-        for failure in parts.capture_failure:
-            raise failure
+        parts.raise_failure()
 
-    def _shut_down(self, parts: Parts) -> None:
-        parts.stop.set()
-        parts.loader.join(_JOIN_TIMEOUT_S)
-        if parts.capture_thread.ident is not None:
-            parts.capture_thread.join(_JOIN_TIMEOUT_S)
-        parts.outage.join(_JOIN_TIMEOUT_S)
-        parts.replayer.join(_JOIN_TIMEOUT_S)
-        parts.watch.join(_JOIN_TIMEOUT_S)
-        parts.gap_watch.join(_JOIN_TIMEOUT_S)
-        parts.cdc_watch.join(_JOIN_TIMEOUT_S)
-        if parts.repair is not None:
-            parts.repair.join(_JOIN_TIMEOUT_S)
-        parts.evolution.join(_JOIN_TIMEOUT_S)
-        self._truncations.deleted(parts.follower.counters.newest_deleted)
-        if parts.reader is not None:
-            parts.reader.shut_down(_JOIN_TIMEOUT_S)
-        for thread in ("decode", "write"):
-            self._monitor.health.retire(thread)
-
-
-def _guarded(follower: Follower, failures: list[BaseException], stop: threading.Event) -> Any:
-    def run() -> None:
+    def _shut_down(self, parts: RunParts) -> None:
         try:
-            follower.run()
-        except BaseException as error:
-            failures.append(error)
-            stop.set()
-
-    return run
+            parts.shut_down()
+        finally:
+            self._truncations.deleted(parts.follower.counters.newest_deleted)
+            for thread in ("decode", "write"):
+                self._monitor.health.retire(thread)
