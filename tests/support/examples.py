@@ -8,6 +8,7 @@ compiled ones, and `make test-properties` ten times as many.
 from __future__ import annotations
 
 import os
+import random
 from typing import Final
 
 from hypothesis import settings
@@ -21,6 +22,12 @@ LEAST: Final = 10
 def examples(thorough: int) -> int:
     """The examples of this run, where `thorough` of them would be enough at once."""
     return max(min(thorough, LEAST), round(thorough * float(os.environ.get(VARIABLE) or OF_THE_SUITE)))
+
+
+def share_of(places: range) -> list[int]:
+    """As many of the places as this run tries, where all of them would be thorough."""
+    wanted = len(places) * float(os.environ.get(VARIABLE) or OF_THE_SUITE)
+    return sorted(random.Random().sample(places, min(len(places), round(wanted))))
 
 
 def load_profile() -> None:
