@@ -20,13 +20,14 @@ from typing import Any, Final
 
 import psycopg
 
+from casscade.core.errors import RetryableError
 from casscade.devstack.cassandra import CassandraNode
 from casscade.devstack.cassandra_files import CassandraSettings
 from casscade.devstack.kafka import KafkaBroker
 from casscade.devstack.places import free_port
 from casscade.devstack.postgres import PostgresServer
 from casscade.devstack.server import Server
-from casscade.verify.compare import TableComparison
+from casscade.verify.compare import TABLE_ALTERED, TableComparison
 from tests.support.both_sides import compare_keyspace, describe
 from tests.support.databases import create_database, drop_database
 from tests.support.pipeline_process import PipelineProcess, configuration
@@ -223,8 +224,10 @@ class World:
             if self._caught_up():
                 try:
                     comparisons = compare_keyspace(self.servers.session, self.dsn, self.name)
-                except psycopg.errors.UndefinedColumn:
-                    comparisons = []  # a column is added with the first write to it
+                except RetryableError as error:
+                    if error.code != TABLE_ALTERED:
+                        raise
+                    comparisons = []  # a new column is on its way to PostgreSQL
                 if comparisons and not any(one.differences for one in comparisons):
                     self._no_letters()
                     return comparisons
