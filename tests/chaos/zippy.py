@@ -25,7 +25,7 @@ import psycopg
 from tests.chaos.actions import Scene, choose
 from tests.chaos.world import ChaosError, Servers, World, servers, world
 from tests.chaos.writes import Writer
-from tests.support.both_sides import compare_keyspace
+from tests.support.both_sides import compare_keyspace, describe
 
 RESULTS: Final = Path(__file__).resolve().parents[2] / "build" / "chaos"
 MINUTES: Final = 10.0
@@ -88,16 +88,23 @@ def _act(scene: Scene, outcome: Outcome, actions: int, until: float) -> None:
 
 
 def _corruption_is_found(on: World) -> bool:
-    """Change one value of one row in PostgreSQL behind the pipeline's back; whether the comparison sees just that."""
+    """Change a value and add a row in PostgreSQL behind the pipeline's back; whether the comparison sees just that.
+
+    The value is one of a row of which nothing expires: what has ended in the meantime is no difference.
+    """
     spoilt = f"INSERT INTO {on.name}.customers (id, name, _cdc_ts) VALUES (-1, 'corrupted', 1)"
     with psycopg.connect(on.dsn, autocommit=True) as connection:
         assert connection.execute(spoilt.encode()).rowcount == 1
         changed = (
             f"UPDATE {on.name}.orders SET amount = coalesce(amount, 0) + 1 "
-            f"WHERE ctid IN (SELECT ctid FROM {on.name}.orders LIMIT 1)"
+            f"WHERE ctid IN (SELECT ctid FROM {on.name}.orders WHERE _cdc_expires_at IS NULL LIMIT 1)"
         )
         spoilt_rows = 1 + connection.execute(changed.encode()).rowcount
-    return sum(one.differences for one in compare_keyspace(on.servers.session, on.dsn, on.name)) == spoilt_rows
+    comparisons = compare_keyspace(on.servers.session, on.dsn, on.name)
+    found = sum(one.differences for one in comparisons) == spoilt_rows
+    if not found:
+        print(f"{spoilt_rows} rows were corrupted:\n{describe(comparisons)}", flush=True)
+    return found
 
 
 def _tell(on: World, outcome: Outcome) -> None:
