@@ -65,9 +65,10 @@ def play(on: Servers, seed: int, actions: int, until: float) -> Outcome:
             _act(Scene(made, writer, rng), outcome, actions, until)
             comparisons = made.wait_equal()
             outcome.rows = sum(one.rows_cassandra for one in comparisons)
-            made.stop()
+            # While the pipeline runs: what ends by its TTL goes on both sides.
             if not _corruption_is_found(made):
                 raise ChaosError("the comparison did not find a row that was corrupted on purpose")
+            made.stop()
         except (ChaosError, AssertionError) as error:
             outcome.problem = str(error) or "an assertion failed"
         except Exception:
