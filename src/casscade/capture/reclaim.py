@@ -14,6 +14,7 @@ from casscade.commitlog.segment import CdcIndex, parse_cdc_index
 from casscade.core import failpoints
 from casscade.core.errors import ConfigurationError
 from casscade.core.position import Position
+from casscade.core.recent import Recent
 
 # Segments passed over are remembered, should an index turn up late: 4096 of 32 MiB are 32 times the default CDC space.
 _PASSED_MAX: Final = 4096
@@ -35,7 +36,7 @@ class Ledger:
         self.next: int = start.segment
         self._left: dict[int, int] = {} if left is None else left
         self._finished: dict[int, int] = {}
-        self._passed: dict[int, None] = {}
+        self._passed = Recent[int](_PASSED_MAX)
         self._late: dict[int, Position] = {}
         self._grace: tuple[int, float] = (-1, 0.0)
 
@@ -47,7 +48,7 @@ class Ledger:
     def finish_late(self, segment: int, position: Position) -> None:
         """`segment`, below `next`, was handed over in chunks that all end at `position`."""
         self._late[segment] = position
-        self._passed.pop(segment, None)
+        self._passed.forget((segment,))
 
     def leave(self, segment: int, left: dict[int, int]) -> None:
         """`segment` was handed over as far as `left` tells and nothing more is expected in it; it is looked at once
@@ -74,9 +75,7 @@ class Ledger:
 
     def let_pass(self, segment: int) -> None:
         """`segment` holds no CDC data, as far as can be told."""
-        self._passed[segment] = None
-        if len(self._passed) > _PASSED_MAX:
-            del self._passed[next(iter(self._passed))]
+        self._passed.add(segment)
         self.next = max(self.next, segment + 1)
 
     def is_late(self, entry: SegmentEntry) -> bool:

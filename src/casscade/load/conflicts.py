@@ -12,6 +12,7 @@ from typing import Final
 
 from casscade.core.limits import CONFLICTS_REMEMBERED_MAX
 from casscade.core.mutation import ComplexColumn, PartitionUpdate, Row
+from casscade.core.recent import Recent
 from casscade.load.counters import BatchCounts
 from casscade.load.letters import DeadLetter
 from casscade.load.row_letters import row_letter
@@ -29,7 +30,7 @@ class ConflictLedger:
     """What a writer remembers of conflicts."""
 
     def __init__(self) -> None:
-        self._counted: dict[bytes, None] = {}
+        self._counted = Recent[bytes](CONFLICTS_REMEMBERED_MAX)
         self._new: dict[bytes, None] = {}
 
     def count(self, fold: Fold, facts: Callable[[bytes], tuple[Target, bool]], counts: BatchCounts) -> list[DeadLetter]:
@@ -58,10 +59,8 @@ class ConflictLedger:
 
     def committed(self) -> None:
         """The batch that was counted last is durable: its conflicts do not count again."""
-        self._counted |= self._new
+        self._counted.add(*self._new)
         self._new = {}
-        while len(self._counted) > CONFLICTS_REMEMBERED_MAX:
-            del self._counted[next(iter(self._counted))]
 
 
 def _identity(table_id: bytes, conflict: Conflict) -> bytes:

@@ -23,6 +23,7 @@ import psycopg
 
 from casscade.core.errors import ConfigurationError, RetryableError
 from casscade.core.limits import UNKNOWN_TABLES_MAX
+from casscade.core.recent import Recent
 from casscade.load.batch import BatchWriter
 from casscade.load.batcher import Batcher
 from casscade.observability.logs import get_logger
@@ -88,7 +89,7 @@ class Evolution:
         self._hides = hides
         self._wait_ms = wait_ms
         self._lock = threading.RLock()
-        self._missing: dict[bytes, None] = {}
+        self._missing = Recent[bytes](UNKNOWN_TABLES_MAX)
         self._gone: set[uuid.UUID] = set()
         self._version: uuid.UUID | None = None
         self._clock = clock
@@ -162,9 +163,7 @@ class Evolution:
     def _remember_missing(self, table_id: bytes) -> None:
         """All nodes have said their schema, and the table is not in it: it was dropped. Ids are not used twice."""
         if table_id not in self._catalog.tables():
-            while len(self._missing) >= UNKNOWN_TABLES_MAX:
-                del self._missing[next(iter(self._missing))]
-            self._missing[table_id] = None
+            self._missing.add(table_id)
 
     def _number(self, table_id: bytes) -> int:
         """The version of a table that decoding goes by; 0 for one that is not known."""
@@ -318,8 +317,7 @@ class Evolution:
 
     def _publish(self, snapshot: SchemaSnapshot) -> None:
         self._catalog.publish(snapshot)
-        for table_id in self._missing.keys() & self._catalog.tables().keys():
-            del self._missing[table_id]
+        self._missing.forget(self._catalog.tables())
 
     def _tell(self, plan: TablePlan) -> None:
         table = plan.target.table.full_name

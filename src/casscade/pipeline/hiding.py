@@ -18,6 +18,7 @@ from casscade.config import PipelineConfig, TableRule
 from casscade.core.errors import UnknownSchemaError
 from casscade.core.limits import UNKNOWN_TABLES_MAX
 from casscade.core.position import START, Position
+from casscade.core.recent import Recent
 from casscade.rules.concealment import excluded_columns
 from casscade.rules.hider import Hider
 from casscade.rules.rewriter import RULED
@@ -77,7 +78,7 @@ class ChunkHider:
         self._hider = hider
         self._refresh = refresh
         self._refreshed_at = float("-inf")
-        self._missing: dict[bytes, None] = {}
+        self._missing = Recent[bytes](UNKNOWN_TABLES_MAX)
         self.skip: Callable[[str, int], None] = lambda _reason, _count: None
 
     def hide(self, chunk: Chunk) -> list[Chunk]:
@@ -125,9 +126,7 @@ class ChunkHider:
         try:
             return self._hider().rewrite(mutation, version)
         except UnknownSchemaError as error:
-            while len(self._missing) >= UNKNOWN_TABLES_MAX:
-                del self._missing[next(iter(self._missing))]
-            self._missing[error.table_id] = None
+            self._missing.add(error.table_id)
             return self._unknown(mutation, error)
 
     def _unknown(self, mutation: bytes, error: UnknownSchemaError) -> tuple[list[bytes], list[bytes]]:

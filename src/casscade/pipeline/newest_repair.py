@@ -114,5 +114,5 @@ class NewestRepair:
         table_id = target.table.id
         if self.target(table_id) is not target:
             return False
-        recorded = self._history.newest(self._connection, [table_id]).get(table_id)
-        return recorded is None or recorded.number <= self._newest.version(target)
+        recorded = self._history.numbers(self._connection, [table_id]).get(table_id)
+        return recorded is None or recorded <= self._newest.version(target)
