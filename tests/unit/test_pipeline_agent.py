@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from pathlib import Path
 from unittest.mock import Mock
@@ -9,7 +10,7 @@ from unittest.mock import Mock
 import pytest
 
 from casscade.config.load import parse_config
-from casscade.core.errors import ConfigurationError
+from casscade.core.errors import ConfigurationError, RetryableError
 from casscade.pipeline import agent as module
 from casscade.pipeline.agent import Agent
 from casscade.pipeline.local_node import require_same_source
@@ -40,3 +41,20 @@ def test_an_agent_at_the_wrong_node_is_refused(code: str, tmp_path: Path, monkey
     with pytest.raises(ConfigurationError) as refused:
         Agent(config, Monitor("shop")).run()
     assert refused.value.code == code
+
+
+@pytest.mark.parametrize("name", ["capturing", "producing", "identity", "cdc_watch"])
+def test_no_part_of_an_agent_dies_unnoticed(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    died = RetryableError("away", name)
+    threads = {each: Mock(failure=None) for each in ("capturing", "producing", "identity", "cdc_watch")}
+    threads[name].failure = died
+    stop = threading.Event()
+    stop.set()
+    parts = Mock(stop=stop, **threads)
+    monkeypatch.setattr(Agent, "_build", lambda *_: parts)
+    config = parse_config(CONFIG.format(cdc=tmp_path / "cdc", state=tmp_path / "state").encode(), "p.yaml", {}, tmp_path)
+    with pytest.raises(RetryableError) as raised:
+        Agent(config, Monitor("shop"))._live(None)
+    assert raised.value is died
+    assert all(each.join.called for each in threads.values())
+    assert parts.producing.save.called

@@ -9,7 +9,8 @@ from unittest.mock import Mock
 import pytest
 
 from casscade.core.errors import CorruptionError, RetryableError
-from casscade.pipeline.run_parts import Capturing, RunParts
+from casscade.pipeline.capturing import Capturing
+from casscade.pipeline.run_parts import RunParts
 
 WAIT_S = 10.0
 THREADS = ("loader", "outage", "replayer", "evolution", "repair", "gap_watch", "watch", "cdc_watch")

@@ -9,8 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from casscade.capture.directory import check_directories
@@ -21,9 +20,11 @@ from casscade.capture.space import SpaceGuard
 from casscade.config import PipelineConfig, resolve_tables
 from casscade.core.backoff import STABLE_S, Backoff
 from casscade.core.errors import KAFKA_UNAVAILABLE, ConfigurationError, RetryableError
+from casscade.core.part import Part
 from casscade.core.position import START
 from casscade.observability.health import State
 from casscade.observability.logs import get_logger
+from casscade.pipeline.capturing import Capturing
 from casscade.pipeline.cassandra import cassandra_settings
 from casscade.pipeline.cdc_watch import CdcWatch, may_evict, noting_off
 from casscade.pipeline.hiding import ChunkHider, HidingOutlet, hider_of, hides_at_capture
@@ -76,17 +77,40 @@ class CapturedTables:
             self.hider = hider_of(self._config, rules, tables)
 
 
+class Producing(Part):
+    """Serves acknowledgements, and keeps the position that they lead to."""
+
+    def __init__(self, outlet: KafkaOutlet, source: str, position: PositionFile, stop: threading.Event) -> None:
+        super().__init__("produce", stop)
+        self.outlet = outlet
+        self._source = source
+        self._position = position
+
+    def work(self) -> None:
+        """Serve until `stop`; raises RetryableError when the position can't be saved."""
+        saved_at = time.monotonic()
+        while not self._stop.is_set():
+            self.outlet.poll(POLL_S)
+            if time.monotonic() - saved_at >= _SAVE_INTERVAL_S:
+                saved_at = time.monotonic()
+                self.save()
+
+    def save(self) -> None:
+        """Keep how far the brokers hold everything; raises RetryableError."""
+        acknowledged = self.outlet.acknowledged(self._source)
+        if acknowledged != START:
+            self._position.save(acknowledged)
+
+
 @dataclass(slots=True)
 class _Parts:
-    follower: Follower
-    outlet: KafkaOutlet
-    position: PositionFile
+    capturing: Capturing
+    producing: Producing
     tables: CapturedTables
     space: SpaceGuard
     identity: TopicIdentityWatch
     cdc_watch: CdcWatch
     stop: threading.Event
-    failures: list[BaseException] = field(default_factory=list)
 
 
 class Agent:
@@ -139,27 +163,22 @@ class Agent:
     def _live(self, session: Any) -> None:
         """One life of the parts: until `stop`, or what one of them raised."""
         parts = self._build(session)
-        threads = [
-            threading.Thread(target=_guarded(parts, parts.follower.run), name="capture", daemon=True),
-            threading.Thread(target=_guarded(parts, lambda: self._acknowledge(parts)), name="produce", daemon=True),
-        ]
-        for thread in threads:
-            thread.start()
-        parts.identity.start()
-        parts.cdc_watch.start()
+        threads = (parts.capturing, parts.producing, parts.identity, parts.cdc_watch)
+        for part in threads:
+            part.start()
         try:
             self._supervise(parts)
         finally:
             parts.stop.set()
-            for thread in threads:
-                thread.join(_JOIN_TIMEOUT_S)
+            parts.capturing.join(_JOIN_TIMEOUT_S)
+            parts.producing.join(_JOIN_TIMEOUT_S)
             parts.identity.join(IDENTITY_JOIN_S)
             parts.cdc_watch.join(_JOIN_TIMEOUT_S)
-            parts.outlet.close(_CLOSE_TIMEOUT_S)
-            self._save(parts)
-        for failure in (*parts.failures, parts.identity.failure):
-            if failure is not None:
-                raise failure
+            parts.producing.outlet.close(_CLOSE_TIMEOUT_S)
+            parts.producing.save()
+        for part in threads:
+            if part.failure is not None:
+                raise part.failure
 
     def _build(self, session: Any) -> _Parts:
         config, monitor = self._config, self._monitor
@@ -217,21 +236,8 @@ class Agent:
             tables=len(tables.replicated),
         )
         identity = TopicIdentityWatch(self._settings, topic.id, stop)
-        return _Parts(follower, outlet, stored, tables, self._space, identity, cdc_watch, stop)
-
-    def _acknowledge(self, parts: _Parts) -> None:
-        """Serve acknowledgements, and keep the position that they lead to."""
-        saved_at = time.monotonic()
-        while not parts.stop.is_set():
-            parts.outlet.poll(POLL_S)
-            if time.monotonic() - saved_at >= _SAVE_INTERVAL_S:
-                saved_at = time.monotonic()
-                self._save(parts)
-
-    def _save(self, parts: _Parts) -> None:
-        acknowledged = parts.outlet.acknowledged(parts.follower.source)
-        if acknowledged != START:
-            parts.position.save(acknowledged)
+        producing = Producing(outlet, source, stored, stop)
+        return _Parts(Capturing(follower, stop), producing, tables, self._space, identity, cdc_watch, stop)
 
     def _supervise(self, parts: _Parts) -> None:
         monitor = self._monitor
@@ -239,8 +245,8 @@ class Agent:
         next_schema = time.monotonic() + _SCHEMA_INTERVAL_S
         while not self._stop.is_set() and not parts.stop.is_set():
             now = time.monotonic()
-            show_brokers(monitor.health, parts.outlet.down_seconds)
-            if parts.follower.status().caught_up:
+            show_brokers(monitor.health, parts.producing.outlet.down_seconds)
+            if parts.capturing.follower.status().caught_up:
                 monitor.health.progressed()
             if now >= next_space:
                 monitor.space(parts.space.check())
@@ -260,14 +266,3 @@ class Agent:
             log.error("a table can't be replicated", code=error.code, reason=error.what)
         else:
             self._monitor.health.set("cassandra", State.OK)
-
-
-def _guarded(parts: _Parts, work: Callable[[], None]) -> Callable[[], None]:
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:
-            parts.failures.append(error)
-            parts.stop.set()
-
-    return run

@@ -29,6 +29,7 @@ from casscade.load.rewriting import rewriting_of
 from casscade.load.sources import Sources
 from casscade.observability.health import State
 from casscade.observability.logs import get_logger
+from casscade.pipeline.capturing import Capturing
 from casscade.pipeline.cassandra import cassandra_settings
 from casscade.pipeline.catalog import Catalog
 from casscade.pipeline.cdc_watch import CdcWatch, may_evict, noting_off
@@ -43,7 +44,7 @@ from casscade.pipeline.node_limits import space_guard
 from casscade.pipeline.outage import Outage, open_journal
 from casscade.pipeline.postgres_status import SessionShown, session_options
 from casscade.pipeline.reading import Reading
-from casscade.pipeline.run_parts import JOIN_TIMEOUT_S, Capturing, RunParts
+from casscade.pipeline.run_parts import JOIN_TIMEOUT_S, RunParts
 from casscade.pipeline.snapshots import Snapshots
 from casscade.pipeline.truncations import Truncations, TruncationWatch
 from casscade.schema.connect import NodeSession, connect, read_node, read_settings, require_cdc_enabled

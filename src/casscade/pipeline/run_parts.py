@@ -15,9 +15,9 @@ from typing import Final
 
 from casscade.capture.follower import Follower
 from casscade.capture.space import SpaceGuard
-from casscade.core.part import Part
 from casscade.deadletter.replayer import Replayer
 from casscade.load.loader import Loader
+from casscade.pipeline.capturing import Capturing
 from casscade.pipeline.cdc_watch import CdcWatch
 from casscade.pipeline.evolution import Evolution
 from casscade.pipeline.gap_repair import GapRepair
@@ -27,18 +27,6 @@ from casscade.pipeline.reading import Reading
 from casscade.pipeline.truncations import TruncationWatch
 
 JOIN_TIMEOUT_S: Final = 15.0
-
-
-class Capturing(Part):
-    """The thread that follows the commit log."""
-
-    def __init__(self, follower: Follower, stop: threading.Event) -> None:
-        super().__init__("capture", stop)
-        self.follower = follower
-
-    def work(self) -> None:
-        """Read until the follower is told to stop."""
-        self.follower.run()
 
 
 @dataclass(slots=True)
