@@ -30,7 +30,7 @@ from tests.chaos.pairings import Round
 from tests.chaos.report import Result, save, table
 from tests.chaos.site import Pipeline, Site, Victim, pipeline, site
 from tests.chaos.zombie import zombie
-from tests.support.both_sides import compare_keyspace, describe
+from tests.support.both_sides import only_differ
 
 RESULTS: Final = Path(__file__).resolve().parents[2] / "build" / "chaos"
 MUTATIONS: Final = 100_000
@@ -149,11 +149,7 @@ def corruption_is_found(on: Pipeline) -> bool:
     )
     with psycopg.connect(on.dsn, autocommit=True) as connection:
         assert connection.execute(changed.format(on.keyspace).encode()).rowcount == 1
-    comparisons = compare_keyspace(on.site.session, on.dsn, on.keyspace)
-    found = sum(one.differences for one in comparisons) == 1
-    if not found:
-        print(describe(comparisons), flush=True)
-    return found
+    return only_differ(on.site.session, on.dsn, on.keyspace, 1)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -25,7 +25,7 @@ import psycopg
 from tests.chaos.actions import Scene, choose
 from tests.chaos.world import ChaosError, Servers, World, servers, world
 from tests.chaos.writes import Writer
-from tests.support.both_sides import compare_keyspace, describe
+from tests.support.both_sides import only_differ
 
 RESULTS: Final = Path(__file__).resolve().parents[2] / "build" / "chaos"
 MINUTES: Final = 10.0
@@ -101,11 +101,7 @@ def _corruption_is_found(on: World) -> bool:
             f"WHERE ctid IN (SELECT ctid FROM {on.name}.orders WHERE _cdc_expires_at IS NULL LIMIT 1)"
         )
         spoilt_rows = 1 + connection.execute(changed.encode()).rowcount
-    comparisons = compare_keyspace(on.servers.session, on.dsn, on.name)
-    found = sum(one.differences for one in comparisons) == spoilt_rows
-    if not found:
-        print(f"{spoilt_rows} rows were corrupted:\n{describe(comparisons)}", flush=True)
-    return found
+    return only_differ(on.servers.session, on.dsn, on.name, spoilt_rows)
 
 
 def _tell(on: World, outcome: Outcome) -> None:

@@ -12,7 +12,8 @@ import pytest
 from casscade.core.gap import COMPARING, IGNORED, OPEN, READING, REPAIRED
 from casscade.core.notice import BEGIN, GAP, NODE_GONE, STATE_LOST, Notice
 from casscade.core.position import START, Position
-from casscade.load.batch import Batch, BatchWriter
+from casscade.load.batch import BatchWriter
+from casscade.load.contents import Batch
 from casscade.load.control import ControlStore
 from casscade.load.gaps import LEASE_S, GapStore
 from casscade.load.sources import Sources

@@ -12,8 +12,9 @@ import pytest
 from casscade.commitlog.encoder import clustering_key
 from casscade.core.cell import expiring_cell, live_cell
 from casscade.core.mutation import PartitionUpdate, Row
-from casscade.load.batch import Batch, BatchWriter
+from casscade.load.batch import BatchWriter
 from casscade.load.clock import Clock
+from casscade.load.contents import Batch
 from casscade.load.control import ControlStore
 from casscade.load.raw import register
 from casscade.load.sources import Sources

@@ -15,7 +15,8 @@ from casscade.core.mutation import Bound, PartitionUpdate, RangeTombstone, Row
 from casscade.core.observed import NOTHING, UNBOUNDED
 from casscade.core.position import Position
 from casscade.cql.types import CqlType
-from casscade.load.batch import Batch, BatchWriter
+from casscade.load.batch import BatchWriter
+from casscade.load.contents import Batch
 from casscade.load.control import ControlStore
 from casscade.load.raw import register
 from casscade.load.sources import Sources

@@ -14,7 +14,8 @@ from casscade.commitlog.encoder import clustering_key
 from casscade.core.cell import live_cell
 from casscade.core.mutation import INCL_END_BOUND, INCL_START_BOUND, Bound, PartitionUpdate, RangeTombstone, Row
 from casscade.cql.types import CqlType
-from casscade.load.batch import Batch, BatchWriter
+from casscade.load.batch import BatchWriter
+from casscade.load.contents import Batch
 from casscade.load.control import ControlStore
 from casscade.load.raw import register
 from casscade.load.sources import Sources

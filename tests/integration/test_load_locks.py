@@ -19,7 +19,8 @@ from casscade.core.mutation import PartitionUpdate, Row
 from casscade.core.retry import RetryPolicy
 from casscade.cql.types import CqlType
 from casscade.load import reaper
-from casscade.load.batch import Batch, BatchWriter
+from casscade.load.batch import BatchWriter
+from casscade.load.contents import Batch
 from casscade.load.control import ControlStore
 from casscade.load.session import Listener, Outcome, PostgresSession, SessionOptions
 from casscade.load.sources import Sources

@@ -16,7 +16,8 @@ from casscade.core.mutation import PartitionUpdate, Row
 from casscade.core.position import Position
 from casscade.cql.types import CqlType
 from casscade.load import isolation
-from casscade.load.batch import Batch, BatchWriter
+from casscade.load.batch import BatchWriter
+from casscade.load.contents import Batch
 from casscade.load.control import ControlStore
 from casscade.load.raw import register
 from casscade.load.sources import Sources

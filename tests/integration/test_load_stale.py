@@ -16,7 +16,8 @@ from casscade.core.mutation import ComplexColumn, PartitionUpdate, Row
 from casscade.core.position import Position
 from casscade.cql.types import CqlType
 from casscade.load.arrival import Arrivals, newest_arrival
-from casscade.load.batch import Batch, BatchWriter
+from casscade.load.batch import BatchWriter
+from casscade.load.contents import Batch
 from casscade.load.control import ControlStore
 from casscade.load.counters import BatchCounts
 from casscade.load.raw import register

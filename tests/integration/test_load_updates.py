@@ -12,7 +12,8 @@ import pytest
 from casscade.core.cell import NO_TIMESTAMP, Cell, live_cell, tombstone_cell
 from casscade.core.mutation import PartitionUpdate, Row
 from casscade.cql.types import CqlType
-from casscade.load.batch import Batch, BatchWriter
+from casscade.load.batch import BatchWriter
+from casscade.load.contents import Batch
 from casscade.load.control import ControlStore
 from casscade.load.counters import BatchCounts
 from casscade.load.layouts import build_layout

@@ -13,7 +13,8 @@ import pytest
 from casscade.core.cell import Cell, live_cell, tombstone_cell
 from casscade.core.errors import RetryableError
 from casscade.core.mutation import PartitionUpdate, Row
-from casscade.load.batch import Batch, BatchWriter
+from casscade.load.batch import BatchWriter
+from casscade.load.contents import Batch
 from casscade.load.control import ControlStore
 from casscade.load.faults import Kind, kind_of
 from casscade.load.raw import register

@@ -33,6 +33,15 @@ def compare_keyspace(
         ]
 
 
+def only_differ(session: Any, dsn: str, keyspace: str, spoilt: int) -> bool:
+    """Whether as many rows differ as were spoilt on purpose; tells what was found if not."""
+    comparisons = compare_keyspace(session, dsn, keyspace)
+    found = sum(one.differences for one in comparisons) == spoilt
+    if not found:
+        print(f"{spoilt} rows were corrupted:\n{describe(comparisons)}", flush=True)
+    return found
+
+
 def describe(comparisons: list[TableComparison]) -> str:
     """One line for each table and each example of a difference."""
     lines = []

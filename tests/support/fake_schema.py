@@ -24,8 +24,9 @@ from casscade.core.mutation import PartitionUpdate
 from casscade.core.position import Position
 from casscade.deadletter.replayer import Replayer
 from casscade.deadletter.store import DeadLetterStore
-from casscade.load.batch import Batch, BatchWriter
+from casscade.load.batch import BatchWriter
 from casscade.load.batcher import Batcher
+from casscade.load.contents import Batch
 from casscade.load.control import ControlStore
 from casscade.load.counters import BatchCounts
 from casscade.load.progress import CommitProgress, no_snapshot

@@ -16,8 +16,9 @@ from casscade.core.cell import NO_EXPIRY, NO_TIMESTAMP, Cell, live_cell
 from casscade.core.mutation import ComplexColumn, PartitionUpdate, Row
 from casscade.cql.elements import split_collection, split_tuple
 from casscade.cql.types import SIMPLE_TYPES, CqlType, UdtDefinition, parse_type
-from casscade.load.batch import Batch, BatchWriter
+from casscade.load.batch import BatchWriter
 from casscade.load.catalog import read_composite_oids
+from casscade.load.contents import Batch
 from casscade.load.control import ControlStore
 from casscade.load.counters import BatchCounts
 from casscade.load.layout import RowLayout

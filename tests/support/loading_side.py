@@ -18,8 +18,9 @@ import psycopg
 from cassandra import ConsistencyLevel
 
 from casscade.core.position import Position
-from casscade.load.batch import Batch, BatchWriter
+from casscade.load.batch import BatchWriter
 from casscade.load.batcher import Batcher
+from casscade.load.contents import Batch
 from casscade.load.control import ControlStore
 from casscade.load.raw import register
 from casscade.load.sources import Sources

@@ -14,8 +14,9 @@ import pytest
 from casscade.core.backoff import Backoff
 from casscade.core.errors import FencedError
 from casscade.core.position import Position
-from casscade.load.batch import Batch, BatchWriter
+from casscade.load.batch import BatchWriter
 from casscade.load.batcher import Batcher
+from casscade.load.contents import Batch
 from casscade.load.counters import BatchCounts
 from casscade.load.loader import Loader
 from casscade.load.observer import Observer

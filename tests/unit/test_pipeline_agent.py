@@ -52,7 +52,9 @@ def test_no_part_of_an_agent_dies_unnoticed(name: str, tmp_path: Path, monkeypat
     stop.set()
     parts = Mock(stop=stop, **threads)
     monkeypatch.setattr(Agent, "_build", lambda *_: parts)
-    config = parse_config(CONFIG.format(cdc=tmp_path / "cdc", state=tmp_path / "state").encode(), "p.yaml", {}, tmp_path)
+    config = parse_config(
+        CONFIG.format(cdc=tmp_path / "cdc", state=tmp_path / "state").encode(), "p.yaml", {}, tmp_path
+    )
     with pytest.raises(RetryableError) as raised:
         Agent(config, Monitor("shop"))._live(None)
     assert raised.value is died

@@ -15,7 +15,7 @@ from casscade.capture.position_file import PositionFile
 from casscade.config.load_section import DeadLettersSection
 from casscade.core.notice import GAP, Notice
 from casscade.core.position import Position
-from casscade.load.batch import Batch
+from casscade.load.contents import Batch
 from casscade.pipeline.catalog import Catalog
 from casscade.pipeline.hiding import hidden_chunks
 from casscade.pipeline.outage import open_journal

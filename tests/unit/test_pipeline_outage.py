@@ -16,8 +16,9 @@ from psycopg import errors
 from casscade.core.limits import MIB
 from casscade.core.position import Position
 from casscade.core.retry import RetryPolicy
-from casscade.load.batch import Batch, BatchWriter
+from casscade.load.batch import BatchWriter
 from casscade.load.batcher import Batcher
+from casscade.load.contents import Batch
 from casscade.load.counters import BatchCounts
 from casscade.load.loader import Loader
 from casscade.load.observer import Observer

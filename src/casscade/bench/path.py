@@ -23,8 +23,9 @@ from casscade.core.errors import InvariantError, RetryableError
 from casscade.core.limits import QUEUE_BYTES_DEFAULT
 from casscade.core.mutation import PartitionUpdate
 from casscade.core.position import Position
-from casscade.load.batch import Batch, BatchWriter
+from casscade.load.batch import BatchWriter
 from casscade.load.batcher import Batcher
+from casscade.load.contents import Batch
 from casscade.load.control import ControlStore
 from casscade.load.loader import Loader
 from casscade.load.observer import Committed, Observer

@@ -49,8 +49,6 @@ from casscade.rules.table import TableRules
 from casscade.schema.mapping import Relation, Target
 from casscade.transport.chunk import JournalProgress, ReplayProgress
 
-__all__ = ["Batch", "BatchWriter"]
-
 
 class BatchWriter:
     """Applies batches over one connection for the sources that it owns, each fenced by its epoch.

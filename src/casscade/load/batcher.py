@@ -28,8 +28,8 @@ from casscade.core.table import TableShape
 from casscade.debezium.decoder import LOG_MARKER, NOT_REPLICATED, SNAPSHOT, EventDecoder
 from casscade.debezium.message import DEBEZIUM
 from casscade.load.arrival import Arrivals
-from casscade.load.batch import Batch
 from casscade.load.blocked import BLOCKED, Blocked, take_out
+from casscade.load.contents import Batch
 from casscade.load.cuts import Cuts
 from casscade.load.incoming import Run, mark_scanned, write_time_of
 from casscade.load.letters import DeadLetter, damage_letter, letter_of, refused_letter, stack_of

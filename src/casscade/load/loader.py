@@ -17,8 +17,9 @@ import psycopg
 from psycopg import Connection
 
 from casscade.core.errors import FencedError
-from casscade.load.batch import Batch, BatchWriter
+from casscade.load.batch import BatchWriter
 from casscade.load.batcher import Batcher
+from casscade.load.contents import Batch
 from casscade.load.counters import BatchCounts
 from casscade.load.isolation import is_data_error
 from casscade.load.observer import Committed, Observer

@@ -21,8 +21,8 @@ from casscade.core.mutation import Row
 from casscade.core.position import Position
 from casscade.cql.text import to_text
 from casscade.cql.types import CqlType
-from casscade.load.batch import Batch
 from casscade.load.batcher import Batcher
+from casscade.load.contents import Batch
 from casscade.load.rewriting import FILTERED, rewriting_of
 from casscade.load.row_filter import RowFilter, row_filter
 from casscade.merge.row import is_visible

@@ -15,7 +15,7 @@ from typing import Any, Final
 from casscade.config.load_section import DeadLettersSection
 from casscade.core.errors import RetryableError
 from casscade.core.position import Position
-from casscade.load.batch import Batch
+from casscade.load.contents import Batch
 from casscade.observability.logs import get_logger
 from casscade.observability.metrics import Metrics
 from casscade.pipeline.catalog import Catalog

@@ -17,7 +17,7 @@ from casscade.core import failpoints
 from casscade.core.errors import RetryableError
 from casscade.core.part import Part
 from casscade.debezium.message import DEBEZIUM
-from casscade.load.batch import Batch
+from casscade.load.contents import Batch
 from casscade.load.sources import Sources
 from casscade.observability.logs import get_logger
 from casscade.observability.metrics import Metrics
